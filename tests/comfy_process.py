@@ -1,0 +1,126 @@
+"""ComfyUI in this process and beside it: what tests/host and tests/server share.
+
+This file must not be called comfy.py: on sys.path it would hide ComfyUI's own package of that name.
+"""
+
+import asyncio
+import atexit
+import functools
+import importlib
+import importlib.util
+import sys
+import tempfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY_MODELS = ROOT / "tests/tiny/likeness_tiny_models"
+
+
+def _load_script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+comfy_server = _load_script("comfy_server")
+ComfyError, ComfyServer, find_comfyui = comfy_server.ComfyError, comfy_server.ComfyServer, comfy_server.find_comfyui
+
+
+def prepare_base(base) -> Path:
+    """A base directory for ComfyUI in which the pack and the tiny models are installed, by links."""
+    return comfy_server.prepare_base_directory(base, {"likeness": ROOT, TINY_MODELS.name: TINY_MODELS})
+
+
+@functools.cache
+def start_comfyui() -> Path:
+    """Make ComfyUI importable in this process, on the CPU, with a temporary base directory, which is returned.
+
+    Its settings are read from the command line when it is first imported, so this happens once per process.
+    """
+    directory = tempfile.TemporaryDirectory(prefix="likeness-comfyui-")
+    atexit.register(directory.cleanup)
+    base = prepare_base(Path(directory.name).resolve())
+    sys.path.insert(0, str(find_comfyui()))
+    options = importlib.import_module("comfy.options")
+    options.enable_args_parsing()
+    own_arguments = sys.argv
+    sys.argv = ["main.py", "--cpu", "--base-directory", str(base)]
+    try:
+        importlib.import_module("comfy.cli_args")
+    finally:
+        sys.argv = own_arguments
+    # At once, as in main.py: ComfyUI's `nodes` puts comfy/ on sys.path, where another `utils` lies.
+    importlib.import_module("utils.extra_config")
+    return base
+
+
+@functools.cache
+def start_nodes() -> Path:
+    """start_comfyui, and ComfyUI's own node packs loaded as its main.py does. Returns the base directory."""
+    base = start_comfyui()
+    asyncio.run(importlib.import_module("nodes").init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
+    return base
+
+
+def _module_of(node):
+    return getattr(node, "RELATIVE_PYTHON_MODULE", "nodes")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a graph left behind: `outputs` {node id: ui entry} as the history has it, and the values of every node."""
+
+    outputs: dict
+    executor: object
+
+    def values(self, node_id: str) -> list:
+        """The values on a node's outputs, in order. An output that is a list of values stays a list of several."""
+        lists = self.executor.caches.outputs.get(node_id).outputs
+        return [values[0] if len(values) == 1 else values for values in lists]
+
+
+class HostPack:
+    """A node pack that ComfyUI's own loader has loaded in this process."""
+
+    def __init__(self, path):
+        """`path`: the pack's folder below the base directory's custom_nodes."""
+        self.base = start_nodes()
+        self.path = Path(path)
+        nodes = importlib.import_module("nodes")
+        # As ComfyUI does it: a pack cannot take the name of a node of ComfyUI's own.
+        self.nodes = nodes.NODE_CLASS_MAPPINGS
+        taken = {name for name, node in self.nodes.items() if not _module_of(node).startswith("custom_nodes")}
+        self.loaded = asyncio.run(nodes.load_custom_node(str(path), taken, module_parent="custom_nodes"))
+        self.module_name = str(path).replace(".", "_x_")  # ComfyUI's name for it in sys.modules
+
+    def own_nodes(self) -> dict:
+        """The node classes of this pack by id; `nodes` has everybody's."""
+        return {name: node for name, node in self.nodes.items() if _module_of(node) == f"custom_nodes.{self.path.name}"}
+
+    def module(self, name: str):
+        """A module of the pack by its dotted name, e.g. "core.host.patch": the very one that the nodes use."""
+        return importlib.import_module(f"{self.module_name}.{name}")
+
+    def executor(self):
+        """ComfyUI's prompt executor; hand one to several `run_graph` calls to have its cache between them."""
+        execution = importlib.import_module("execution")
+        server = SimpleNamespace(client_id=None, last_node_id=None, last_prompt_id=None, sockets_metadata={})
+        server.send_sync = lambda *message: None
+        return execution.PromptExecutor(server, execution.CacheType.CLASSIC, {"lru": 0, "ram": 0.0})
+
+    def run_graph(self, prompt: dict, executor=None) -> Result:
+        """Validate and execute a graph in API format. ComfyError with what the artist would see if that fails."""
+        execution = importlib.import_module("execution")
+        prompt_id, executor = uuid.uuid4().hex, executor or self.executor()
+        valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt(prompt_id, prompt, None))
+        if not valid or node_errors:
+            error = error or {"message": "Some outputs failed validation", "details": ""}
+            raise ComfyError(comfy_server.describe_refusal(prompt, {"error": error, "node_errors": node_errors}))
+        executor.execute(prompt, prompt_id, {}, outputs)
+        if not executor.success:
+            raise ComfyError(comfy_server.describe_failure(executor.status_messages))
+        return Result(executor.history_result["outputs"], executor)
