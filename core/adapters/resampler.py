@@ -1,0 +1,61 @@
+"""The perceiver resampler that identity adapters share (Flamingo, Alayrac et al. 2022; as IP-Adapter Plus uses it)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def feed_forward(dim, multiplier=4, device=None, dtype=None, operations=nn):
+    """LayerNorm, Linear, GELU, Linear; the indices 0, 1 and 3 are the published keys."""
+    return nn.Sequential(
+        operations.LayerNorm(dim, device=device, dtype=dtype),
+        operations.Linear(dim, dim * multiplier, bias=False, device=device, dtype=dtype),
+        nn.GELU(),
+        operations.Linear(dim * multiplier, dim, bias=False, device=device, dtype=dtype),
+    )
+
+
+class PerceiverAttention(nn.Module):
+    """Queries [B,Q,dim] look at the input [B,S,dim] and at themselves."""
+
+    def __init__(self, dim, inner, dim_head=64, device=None, dtype=None, operations=nn):
+        super().__init__()
+        self.heads = inner // dim_head
+        self.norm1 = operations.LayerNorm(dim, device=device, dtype=dtype)
+        self.norm2 = operations.LayerNorm(dim, device=device, dtype=dtype)
+        self.to_q = operations.Linear(dim, inner, bias=False, device=device, dtype=dtype)
+        self.to_kv = operations.Linear(dim, inner * 2, bias=False, device=device, dtype=dtype)
+        self.to_out = operations.Linear(inner, dim, bias=False, device=device, dtype=dtype)
+
+    def forward(self, x, latents):
+        x, latents = self.norm1(x), self.norm2(latents)
+        q = self._split(self.to_q(latents))
+        k, v = (self._split(t) for t in self.to_kv(torch.cat([x, latents], dim=1)).chunk(2, dim=-1))
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.to_out(out.transpose(1, 2).flatten(2))
+
+    def _split(self, t):
+        return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class Resampler(nn.Module):
+    """Turns S vectors [B,S,embedding_dim] into Q tokens [B,Q,output_dim] by learned queries."""
+
+    def __init__(self, dim, inner, depth, queries, embedding_dim, output_dim, dim_head=64, device=None, dtype=None, operations=nn):
+        super().__init__()
+        place = {"device": device, "dtype": dtype, "operations": operations}
+        self.latents = nn.Parameter(torch.zeros(1, queries, dim, device=device, dtype=dtype))
+        self.proj_in = operations.Linear(embedding_dim, dim, device=device, dtype=dtype)
+        self.layers = nn.ModuleList(
+            nn.ModuleList([PerceiverAttention(dim, inner, dim_head, **place), feed_forward(dim, **place)]) for _ in range(depth)
+        )
+        self.proj_out = operations.Linear(dim, output_dim, device=device, dtype=dtype)
+        self.norm_out = operations.LayerNorm(output_dim, device=device, dtype=dtype)
+
+    def forward(self, x):
+        x = self.proj_in(x)
+        latents = self.latents.to(x).expand(x.shape[0], -1, -1)
+        for attention, mlp in self.layers:
+            latents = attention(x, latents) + latents
+            latents = mlp(latents) + latents
+        return self.norm_out(self.proj_out(latents))

@@ -1,0 +1,44 @@
+"""The residual that identity tokens add to a cross-attention site.
+
+`out = attention(q, k_text, v_text) + weight * mask * attention(q, k_id, v_id)`: decoupled cross-attention, as in
+IP-Adapter (Ye et al. 2023, equation 5) and InstantID. The weight is folded into V, since the residual is linear in V.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def identity_residual(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, mask: torch.Tensor | None = None):
+    """Attention of q [B,N,C] to identity keys and values [B,T,C], times mask [B,N,1]; returns [B,N,C] in q's dtype."""
+    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    return out if mask is None else out * mask
+
+
+def rows_of(bank: torch.Tensor, cond_or_uncond: list[int], rows: int) -> torch.Tensor:
+    """Lay out conditional and unconditional values for a batch of `rows`.
+
+    bank [3,T,C] holds unconditional, conditional, unconditional: whichever way a batch of one conditional and one
+    unconditional row is ordered, its values are a view of the bank. `cond_or_uncond` has 0 (conditional) or 1 for each
+    equal chunk of the batch, as ComfyUI gives it. Returns [rows,T,C].
+    """
+    start = {(0, 1): 1, (1, 0): 0, (0,): 1, (1,): 0}.get(tuple(cond_or_uncond))
+    if start is not None:
+        chunks = bank[start : start + len(cond_or_uncond)]
+    else:
+        chunks = torch.cat([bank[1 - kind : 2 - kind] for kind in cond_or_uncond])
+    repeats = rows // len(cond_or_uncond)
+    if repeats == 1:
+        return chunks
+    return chunks.unsqueeze(1).expand(-1, repeats, -1, -1).flatten(0, 1)
+
+
+def token_mask(mask: torch.Tensor, height: int, width: int, chunks: int, rows: int) -> torch.Tensor:
+    """Resize a mask batch [M,H,W] to a site's token grid -> [rows,height*width,1].
+
+    Each chunk of the batch gets masks 0, 1, ... in turn; a shorter mask batch is cycled, a longer one is cut.
+    """
+    grid = F.interpolate(mask.unsqueeze(1), size=(height, width), mode="bilinear", align_corners=False).flatten(2).transpose(1, 2)
+    per_chunk = rows // chunks
+    index = [i % mask.shape[0] for i in range(per_chunk)] * chunks
+    return grid if index == list(range(mask.shape[0])) else grid[index]

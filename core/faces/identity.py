@@ -1,0 +1,79 @@
+"""An identity: what one person's photographs say about the face, as vectors of one encoder's space."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+COMBINE = ("mean", "robust", "first")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One person in one encoder's space.
+
+    `vector` [D] is the combined, un-normalised embedding; `vectors` [N,D] the ones it came from; `scores` [N] their
+    detection confidence. An identity of no faces has N = 0 and does nothing where it is applied.
+    """
+
+    space: str
+    vector: torch.Tensor
+    vectors: torch.Tensor
+    scores: torch.Tensor
+    combine: str
+
+    @property
+    def dim(self) -> int:
+        return self.vector.shape[-1]
+
+    @property
+    def count(self) -> int:
+        return self.vectors.shape[0]
+
+    @property
+    def is_empty(self) -> bool:
+        return self.count == 0
+
+
+def combine_identity(space: str, vectors: torch.Tensor, scores: torch.Tensor, combine: str) -> tuple[Identity, torch.Tensor]:
+    """Make one identity of N embeddings [N,D], un-normalised.
+
+    mean: their mean. first: the first alone. robust: the mean without those that disagree with the rest (see
+    `outliers`). Returns the identity and which embeddings went in, a bool tensor [N].
+    """
+    kept = torch.ones(vectors.shape[0], dtype=torch.bool, device=vectors.device)
+    if combine == "first":
+        kept[1:] = False
+    elif combine == "robust":
+        kept = ~outliers(vectors)
+    weights = kept.to(vectors.dtype)
+    vector = (weights @ vectors) / weights.sum().clamp(min=1)
+    return Identity(space, vector, vectors, scores, combine), kept
+
+
+def agreement(vectors: torch.Tensor) -> torch.Tensor:
+    """Mean cosine of each embedding [N,D] to the others -> [N]; 1 where there is no other."""
+    count = vectors.shape[0]
+    if count < 2:
+        return torch.ones(count, dtype=vectors.dtype, device=vectors.device)
+    unit = F.normalize(vectors, dim=-1)
+    return ((unit @ unit.T).sum(dim=1) - 1) / (count - 1)
+
+
+def outliers(vectors: torch.Tensor) -> torch.Tensor:
+    """Embeddings [N,D] that don't belong -> bool [N].
+
+    The centre is the embedding with the highest median cosine to the others, which a minority of strangers cannot move.
+    An embedding is out when its distance 1 - cosine to that centre is over three times the median distance, the usual
+    three-sigma rule in its robust form. With fewer than three there is no majority to belong to.
+    """
+    count = vectors.shape[0]
+    if count < 3:
+        return torch.zeros(count, dtype=torch.bool, device=vectors.device)
+    unit = F.normalize(vectors, dim=-1)
+    distances = 1 - unit @ unit.T
+    others = distances[~torch.eye(count, dtype=torch.bool, device=vectors.device)].view(count, count - 1)
+    centre = others.median(dim=1).values.argmin()
+    to_centre = distances.index_select(0, centre.view(1))[0]
+    typical = others.index_select(0, centre.view(1))[0].median()
+    return to_centre > 3 * typical

@@ -1,0 +1,51 @@
+"""Identities as safetensors files: vectors and what is known about them, no photograph."""
+
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from ..weights import WeightsError, read_weights
+from .identity import COMBINE, Identity
+
+FORMAT = "likeness.identity.1"
+
+
+def save_identity(identity: Identity, path: Path):
+    """Write an identity; the file appears whole or not at all."""
+    tensors = {name: getattr(identity, name).detach().float().contiguous().cpu() for name in ("vector", "vectors", "scores")}  # host read: a file
+    metadata = {
+        "format": FORMAT,
+        "encoder": identity.space,
+        "dim": str(identity.dim),
+        "count": str(identity.count),
+        "combine": identity.combine,
+        "scores": ", ".join(f"{score:.3f}" for score in tensors["scores"].tolist()),  # host read: a file
+    }
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        safetensors.torch.save_file(tensors, unfinished, metadata=metadata)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load_identity(path: Path) -> Identity:
+    """Read an identity file; WeightsError with one sentence when it is something else or damaged."""
+    file = read_weights(path)
+    metadata, tensors = file.metadata, file.tensors
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(f"{file.name} is not an identity saved by SaveIdentity; choose one that is.")
+    vector, vectors, scores = (tensors.get(name) for name in ("vector", "vectors", "scores"))
+    whole = (
+        all(isinstance(t, torch.Tensor) and t.dtype == torch.float32 for t in (vector, vectors, scores))
+        and vector.ndim == 1
+        and vectors.ndim == 2
+        and vectors.shape == (scores.shape[0], vector.shape[0])
+        and metadata.get("encoder")
+        and metadata.get("combine") in COMBINE
+        and bool(torch.isfinite(vector).all())
+    )
+    if not whole:
+        raise WeightsError(f"{file.name} is damaged: its vectors and its description don't fit together; save the identity again.")
+    return Identity(metadata["encoder"], vector, vectors, scores, metadata["combine"])

@@ -1,0 +1,135 @@
+"""Loading an identity adapter and applying it to a MODEL and its conditioning."""
+
+from dataclasses import dataclass
+
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ..adapters import AdapterSpec, load_adapter
+from ..attention import block_factors
+from ..faces.identity import Identity
+from ..weights import read_weights
+from .folders import adapter_path
+from .managed import OPERATIONS, loaded, managed
+from .patch import IdentityBank, Injection, inject
+from .run import open_scope
+from .sites import attention_sites
+
+TOKENS_KEY = "cross_attn_controlnet"  # what ComfyUI feeds a ControlNet in place of the prompt
+
+
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """An adapter under ComfyUI's memory management."""
+
+    file_name: str
+    spec: AdapterSpec
+    patcher: ModelPatcher
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How much of an adapter, where along the U-Net and during which part (0..1) of the denoising."""
+
+    weight: float
+    start_at: float = 0.0
+    end_at: float = 1.0
+    weight_type: str = "linear"
+
+    @property
+    def is_nothing(self) -> bool:
+        return self.weight == 0 or self.start_at >= self.end_at
+
+
+def load(name: str) -> LoadedAdapter:
+    """Load the adapter behind a combo value; WeightsError or ValueError with one sentence when that can't be done."""
+    module = load_adapter(read_weights(adapter_path(name)), operations=OPERATIONS)
+    return LoadedAdapter(name, module.spec, managed(module))
+
+
+def apply(model, positive, negative, adapter: LoadedAdapter, identity: Identity, strength: Strength, attn_mask=None):
+    """Give a MODEL the identity and its conditionings the identity tokens for a landmark ControlNet.
+
+    Returns new (model, positive, negative); what came in is not changed. `attn_mask` [M,H,W] in 0..1 limits the identity
+    to a region. Weight 0, an empty range or an all-zero mask return the very objects that came in; an all-one mask is no mask.
+    """
+    sites = attention_sites(model)
+    _check_fit(adapter, sites, identity)
+    if strength.is_nothing or identity.is_empty:
+        return model, positive, negative
+    if attn_mask is not None:
+        attn_mask = _as_masks(attn_mask)
+        if not attn_mask.any():
+            return model, positive, negative
+        if (attn_mask >= 1).all():
+            attn_mask = None
+
+    tokens, bank, entries = _build_bank(model, adapter, identity, strength, sites, attn_mask)
+    patched = model.clone()
+    sampling = patched.get_model_object("model_sampling")
+    injection = Injection(
+        managed(bank),
+        float(sampling.percent_to_sigma(strength.start_at)),
+        float(sampling.percent_to_sigma(strength.end_at)),
+    )
+    inject(patched, injection, entries)
+    open_scope(patched, frozenset(site.key for site, _ in entries))
+    uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
+    return patched, _with_tokens(positive, cond), _with_tokens(negative, uncond)
+
+
+def _check_fit(adapter, sites, identity):
+    spec = adapter.spec
+    widths, contexts = tuple(site.width for site in sites), {site.context for site in sites}
+    if widths != spec.site_widths or contexts != {spec.token_dim}:
+        model = AdapterSpec("", "", None, 0, 0, max(contexts, default=0), widths, False, "").base
+        raise ValueError(
+            f"{adapter.file_name} is an {spec.title} adapter for {spec.base} ({len(spec.site_widths)} attention sites, "
+            f"text width {spec.token_dim}), but the connected model is {model} ({len(sites)} sites, text width "
+            f"{max(contexts, default=0)}); choose an adapter and a model that belong together."
+        )
+    if spec.face_space not in (None, identity.space) or spec.face_dim != identity.dim:
+        needs = f"{spec.face_space} ({spec.face_dim} numbers)" if spec.face_space else f"an encoder with {spec.face_dim} numbers"
+        raise ValueError(
+            f"{adapter.file_name} takes faces from {needs}, but this identity was made by {identity.space} "
+            f"({identity.dim} numbers); choose that encoder in LoadFaceEncoder and encode the photograph again."
+        )
+
+
+def _as_masks(mask):
+    mask = mask.float()
+    if mask.ndim not in (2, 3):
+        raise ValueError(f"attn_mask must be a MASK [batch, height, width]; this one has the shape {tuple(mask.shape)}.")
+    return mask.reshape(-1, *mask.shape[-2:]).clamp(0, 1)
+
+
+def _build_bank(model, adapter, identity, strength, sites, attn_mask):
+    """Tokens [2,T,D] (unconditional, conditional), the bank of weighted K and V, and (site, bank index) of each site used."""
+    module = loaded(adapter.patcher)
+    device = adapter.patcher.load_device
+    vector = identity.vector.to(device=device, dtype=torch.float32).reshape(1, 1, -1)
+    tokens = module.project(torch.cat([torch.zeros_like(vector), vector]))  # unconditional: a face vector of zeros
+
+    kinds = [kind for _, kind in sorted({(site.order, site.kind) for site in sites})]
+    factors = block_factors(strength.weight_type, kinds)
+    dtype = model.model.manual_cast_dtype or model.model.get_dtype()
+    keys_values, entries = [], []
+    for site, (k, v) in zip(sites, module.keys_values(tokens)):
+        weight = strength.weight * factors[site.order]
+        entries.append((site, len(keys_values)))
+        keys_values.append((_bank(k, dtype), _bank(v * weight, dtype)))
+    return tokens, IdentityBank(keys_values, attn_mask), entries
+
+
+def _bank(pair, dtype):
+    """[2,T,C] unconditional, conditional -> [3,T,C] with the unconditional once more (see attention.rows_of)."""
+    return torch.cat([pair, pair[:1]]).to(dtype)
+
+
+def _with_tokens(conditioning, tokens):
+    """Conditioning entries with identity tokens for ControlNets; those of a person applied before stay in front."""
+    result = []
+    for text, options in conditioning:
+        before = options.get(TOKENS_KEY)
+        result.append([text, {**options, TOKENS_KEY: tokens if before is None else torch.cat([before, tokens], dim=1)}])
+    return result

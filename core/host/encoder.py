@@ -1,0 +1,62 @@
+"""Face encoders under ComfyUI's memory management."""
+
+from dataclasses import dataclass
+
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ..faces.encoder import FaceEncoder, Faces, load_embedded
+from .managed import OPERATIONS, check_interrupted, loaded, managed
+
+ENCODERS = ("embedded",)
+DETECTORS = ("auto", "mtcnn")
+_BATCH = 4  # images detected at once: bounds the memory of the image pyramids
+
+
+@dataclass(frozen=True)
+class LoadedEncoder:
+    """A face encoder and the confidence a face must have. All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
+
+    name: str
+    space: str
+    dim: int
+    patcher: ModelPatcher
+    min_confidence: float
+
+    def detect(self, image: torch.Tensor) -> Faces:
+        """All faces of a batch of images, on the compute device."""
+        module = loaded(self.patcher)
+        found = []
+        for part in checked(image).split(_BATCH):
+            check_interrupted()
+            found.append(module.detect(self._to_device(part), self.min_confidence))
+        return Faces.concatenate(found)
+
+    def embed(self, image: torch.Tensor, faces: Faces) -> torch.Tensor:
+        """Un-normalised embeddings [N,dim] of faces found in `image`."""
+        return self._module().embed(self._to_device(checked(image)), faces)
+
+    def crop(self, image: torch.Tensor, faces: Faces, size: int) -> torch.Tensor:
+        """Square cut-outs with some surroundings as IMAGE [N,size,size,3]."""
+        return self._module().crop(self._to_device(checked(image)), faces, size).movedim(1, -1)
+
+    def _module(self) -> FaceEncoder:
+        return loaded(self.patcher)
+
+    def _to_device(self, image):
+        return image.to(self.patcher.load_device, torch.float32)
+
+
+def load(name: str, detector: str, min_confidence: float) -> LoadedEncoder:
+    """Load an encoder by its combo value."""
+    if name not in ENCODERS:
+        raise ValueError(f"The face encoder {name!r} was not found; choose one of: {', '.join(ENCODERS)}.")
+    module = load_embedded(operations=OPERATIONS)
+    return LoadedEncoder(name, module.space, module.dim, managed(module), min_confidence)
+
+
+def checked(image: torch.Tensor) -> torch.Tensor:
+    """An IMAGE without its alpha channel; ValueError with one sentence when it isn't one."""
+    if image.ndim != 4 or image.shape[-1] not in (3, 4) or 0 in image.shape:
+        raise ValueError(f"An IMAGE has the shape [batch, height, width, 3]; this one is {list(image.shape)}.")
+    return image[..., :3]

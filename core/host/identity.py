@@ -1,0 +1,104 @@
+"""Identities for the nodes: encoding photographs, and files in ComfyUI's input and output folders."""
+
+import os
+from pathlib import Path
+
+import folder_paths
+import torch
+
+from ..faces.identity import Identity, agreement, combine_identity
+from ..faces.identity_file import load_identity, save_identity
+from ..faces.policy import NoFaceError, faceless, no_face_message
+from .detection import choose_faces
+from .encoder import LoadedEncoder
+
+_ENDING = ".safetensors"
+_PLACES = ("input", "output")
+
+
+def encode(encoder: LoadedEncoder, image: torch.Tensor, combine: str, face_index: str, on_no_face: str) -> tuple[Identity, str]:
+    """The identity of the person in a batch of photographs, and a report as text.
+
+    Photographs without a face: see the no-face policy; "skip" wants at least one face, "passthrough" makes do with an
+    empty identity. Raises NoFaceError or ValueError with one sentence.
+    """
+    faces = choose_faces(encoder, image, "largest", face_index, on_no_face)
+    if faces.total == 0 and on_no_face == "skip":
+        raise NoFaceError(no_face_message(faces.counts, faces.image_size))
+    vectors = encoder.embed(image, faces)
+    identity, kept = combine_identity(encoder.space, vectors, faces.scores, combine)
+    return identity, _report(identity, faces, kept)
+
+
+def _report(identity, faces, kept):
+    lines = [f"Identity from {int(kept.sum())} of {faces.total} faces in {len(faces.counts)} photographs, encoder {identity.space}."]
+    # host read: the report is text
+    rows = zip(faces.image_index.tolist(), faces.scores.tolist(), agreement(identity.vectors).tolist(), kept.tolist())
+    for photograph, score, agrees, used in rows:
+        note = "" if used else ", not used"
+        if not used and identity.combine == "robust":
+            note = ", left out: looks like somebody else"
+        agreeing = f", agrees with the others {agrees:.2f}" if identity.count > 1 else ""
+        lines.append(f"Photograph {photograph + 1}: face found with confidence {score:.2f}{agreeing}{note}.")
+    lines += [f"Photograph {index + 1}: no face, left out." for index in faceless(faces.counts)]
+    return "\n".join(lines)
+
+
+def save(identity: Identity, filename_prefix: str) -> dict:
+    """Save under ComfyUI's output folder with the next free number; returns filename, subfolder and type as ComfyUI's own."""
+    if identity.is_empty:
+        raise ValueError("This identity is empty: no photograph had a face, so there is nothing to save.")
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
+    path = Path(folder, f"{name}_{counter:05}_{_ENDING}")
+    save_identity(identity, path)
+    return {"filename": path.name, "subfolder": subfolder, "type": "output"}
+
+
+def files() -> list[str]:
+    """Candidates in the input and output folders as `name.safetensors [input]`."""
+    found = []
+    for place in _PLACES:
+        root = folder_paths.get_directory_by_type(place)
+        names, _ = folder_paths.recursive_search(root, excluded_dir_names=[".git"])
+        found += [f"{name.replace(os.sep, '/')} [{place}]" for name in names if name.lower().endswith(_ENDING)]
+    return sorted(found)
+
+
+def _path(identity_file: str) -> Path:
+    if identity_file in files():
+        name, _, place = identity_file.rpartition(" [")
+        return Path(folder_paths.get_directory_by_type(place.rstrip("]")), name)
+    found = ", ".join(files()) or "none"
+    raise ValueError(
+        f"The identity file {identity_file!r} was not found in ComfyUI's input or output folder; "
+        f"save one with SaveIdentity or copy it there. Found: {found}."
+    )
+
+
+def why_not_loadable(identity_file: str) -> str | None:
+    """One sentence when there is no such file, None when there is; asked before the prompt is queued."""
+    try:
+        _path(identity_file)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def fingerprint(identity_file: str) -> str:
+    """Changes when the file does, so that a replaced file is read again."""
+    stat = _path(identity_file).stat()
+    return f"{stat.st_mtime_ns}-{stat.st_size}"
+
+
+def load(identity_file: str) -> Identity:
+    """Load an identity by its combo value."""
+    return load_identity(_path(identity_file))
+
+
+def given_or_encoded(identity: Identity | None, encoder: LoadedEncoder | None, image: torch.Tensor | None, on_no_face: str) -> Identity:
+    """The identity that is connected, or that of the connected photographs; ValueError unless it is exactly one of both."""
+    if identity is not None and image is None:
+        return identity
+    if identity is None and encoder is not None and image is not None:
+        return encode(encoder, image, "mean", "0", on_no_face)[0]
+    raise ValueError("ApplyIDAdapter takes one person: connect either identity, or face_encoder and image together.")

@@ -1,0 +1,115 @@
+"""Landmark control: from a picture or JSON to a drawn control image on the conditioning."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..faces.draw import draw_keypoints
+from ..faces.landmark_json import landmarks_to_json, parse_landmarks_and_size
+from ..faces.policy import NoFaceError, no_face_message
+from ..faces.pose import place
+from .detection import choose_faces
+from .encoder import LoadedEncoder, checked
+
+_LATENT_PIXELS = 8  # pixels per latent cell of SD1.5 and SDXL
+
+
+@dataclass(frozen=True)
+class PoseSource:
+    """Where landmarks come from: JSON text if there is any, else the faces of `image`."""
+
+    encoder: LoadedEncoder
+    image: torch.Tensor
+    text: str
+    face_index: str
+    on_no_face: str
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What the artist does to the pose; offsets in canvas widths and heights, rotation in degrees clockwise."""
+
+    offset_x: float
+    offset_y: float
+    scale: float
+    rotate: float
+
+
+@dataclass(frozen=True)
+class ControlStrength:
+    """How much of the control and during which part (0..1) of the denoising."""
+
+    strength: float
+    start_at: float
+    end_at: float
+
+    @property
+    def is_nothing(self) -> bool:
+        return self.strength == 0 or self.start_at >= self.end_at
+
+
+def canvas_size(image: torch.Tensor, latent: dict | None) -> tuple[int, int]:
+    """(width, height) in pixels that the control image is drawn at: the latent's size, else the picture's own."""
+    if latent is None:
+        height, width = checked(image).shape[1:3]
+        return width, height
+    height, width = latent["samples"].shape[-2:]
+    return width * _LATENT_PIXELS, height * _LATENT_PIXELS
+
+
+def draw(source: PoseSource, pose: Placement, canvas: tuple[int, int]) -> tuple[torch.Tensor, str]:
+    """Control images [M,H,W,3] in 0..1 and the placed landmarks as JSON.
+
+    One control image per picture of the source (JSON text: one). M is 0 when no picture has a face and the policy is
+    passthrough; otherwise NoFaceError.
+    """
+    placed = [place(found, size, canvas, pose.offset_x, pose.offset_y, pose.scale, pose.rotate) for found, size in _landmarks(source, canvas)]
+    width, height = canvas
+    pictures = [draw_keypoints(landmarks, height, width) for landmarks in placed]
+    described = landmarks_to_json(np.concatenate(placed) if placed else np.zeros((0, 5, 2)), height, width)
+    if not pictures:
+        return torch.zeros(0, height, width, 3), described
+    return torch.from_numpy(np.stack(pictures)).float() / 255, described
+
+
+def _landmarks(source, canvas):
+    """(landmarks [N,5,2], size of their frame) for each control image."""
+    if source.text.strip():
+        landmarks, size = parse_landmarks_and_size(source.text)
+        # Single precision like a detector's, so that landmarks read back from our own output draw the same picture.
+        return [(landmarks.astype(np.float32), size or canvas)]
+    faces = choose_faces(source.encoder, source.image, "largest", source.face_index, source.on_no_face)
+    if faces.total == 0 and source.on_no_face == "skip":
+        raise NoFaceError(no_face_message(faces.counts, faces.image_size))
+    if faces.total == 0:
+        return []
+    height, width = faces.image_size
+    points = np.array([face.landmarks for face in faces.on_host], dtype=np.float32)
+    per_image = np.split(points, np.cumsum(faces.counts)[:-1])
+    # With passthrough a picture without a face keeps its place in the batch, as a black control image.
+    return [(found, (width, height)) for found in per_image if len(found) or source.on_no_face == "passthrough"]
+
+
+def as_image(drawn: torch.Tensor, canvas: tuple[int, int]) -> torch.Tensor:
+    """What the control_image output shows: the drawn pictures, or one black one when there are none."""
+    width, height = canvas
+    return drawn if len(drawn) else torch.zeros(1, height, width, 3)
+
+
+def apply(positive, negative, control_net, drawn: torch.Tensor, strength: ControlStrength, vae=None):
+    """Both conditionings with the ControlNet added; the very objects that came in when there is nothing to do."""
+    if strength.is_nothing or len(drawn) == 0:
+        return positive, negative
+    hint = drawn.movedim(-1, 1)
+    nets = {}  # entries that share a ControlNet so far share the new one too, so that it runs once for them
+
+    def controlled(options):
+        before = options.get("control")
+        if before not in nets:
+            net = control_net.copy().set_cond_hint(hint, strength.strength, (strength.start_at, strength.end_at), vae=vae)
+            nets[before] = net.set_previous_controlnet(before)
+        return {**options, "control": nets[before], "control_apply_to_uncond": False}
+
+    positive, negative = ([[text, controlled(options)] for text, options in entries] for entries in (positive, negative))
+    return positive, negative

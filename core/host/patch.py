@@ -1,0 +1,140 @@
+"""The attention patch: what ComfyUI calls at each cross-attention site, for every adapter applied there."""
+
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from comfy.patcher_extension import CallbacksMP
+from torch import nn
+
+from ..attention import identity_residual, rows_of, token_mask
+from .run import KEY, Run
+
+
+class IdentityBank(nn.Module):
+    """Identity keys and values of every site, computed once and then managed by ComfyUI like any model.
+
+    `k{i}`, `v{i}` [3,T,C]: unconditional, conditional, unconditional (see attention.rows_of); `mask` [M,H,W] or absent.
+    """
+
+    def __init__(self, keys_values, mask=None):
+        super().__init__()
+        for index, (k, v) in enumerate(keys_values):
+            self.register_parameter(f"k{index}", nn.Parameter(k, requires_grad=False))
+            self.register_parameter(f"v{index}", nn.Parameter(v, requires_grad=False))
+        self.register_parameter("mask", None if mask is None else nn.Parameter(mask, requires_grad=False))
+
+
+class Injection:
+    """One applied adapter: its bank, the ModelPatcher that owns it and the range of noise levels it works in. Immutable."""
+
+    __slots__ = ("patcher", "sigma_end", "sigma_start")
+
+    def __init__(self, patcher, sigma_start: float, sigma_end: float):
+        self.patcher, self.sigma_start, self.sigma_end = patcher, sigma_start, sigma_end
+
+    def __deepcopy__(self, memo):
+        return self  # ComfyUI 0.3.75 deep-copies model options on every clone; the weights must not go with them
+
+    def residual(self, index: int, q: torch.Tensor, options: dict, run: Run) -> torch.Tensor | None:
+        """What bank entry `index` adds to a site's output, or None at noise levels outside the range."""
+        if not self._always and not self.sigma_end <= run.sigma(options["sigmas"]) <= self.sigma_start:
+            return None
+        bank, kinds = self.patcher.model, options["cond_or_uncond"]
+        k, v = (rows_of(getattr(bank, f"{part}{index}"), kinds, q.shape[0]).to(q) for part in "kv")
+        return identity_residual(q, k, v, options["n_heads"], self._mask(bank.mask, q, options, run))
+
+    @property
+    def _always(self):
+        # percent_to_sigma gives these two for 0 % and 100 %: nothing to compare, so nothing to read from the device
+        return self.sigma_end <= 0.0 and self.sigma_start >= 999999999.0
+
+    def _mask(self, mask, q, options, run):
+        if mask is None:
+            return None
+        height, width = options["activations_shape"][-2:]
+        chunks = len(options["cond_or_uncond"])
+        key = (self, height, width, chunks, q.shape[0], q.device, q.dtype)
+        if key not in run.masks:
+            run.masks[key] = token_mask(mask.to(q), height, width, chunks, q.shape[0])
+        return run.masks[key]
+
+
+class IDPatch:
+    """Replacement of one cross-attention: the attention that was there, plus the residual of each adapter.
+
+    `base` is what another pack had put there (None: ComfyUI's own attention). `add` is the protocol by which
+    IPAdapter_plus and InstantID's pack join a site that is already taken. They call it in place, so every clone of a
+    model gets patch objects of its own (see `unshare`) and a model upstream never hears of it.
+    """
+
+    __slots__ = ("base", "injections", "key", "strangers")
+
+    def __init__(self, key, injections, base=None, strangers=()):
+        self.key, self.base = key, base
+        self.injections = tuple(injections)  # (Injection, its bank's index of this site)
+        self.strangers = list(strangers)  # (callback, keyword arguments)
+
+    def __call__(self, q, k, v, extra_options):
+        if self.base is not None:
+            out = self.base(q, k, v, extra_options)
+        else:
+            out = optimized_attention(
+                q,
+                k,
+                v,
+                extra_options["n_heads"],
+                attn_precision=extra_options.get("attn_precision"),
+                transformer_options=extra_options,
+            )
+        run = extra_options.get(KEY) or Run()  # a sampler that goes around ComfyUI's own opens no run
+        run.fired.add(self.key)
+        for injection, index in self.injections:
+            residual = injection.residual(index, q, extra_options, run)
+            if residual is not None:
+                out = out + residual
+        for callback, options in self.strangers:
+            if options["sigma_end"] <= run.sigma(extra_options["sigmas"]) <= options["sigma_start"]:
+                out = (out + callback(out, q, k, v, extra_options, **options)).to(q.dtype)
+        return out
+
+    def add(self, callback, **kwargs):
+        """Join this site, as other packs' replacements do: `callback(out, q, k, v, extra_options, **kwargs)` is added."""
+        self.strangers.append((callback, kwargs))
+
+    def copy(self):
+        return IDPatch(self.key, self.injections, self.base, self.strangers)
+
+    def __deepcopy__(self, memo):
+        return self.copy()
+
+    def models(self):
+        """The ModelPatchers that ComfyUI loads together with the model."""
+        models = [injection.patcher for injection, _ in self.injections]
+        return models + (self.base.models() if hasattr(self.base, "models") else [])
+
+    def to(self, target):
+        """Our weights move with their ModelPatcher; only a stranger's patch may want to move itself."""
+        if hasattr(self.base, "to"):
+            return IDPatch(self.key, self.injections, self.base.to(target), self.strangers)
+        return self
+
+
+def inject(model, injection: Injection, entries):
+    """Add an injection to `model`, a clone of the caller's own; `entries` are (site, index in the bank)."""
+    taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
+    for site, index in entries:
+        before = taken.get(site.key) or taken.get(site.key[:2])
+        if isinstance(before, IDPatch):
+            patch = IDPatch(site.key, (*before.injections, (injection, index)), before.base, before.strangers)
+        else:
+            patch = IDPatch(site.key, [(injection, index)], base=before)
+        model.set_model_attn2_replace(patch, *site.key)
+    model.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
+    model.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, unshare)
+
+
+def unshare(model, clone):
+    """Give a fresh clone patch objects of its own: newer ComfyUI copies only the dictionaries that hold them."""
+    patches = clone.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
+    for key, patch in patches.items():
+        if isinstance(patch, IDPatch):
+            patches[key] = patch.copy()

@@ -1,0 +1,56 @@
+"""What lives for one sampling run: memos that save work between steps, and the count of sites that fired."""
+
+import logging
+
+from comfy.patcher_extension import WrappersMP
+
+KEY = "likeness"
+
+
+class Run:
+    """Memo of one sampling run. Everything in it is dropped when the run ends."""
+
+    def __init__(self):
+        self.fired = set()
+        self.masks = {}
+        self._sigmas = None
+        self._sigma = 0.0
+
+    def sigma(self, sigmas) -> float:
+        """The noise level of this forward as a number; read once per forward, however many sites ask."""
+        if sigmas is not self._sigmas:
+            self._sigmas, self._sigma = sigmas, float(sigmas[0])  # host read: only for adapters with a partial step range
+        return self._sigma
+
+
+class RunScope:
+    """OUTER_SAMPLE wrapper: opens a Run, and warns when another node has taken attention sites from us."""
+
+    def __init__(self, sites: frozenset):
+        self.sites = sites
+
+    def __call__(self, executor, *args, **kwargs):
+        options = executor.class_obj.model_options.setdefault("transformer_options", {})
+        run = options[KEY] = Run()
+        try:
+            result = executor(*args, **kwargs)
+        finally:
+            options.pop(KEY, None)
+        missed = len(self.sites - run.fired)
+        if missed:
+            logging.warning(
+                "Likeness: %d of %d attention layers never got the identity; a node after ApplyIDAdapter replaced them. "
+                "Put ApplyIDAdapter after that node.",
+                missed,
+                len(self.sites),
+            )
+        return result
+
+
+def open_scope(model, sites):
+    """Make `model` (a clone of the caller's own) open a Run at every sampling; scopes of chained adapters become one."""
+    before = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
+    for scope in before:
+        sites = sites | scope.sites
+    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, RunScope(frozenset(sites)))

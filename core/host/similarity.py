@@ -1,0 +1,55 @@
+"""Likeness scores for the nodes."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ..faces.identity import Identity
+from ..similarity import best_of, cosines, judge, report
+from .detection import choose_faces
+from .encoder import LoadedEncoder, checked
+from .identity import encode
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A judged batch; image batches may be empty."""
+
+    accepted: torch.Tensor
+    rejected: torch.Tensor
+    best: torch.Tensor
+    scores: list[float]
+    report: str
+
+
+def compare(
+    encoder: LoadedEncoder,
+    image: torch.Tensor,
+    identity: Identity | None,
+    reference: torch.Tensor | None,
+    threshold: float,
+    on_no_face: str,
+) -> Comparison:
+    """Judge a batch against an identity, or against photographs of the person. An empty heap is no error."""
+    if (identity is None) == (reference is None):
+        raise ValueError("IDSimilarity compares with one person: connect either identity or reference.")
+    if identity is None:
+        identity, _ = encode(encoder, reference, "mean", "0", "skip" if on_no_face == "passthrough" else on_no_face)
+    if identity.is_empty:
+        raise ValueError("The identity is empty: no photograph it came from had a face, so there is nobody to compare with.")
+    image = checked(image)
+    faces = choose_faces(encoder, image, "largest", "all", on_no_face)
+    values = cosines(identity, encoder.space, encoder.embed(image, faces)).tolist()  # host read: scores are numbers and text
+    verdicts = judge(values, faces.counts, threshold, on_no_face)
+
+    def heap(outcome):
+        return image[[verdict.index for verdict in verdicts if verdict.outcome == outcome]]
+
+    best = best_of(verdicts)
+    return Comparison(
+        accepted=heap("accepted"),
+        rejected=heap("rejected"),
+        best=image[[]] if best is None else image[[best]],
+        scores=[verdict.score for verdict in verdicts if verdict.score is not None],
+        report=report(verdicts, encoder.space, threshold),
+    )

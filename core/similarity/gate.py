@@ -1,0 +1,68 @@
+"""The likeness gate: which pictures of a batch are of the person, and a report that says why."""
+
+import json
+from dataclasses import dataclass
+
+from .scores import percent
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One image's result. `score` is the cosine of its most alike face, None when it has no face."""
+
+    index: int
+    faces: int
+    score: float | None
+    outcome: str  # "accepted", "rejected" or "skipped"
+
+
+def judge(cosines: list[float], counts: tuple[int, ...], threshold: float, on_no_face: str) -> list[Verdict]:
+    """Judge each image by its most alike face.
+
+    `cosines` are those of all faces, image by image; `counts` the faces per image. An image without a face is left out of
+    both heaps with "skip" and accepted unjudged with "passthrough".
+    """
+    verdicts, first = [], 0
+    for index, count in enumerate(counts):
+        own = cosines[first : first + count]
+        first += count
+        if own:
+            score = max(own)
+            outcome = "accepted" if score >= threshold else "rejected"
+        else:
+            score = None
+            outcome = "accepted" if on_no_face == "passthrough" else "skipped"
+        verdicts.append(Verdict(index, count, score, outcome))
+    return verdicts
+
+
+def best_of(verdicts: list[Verdict]) -> int | None:
+    """Index of the image with the highest score, None when no image has a face."""
+    scored = [verdict for verdict in verdicts if verdict.score is not None]
+    return max(scored, key=lambda verdict: verdict.score).index if scored else None
+
+
+def report(verdicts: list[Verdict], space: str, threshold: float) -> str:
+    """The verdicts as JSON text: numbers of each image, counts, the best one and what the numbers are."""
+    images = [
+        {
+            "image": verdict.index,
+            "faces": verdict.faces,
+            "score": None if verdict.score is None else round(verdict.score, 6),
+            "percent": None if verdict.score is None else percent(verdict.score, space),
+            "outcome": verdict.outcome,
+        }
+        for verdict in verdicts
+    ]
+    outcomes = [verdict.outcome for verdict in verdicts]
+    summary = {
+        "encoder": space,
+        "score": "cosine, -1 to 1",
+        "threshold": threshold,
+        "accepted": outcomes.count("accepted"),
+        "rejected": outcomes.count("rejected"),
+        "skipped": outcomes.count("skipped"),
+        "best": best_of(verdicts),
+        "images": images,
+    }
+    return json.dumps(summary, indent=1)

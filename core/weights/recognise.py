@@ -1,0 +1,59 @@
+"""Telling what a weight file is from its keys, so that an error can name it."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+def _has(*keys: str) -> Callable[[Tensors], bool]:
+    return lambda tensors: all(key in tensors for key in keys)
+
+
+def _starts(prefix: str) -> Callable[[Tensors], bool]:
+    return lambda tensors: any(key.startswith(prefix) for key in tensors)
+
+
+def _contains(part: str) -> Callable[[Tensors], bool]:
+    return lambda tensors: any(part in key for key in tensors)
+
+
+# First hit wins. Keys as published by each project's own training code.
+_KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
+    (_starts("pulid_ca."), "a PuLID adapter for FLUX"),
+    (_starts("id_adapter."), "a PuLID adapter for SDXL"),
+    (_starts("ipa_arc."), "a WithAnyone adapter"),
+    (_starts("w_proj."), "a W+ adapter"),
+    (_starts("local_fac_prj."), "a FaceChain-FACT adapter"),
+    (_starts("faceid_proj."), "a UniPortrait adapter"),
+    (_contains(".to_k_face."), "an ID-Animator adapter"),
+    (_starts("FacialEncoder."), "a ConsistentID adapter"),
+    (_contains(".to_k_img."), "a MasterWeaver adapter"),
+    (_starts("id_encoder."), "a PhotoMaker adapter"),
+    (_contains("id_down_basis"), "a HyperLoRA adapter"),
+    (_has("image_proj.perceiver_resampler.proj_in.weight"), "an IP-Adapter FaceID Plus adapter"),
+    (_has("image_proj.proj.3.weight"), "an IP-Adapter full-face adapter"),
+    (_has("image_proj.proj.2.weight", "image_proj.norm.weight"), "an IP-Adapter FaceID adapter"),
+    (_has("image_proj.latents"), "an IP-Adapter Plus (image) adapter"),
+    (_has("image_proj.proj.weight"), "an IP-Adapter (image) adapter"),
+    (_has("controlnet_cond_embedding.conv_in.weight"), "a ControlNet"),
+    (_contains("input_hint_block."), "a ControlNet"),
+    (_contains("lora_down.weight"), "a LoRA"),
+    (_contains("lora_A.weight"), "a LoRA"),
+    (_starts("model.diffusion_model."), "a full checkpoint or diffusion model"),
+    (_starts("down_blocks."), "a diffusers U-Net"),
+    (_starts("text_model."), "a text encoder"),
+    (_starts("vision_model."), "a CLIP vision model"),
+    (_has("decoder.conv_in.weight"), "a VAE"),
+    (_starts("first_stage_model."), "a VAE"),
+)
+
+
+def kind_of(tensors: Tensors) -> str:
+    """A few words on what a file is, with its article; names a few keys when nothing fits."""
+    for matches, words in _KINDS:
+        if matches(tensors):
+            return words
+    sample = ", ".join(sorted(tensors)[:3])
+    return f"a file that nothing here recognises ({len(tensors)} tensors: {sample}, ...)"

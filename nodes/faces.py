@@ -1,0 +1,82 @@
+"""Face encoders, and finding faces."""
+
+from comfy_api.latest import io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..core.faces.encoder import ORDERS
+from ..core.host import detection
+from ..core.host import encoder as encoders
+from .compat import schema
+from .sockets import FaceEncoder, Faces, face_encoder_input, on_no_face_input
+
+
+class LoadFaceEncoder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="LoadFaceEncoder",
+            display_name="Load Face Encoder",
+            description="Loads what finds faces and turns them into an identity. 'embedded' ships with the pack and needs no download.",
+            search_aliases=["insightface", "face analysis", "face embedding", "face detector"],
+            inputs=[
+                io.Combo.Input(
+                    "encoder",
+                    options=list(encoders.ENCODERS),
+                    default="embedded",
+                    tooltip="embedded: MTCNN and the 128-number face descriptor of dlib's author, free for any use.",
+                ),
+                io.Combo.Input(
+                    "detector",
+                    options=list(encoders.DETECTORS),
+                    default="auto",
+                    tooltip="What finds the faces. auto: the one that belongs to the encoder.",
+                ),
+                io.Float.Input(
+                    "min_confidence",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Faces the detector is less sure of are ignored. Raise it when it sees faces where there are none: "
+                    "MTCNN never reports below 0.7, and 0.9 keeps the clear ones.",
+                ),
+            ],
+            outputs=[FaceEncoder.Output("FACE_ENCODER", display_name="face_encoder")],
+        )
+
+    @classmethod
+    def execute(cls, encoder, detector, min_confidence):
+        return io.NodeOutput(encoders.load(encoder, detector, min_confidence))
+
+
+class DetectFaces(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="DetectFaces",
+            display_name="Detect Faces",
+            description="Finds the faces in pictures: cut-outs, a mask, their number, and a preview with boxes and landmarks.",
+            search_aliases=["face detection", "face bounding box", "face crop"],
+            is_output_node=True,
+            inputs=[
+                face_encoder_input(),
+                io.Image.Input("image", tooltip="One picture or a batch."),
+                io.Combo.Input("order", options=list(ORDERS), default=ORDERS[0], tooltip="How the faces of a picture are numbered."),
+                io.String.Input("index", default="all", tooltip="Which of them: all, or numbers from 0 such as 0,2."),
+                on_no_face_input("leave that picture out.", "keep it, with an empty mask and no cut-outs."),
+            ],
+            outputs=[
+                Faces.Output("FACES", display_name="faces"),
+                io.Image.Output("CROPS", display_name="crops", tooltip="A square cut-out of 256 pixels per face."),
+                io.Mask.Output("MASK", display_name="mask", tooltip="One mask per picture, white inside the face boxes."),
+                io.Int.Output("COUNT", display_name="count", tooltip="How many faces were chosen in all pictures together."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, face_encoder, image, order, index, on_no_face):
+        found = detection.detect_faces(face_encoder, image, order, index, on_no_face)
+        crops = found.crops if len(found.crops) else ExecutionBlocker(None)
+        mask = found.mask if len(found.mask) else ExecutionBlocker(None)
+        shown = {**ui.PreviewImage(found.preview, cls=cls).as_dict(), "faces": found.description}
+        return io.NodeOutput(found.faces, crops, mask, found.faces.total, ui=shown)

@@ -1,0 +1,50 @@
+"""Scoring how alike a picture is to a person, and sorting a batch by it."""
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..core.host import similarity
+from .compat import schema
+from .sockets import Identity, face_encoder_input, on_no_face_input
+
+
+class IDSimilarity(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="IDSimilarity",
+            display_name="ID Similarity",
+            description="Scores every picture of a batch against a person and sorts it: accepted, rejected, the best one. "
+            "Scores are in the API's history too.",
+            search_aliases=["likeness gate", "face similarity", "face distance", "face compare"],
+            is_output_node=True,
+            inputs=[
+                face_encoder_input(),
+                io.Image.Input("image", tooltip="The pictures to judge."),
+                Identity.Input("identity", optional=True, tooltip="Who it should be. Or connect reference."),
+                io.Image.Input("reference", optional=True, tooltip="Photographs of who it should be."),
+                io.Float.Input(
+                    "threshold",
+                    default=0.0,
+                    min=-1.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Lowest score (cosine) that is accepted. The report says what a score means in percent for this encoder.",
+                ),
+                on_no_face_input("the picture goes to neither heap.", "the picture is accepted unjudged."),
+            ],
+            outputs=[
+                io.Image.Output("ACCEPTED", display_name="accepted", tooltip="Pictures at or over the threshold. With none, nodes behind it don't run."),
+                io.Image.Output("REJECTED", display_name="rejected", tooltip="Pictures under the threshold. With none, nodes behind it don't run."),
+                io.Float.Output("SCORES", display_name="scores", is_output_list=True, tooltip="The score of each picture that has a face, in order."),
+                io.Image.Output("BEST", display_name="best", tooltip="The picture with the highest score."),
+                io.String.Output("REPORT", display_name="report", tooltip="Everything as JSON."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, face_encoder, image, threshold, on_no_face, identity=None, reference=None):
+        result = similarity.compare(face_encoder, image, identity, reference, threshold, on_no_face)
+        pictures = (p if len(p) else ExecutionBlocker(None) for p in (result.accepted, result.rejected, result.best))
+        accepted, rejected, best = pictures
+        return io.NodeOutput(accepted, rejected, result.scores, best, result.report, ui={"scores": result.scores, "report": [result.report]})

@@ -1,0 +1,312 @@
+"""The attention patch on ComfyUI's own U-Nets: what it reaches, what it leaves alone, and whom it gets along with."""
+
+import copy
+import logging
+
+import pytest
+import torch
+from host_cases import SITES, adapter, apply, attn2, conditioning, identity, peer_patch, randn, sample
+
+
+@pytest.fixture(scope="module", params=["sd15", "sdxl"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def models(pack):
+    from tiny.unet import unet
+
+    return {kind: unet(kind) for kind in SITES}
+
+
+@pytest.fixture(scope="module")
+def adapters(pack):
+    return {kind: adapter(pack, kind) for kind in SITES}
+
+
+@pytest.fixture
+def prompt(kind):
+    return conditioning(kind, seed=10), conditioning(kind, seed=20)
+
+
+def weights_of(model):
+    return {key: value.clone() for key, value in model.model.state_dict().items()}
+
+
+def count_fired(pack, model):
+    """Sample two steps and count, per site, the calls of the patch."""
+    fired = {}
+    for key, patch in attn2(model).items():
+        original = patch.injections
+
+        class Counting:
+            def __init__(self, injection, key):
+                self.injection, self.key, self.patcher = injection, key, injection.patcher
+
+            def residual(self, *arguments):
+                result = self.injection.residual(*arguments)
+                fired[self.key] = fired.get(self.key, 0) + (result is not None)
+                return result
+
+        patch.injections = tuple((Counting(injection, key), index) for injection, index in original)
+    return fired
+
+
+def test_every_site_fires(pack, models, adapters, kind, prompt):
+    patched, positive, negative = apply(pack, models[kind], *prompt, adapters[kind])
+    fired = count_fired(pack, patched)
+    sample(patched, positive, negative, steps=2)
+    assert len(fired) == SITES[kind]
+    assert set(fired.values()) == {2}  # two steps, conditional and unconditional in one batch
+    assert sum(key[:2] == ("middle", 0) for key in fired) == {"sd15": 1, "sdxl": 10}[kind]
+
+
+def test_the_identity_changes_the_picture(pack, models, adapters, kind, prompt):
+    plain = sample(models[kind], *prompt)
+    one = sample(*apply(pack, models[kind], *prompt, adapters[kind], identity(pack, 1)))
+    other = sample(*apply(pack, models[kind], *prompt, adapters[kind], identity(pack, 2)))
+    assert (one - plain).abs().max() > 1e-2
+    assert (one - other).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"weight": 0.0},
+        {"start_at": 0.5, "end_at": 0.5},
+        {"start_at": 0.8, "end_at": 0.2},
+        {"mask": torch.zeros(1, 128, 128)},
+    ],
+    ids=["weight 0", "empty range", "reversed range", "mask 0"],
+)
+def test_nothing_is_exactly_nothing(pack, models, adapters, kind, prompt, nothing):
+    applied = apply(pack, models[kind], *prompt, adapters[kind], **nothing)
+    assert applied[0] is models[kind] and applied[1] is prompt[0] and applied[2] is prompt[1]
+    assert torch.equal(sample(*applied), sample(models[kind], *prompt))
+
+
+def test_a_mask_of_ones_is_exactly_no_mask(pack, models, adapters, kind, prompt):
+    without = sample(*apply(pack, models[kind], *prompt, adapters[kind]))
+    assert torch.equal(sample(*apply(pack, models[kind], *prompt, adapters[kind], mask=torch.ones(2, 60, 70))), without)
+
+
+def test_outside_its_range_the_patch_is_exactly_not_there(pack, models, adapters, kind, prompt):
+    """One step at the highest noise level, with an adapter that only works later."""
+    late = apply(pack, models[kind], *prompt, adapters[kind], start_at=0.5)
+    fired = count_fired(pack, late[0])
+    assert torch.equal(sample(*late, steps=1), sample(models[kind], *prompt, steps=1))
+    assert set(fired.values()) == {0}
+
+
+def test_a_range_covers_its_share_of_the_steps(pack, models, adapters, kind, prompt):
+    patched, positive, negative = apply(pack, models[kind], *prompt, adapters[kind], start_at=0.25, end_at=0.75)
+    fired = count_fired(pack, patched)
+    sample(patched, positive, negative, steps=8)
+    assert set(fired.values()) == {4}
+
+
+def test_a_mask_limits_where_the_residual_is(pack, models, adapters, kind, prompt):
+    """At one site: nothing outside the mask, the whole residual inside it."""
+    mask = torch.zeros(1, 256, 256)
+    mask[:, :, :128] = 1
+    masked, *_ = apply(pack, models[kind], *prompt, adapters[kind], mask=mask)
+    unmasked, *_ = apply(pack, models[kind], *prompt, adapters[kind])
+    key = ("input", 7, 0)
+    q, k, v = randn(2, 64, 128, seed=1), randn(2, 77, 128, seed=2), randn(2, 77, 128, seed=3)
+    options = {"n_heads": 4, "cond_or_uncond": [1, 0], "activations_shape": [2, 128, 8, 8], "sigmas": torch.ones(2)}
+    from comfy.ldm.modules.attention import optimized_attention
+
+    base = optimized_attention(q, k, v, 4)
+    inside, everywhere = (attn2(model)[key](q, k, v, options).view(2, 8, 8, 128) for model in (masked, unmasked))
+    base = base.view(2, 8, 8, 128)
+    assert torch.equal(inside[:, :, 4:], base[:, :, 4:])
+    torch.testing.assert_close(inside[:, :, :4], everywhere[:, :, :4], atol=1e-6, rtol=0)
+    assert (everywhere - base).abs().amax(dim=-1).min() > 1e-3
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 17, 25), (3, 4, 16, 16), (2, 4, 24, 40)])
+@pytest.mark.parametrize("masks", [1, 2, 5])
+def test_odd_sizes_and_mask_batches(pack, models, adapters, kind, prompt, shape, masks):
+    mask = (randn(masks, 99, 61, seed=3) > 0).float()
+    result = sample(*apply(pack, models[kind], *prompt, adapters[kind], mask=mask), shape=shape)
+    assert result.shape == shape and result.isfinite().all()
+
+
+def test_mask_batch_goes_by_picture(pack, models, adapters, kind, prompt):
+    """The second picture of a batch has an empty mask, so it comes out as without identity."""
+    mask = torch.stack([torch.ones(32, 32), torch.zeros(32, 32)])
+    shape = (2, 4, 16, 16)
+    plain = sample(models[kind], *prompt, shape=shape)
+    masked = sample(*apply(pack, models[kind], *prompt, adapters[kind], mask=mask), shape=shape)
+    unmasked = sample(*apply(pack, models[kind], *prompt, adapters[kind]), shape=shape)
+    torch.testing.assert_close(masked[1], plain[1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(masked[0], unmasked[0], atol=1e-5, rtol=0)
+
+
+def test_cfg_1_runs_the_conditional_half_alone(pack, models, adapters, kind, prompt):
+    with_identity = sample(*apply(pack, models[kind], *prompt, adapters[kind]), cfg=1.0, steps=4)
+    assert (with_identity - sample(models[kind], *prompt, cfg=1.0, steps=4)).abs().max() > 1e-2
+
+
+def test_halves_apart_equal_halves_together(pack, models, adapters, kind, prompt):
+    """Prompts of different lengths can't share a batch; the identity must land on the right half all the same."""
+    positive, negative = prompt[0], conditioning(kind, seed=20, length=77)
+    together = sample(*apply(pack, models[kind], positive, negative, adapters[kind]))
+    import comfy.samplers
+
+    def one_by_one(model_function, arguments):
+        parts = []
+        for row, which in enumerate(arguments["cond_or_uncond"]):
+            c = {k: v[row : row + 1] if torch.is_tensor(v) else v for k, v in arguments["c"].items() if k != "transformer_options"}
+            c["transformer_options"] = {**arguments["c"]["transformer_options"], "cond_or_uncond": [which]}
+            parts.append(model_function(arguments["input"][row : row + 1], arguments["timestep"][row : row + 1], **c))
+        return torch.cat(parts)
+
+    patched, positive, negative = apply(pack, models[kind], positive, negative, adapters[kind])
+    patched = patched.clone()
+    patched.set_model_unet_function_wrapper(lambda function, arguments: one_by_one(function, arguments))
+    torch.testing.assert_close(sample(patched, positive, negative), together, atol=1e-3, rtol=1e-3)
+
+
+def test_upstream_is_untouched_and_reruns_are_identical(pack, models, adapters, kind, prompt):
+    model = models[kind]
+    before = weights_of(model)
+    options, positive = copy.deepcopy(model.model_options), prompt[0][0][1].copy()
+    first = None
+    for _ in range(10):
+        patched, *conditionings = apply(pack, model, *prompt, adapters[kind], identity(pack, 4))
+        assert [len(patch.injections) for patch in attn2(patched).values()] == [1] * SITES[kind]
+        assert len(patched.get_additional_models()) == 0 and len(set(patched.model_patches_models())) == 1
+        result = sample(patched, *conditionings)
+        first = result if first is None else first
+        assert torch.equal(result, first)
+    assert model.model_options == options and not model.wrappers.get("outer_sample") and prompt[0][0][1] == positive
+    assert all(torch.equal(value, before[key]) for key, value in weights_of(model).items())
+
+
+def test_a_model_sampled_twice_gives_the_same_pixels(pack, models, adapters, kind, prompt):
+    applied = apply(pack, models[kind], *prompt, adapters[kind])
+    assert torch.equal(sample(*applied), sample(*applied))
+
+
+def test_clones_share_weights_and_nothing_that_changes(pack, models, adapters, kind, prompt):
+    patched, *_ = apply(pack, models[kind], *prompt, adapters[kind])
+    clone = patched.clone()
+    for key, patch in attn2(patched).items():
+        twin = attn2(clone)[key]
+        assert twin is not patch and twin.strangers is not patch.strangers
+        assert twin.injections[0][0].patcher.model is patch.injections[0][0].patcher.model
+    assert copy.deepcopy(patched.model_options)["transformer_options"] is not None
+
+
+def test_order_of_two_people_does_not_matter(pack, models, adapters, kind, prompt):
+    left, right = torch.zeros(1, 64, 64), torch.zeros(1, 64, 64)
+    left[..., :32], right[..., 32:] = 1, 1
+    anna, bert = identity(pack, 5), identity(pack, 6)
+    one = apply(pack, *apply(pack, models[kind], *prompt, adapters[kind], anna, left), adapters[kind], bert, right)
+    two = apply(pack, *apply(pack, models[kind], *prompt, adapters[kind], bert, right), adapters[kind], anna, left)
+    torch.testing.assert_close(sample(*one), sample(*two), atol=1e-4, rtol=1e-4)
+    alone = apply(pack, models[kind], *prompt, adapters[kind], anna, left)
+    assert (sample(*one) - sample(*alone)).abs().max() > 1e-3
+    assert one[1][0][1]["cross_attn_controlnet"].shape[1] == 32
+
+
+def mean_shift(out, q, k, v, extra_options, amount=0.5, **_):
+    return torch.full_like(out, amount)
+
+
+def test_a_stranger_before_us_keeps_working(pack, models, adapters):
+    prompt = conditioning(seed=10), conditioning(seed=20)
+    foreign = peer_patch(models["sdxl"], mean_shift)
+    both = sample(*apply(pack, foreign, *prompt, adapters["sdxl"]))
+    only_foreign = sample(foreign, *prompt)
+    only_ours = sample(*apply(pack, models["sdxl"], *prompt, adapters["sdxl"]))
+    assert (both - only_foreign).abs().max() > 1e-3 and (both - only_ours).abs().max() > 1e-3
+
+
+def test_a_stranger_after_us_joins_and_upstream_never_hears_of_it(pack, models, adapters):
+    prompt = conditioning(seed=10), conditioning(seed=20)
+    ours, *conditionings = apply(pack, models["sdxl"], *prompt, adapters["sdxl"])
+    alone = sample(ours, *conditionings)
+    for _ in range(3):
+        joined = peer_patch(ours, mean_shift)
+        assert all(len(patch.strangers) == 1 for patch in attn2(joined).values())
+    assert all(not patch.strangers for patch in attn2(ours).values())
+    after = sample(joined, *conditionings)
+    before = sample(*apply(pack, peer_patch(models["sdxl"], mean_shift), *prompt, adapters["sdxl"]))
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)  # the same sum, whoever came first
+    assert torch.equal(sample(ours, *conditionings), alone)
+
+
+def test_clones_of_newer_comfyui_are_unshared_too(pack, models, adapters):
+    """From 0.13 on, clone() copies dictionaries and lists only; our callback has to part the patch objects."""
+    prompt = conditioning(seed=10), conditioning(seed=20)
+    ours, *_ = apply(pack, models["sdxl"], *prompt, adapters["sdxl"])
+    clone = ours.clone()
+    attn2(clone).update(attn2(ours))  # as a clone by dictionary copy would have it
+    for callback in clone.get_all_callbacks("on_clone"):
+        callback(ours, clone)
+    assert all(attn2(clone)[key] is not patch for key, patch in attn2(ours).items())
+
+
+def test_losing_sites_to_a_later_node_is_said_aloud(pack, models, adapters, caplog):
+    prompt = conditioning(seed=10), conditioning(seed=20)
+    ours, *conditionings = apply(pack, models["sdxl"], *prompt, adapters["sdxl"])
+    robbed = ours.clone()
+    robbed.set_model_attn2_replace(lambda q, k, v, options: q, "middle", 0, 3)
+    with caplog.at_level(logging.WARNING):
+        sample(robbed, *conditionings)
+    assert "1 of 70 attention layers" in caplog.text and "after ApplyIDAdapter" in caplog.text
+
+
+def test_weight_types_shape_the_blocks(pack, models, adapters, kind, prompt):
+    linear = sample(*apply(pack, models[kind], *prompt, adapters[kind]))
+    for weight_type in pack.module("core.attention").WEIGHT_TYPES[1:]:
+        result = sample(*apply(pack, models[kind], *prompt, adapters[kind], weight_type=weight_type))
+        assert result.isfinite().all() and not torch.equal(result, linear)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn], ids=str)
+def test_half_precision_and_fp8_stored_adapters(pack, models, adapters, kind, prompt, dtype):
+    """The adapter's storage may be of any precision; the picture stays close to the one in fp32."""
+    full = sample(*apply(pack, models[kind], *prompt, adapters[kind]))
+    plain = sample(models[kind], *prompt)
+    low = sample(*apply(pack, models[kind], *prompt, adapter(pack, kind, dtype=dtype)))
+    assert low.isfinite().all() and low.dtype == full.dtype
+    assert (low - full).abs().mean() < 0.5 * (plain - full).abs().mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_models(pack, adapters, kind, prompt, dtype):
+    from tiny.unet import unet
+
+    model = unet(kind, dtype=dtype)
+    patched, *conditionings = apply(pack, model, *prompt, adapters[kind])
+    bank = next(iter(attn2(patched).values())).injections[0][0].patcher.model
+    assert {parameter.dtype for parameter in bank.parameters()} == {dtype}
+    assert sample(patched, *conditionings, steps=1).isfinite().all()
+
+
+def test_global_random_state_is_untouched(pack, models, adapters, kind, prompt):
+    before = torch.random.get_rng_state()
+    apply(pack, models[kind], *prompt, adapters[kind])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_memory_returns_to_the_baseline(pack, models, adapters, kind, prompt):
+    import gc
+
+    import comfy.model_management as mm
+
+    mm.unload_all_models()
+    gc.collect()
+    loaded = len(mm.current_loaded_models)
+    tensors = sum(torch.is_tensor(thing) for thing in gc.get_objects())
+    for _ in range(3):
+        sample(*apply(pack, models[kind], *prompt, adapters[kind]))
+        mm.unload_all_models()
+        mm.cleanup_models_gc()
+        gc.collect()
+    assert len(mm.current_loaded_models) == loaded
+    assert sum(torch.is_tensor(thing) for thing in gc.get_objects()) <= tensors + 5

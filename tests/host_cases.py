@@ -1,0 +1,97 @@
+"""Ready-made material for tests of the patched model: adapters, identities, conditionings, sampling, foreign patches."""
+
+import torch
+
+SPACE = "dlib-resnet34-128"
+SITES = {"sd15": 16, "sdxl": 70}
+_TEXT_WIDTH = {"sd15": 48, "sdxl": 64}
+
+
+def randn(*shape, seed):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def identity(pack, seed=0, dim=128, space=SPACE):
+    """An identity from two random vectors."""
+    vectors = randn(2, dim, seed=seed) / dim**0.5
+    made, _ = pack.module("core.faces.identity").combine_identity(space, vectors, torch.ones(2), "mean")
+    return made
+
+
+def adapter(pack, kind="sdxl", seed=0, dtype=None):
+    """A tiny InstantID adapter, loaded by the pack's own loader."""
+    from tiny.files import FACE_SPACE, instantid
+
+    nested = instantid(kind, seed)
+    flat = {f"{top}.{key}": value for top, part in nested.items() for key, value in part.items()}
+    file = pack.module("core.weights").WeightFile(f"tiny_{kind}.safetensors", flat, {"likeness.face_space": FACE_SPACE})
+    managed = pack.module("core.host.managed")
+    module = pack.module("core.adapters").load_adapter(file, dtype=dtype, operations=managed.OPERATIONS)
+    return pack.module("core.host.adapter").LoadedAdapter(file.name, module.spec, managed.managed(module))
+
+
+def conditioning(kind="sdxl", seed=0, length=77):
+    """A random prompt as CLIPTextEncode would give it."""
+    return [[randn(1, length, _TEXT_WIDTH[kind], seed=seed), {"pooled_output": randn(1, 32, seed=seed + 1)}]]
+
+
+def apply(pack, model, positive, negative, loaded=None, face=None, mask=None, kind="sdxl", **strength):
+    """ApplyIDAdapter's work: returns (model, positive, negative)."""
+    host = pack.module("core.host.adapter")
+    strength = host.Strength(**{"weight": 0.8, **strength})
+    return host.apply(model, positive, negative, loaded or adapter(pack, kind), face or identity(pack), strength, mask)
+
+
+def sample(model, positive, negative, seed=1, steps=2, cfg=4.0, shape=(1, 4, 16, 16), sampler="euler", scheduler="simple"):
+    """Sample as KSampler does; returns the latent."""
+    import comfy.sample
+
+    noise = randn(*shape, seed=seed)
+    latent = torch.zeros(shape)
+    with torch.inference_mode():
+        return comfy.sample.sample(model, noise, steps, cfg, sampler, scheduler, positive, negative, latent, seed=seed)
+
+
+def attn2(model):
+    """The attention replacements on a model, by key."""
+    return model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
+
+
+class PeerReplace:
+    """What IPAdapter_plus and InstantID's pack put on a site, by protocol: callbacks joined in place with `add`."""
+
+    def __init__(self, callback, **kwargs):
+        self.callbacks = [(callback, kwargs)]
+
+    def add(self, callback, **kwargs):
+        self.callbacks.append((callback, kwargs))
+
+    def __call__(self, q, k, v, extra_options):
+        from comfy.ldm.modules.attention import optimized_attention
+
+        out = optimized_attention(q, k, v, extra_options["n_heads"])
+        for callback, kwargs in self.callbacks:
+            out = out + callback(out, q, k, v, extra_options, **kwargs)
+        return out
+
+
+def peer_patch(model, callback, **kwargs):
+    """Patch every SDXL site the way those packs do: clone, then replace a free key or `add` to a taken one."""
+    kwargs = {"sigma_start": 999999999.9, "sigma_end": 0.0, **kwargs}
+    patched = model.clone()
+    options = patched.model_options["transformer_options"].copy()
+    options["patches_replace"] = options.get("patches_replace", {}).copy()
+    options["patches_replace"]["attn2"] = taken = options["patches_replace"].get("attn2", {}).copy()
+    patched.model_options["transformer_options"] = options
+    for key in _sdxl_keys():
+        if key in taken:
+            taken[key].add(callback, **kwargs)
+        else:
+            taken[key] = PeerReplace(callback, **kwargs)
+    return patched
+
+
+def _sdxl_keys():
+    depth = {("input", 4): 2, ("input", 5): 2, ("input", 7): 10, ("input", 8): 10, ("middle", 0): 10}
+    depth |= {("output", i): 10 if i < 3 else 2 for i in range(6)}
+    return [(*block, index) for block, count in depth.items() for index in range(count)]
