@@ -8,6 +8,7 @@ import atexit
 import functools
 import importlib
 import importlib.util
+import os
 import sys
 import tempfile
 import uuid
@@ -40,6 +41,7 @@ def start_comfyui() -> Path:
     """Make ComfyUI importable in this process, on the CPU, with a temporary base directory, which is returned.
 
     Its settings are read from the command line when it is first imported, so this happens once per process.
+    $COMFYUI_ARGS are options of ComfyUI's own to add.
     """
     directory = tempfile.TemporaryDirectory(prefix="likeness-comfyui-")
     atexit.register(directory.cleanup)
@@ -48,7 +50,7 @@ def start_comfyui() -> Path:
     options = importlib.import_module("comfy.options")
     options.enable_args_parsing()
     own_arguments = sys.argv
-    sys.argv = ["main.py", "--cpu", "--base-directory", str(base)]
+    sys.argv = ["main.py", "--cpu", "--base-directory", str(base), *os.environ.get("COMFYUI_ARGS", "").split()]
     try:
         importlib.import_module("comfy.cli_args")
     finally:

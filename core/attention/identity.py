@@ -9,28 +9,28 @@ import torch.nn.functional as F
 
 
 def identity_residual(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, mask: torch.Tensor | None = None):
-    """Attention of q [B,N,C] to identity keys and values [B,T,C], times mask [B,N,1]; returns [B,N,C] in q's dtype."""
-    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    """Attention of q [B,N,C] to identity keys and values [chunks,T,C], times mask [B,N,1]; returns [B,N,C] in q's dtype.
+
+    The batch consists of equal chunks, each with keys of its own. All pictures of a chunk share them, so a chunk is one
+    long row of queries and nothing is copied.
+    """
+    queries = q.reshape(k.shape[0], -1, q.shape[-1])
+    queries, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (queries, k, v))
+    out = F.scaled_dot_product_attention(queries, k, v).transpose(1, 2).reshape(q.shape)
     return out if mask is None else out * mask
 
 
-def rows_of(bank: torch.Tensor, cond_or_uncond: list[int], rows: int) -> torch.Tensor:
-    """Lay out conditional and unconditional values for a batch of `rows`.
+def chunks_of(bank: torch.Tensor, cond_or_uncond: list[int]) -> torch.Tensor:
+    """Conditional and unconditional values in the order of a batch's chunks -> [chunks,T,C].
 
-    bank [3,T,C] holds unconditional, conditional, unconditional: whichever way a batch of one conditional and one
-    unconditional row is ordered, its values are a view of the bank. `cond_or_uncond` has 0 (conditional) or 1 for each
-    equal chunk of the batch, as ComfyUI gives it. Returns [rows,T,C].
+    bank [3,T,C] holds unconditional, conditional, unconditional: whichever way a conditional and an unconditional chunk
+    are ordered, their values are a view of the bank. `cond_or_uncond` has 0 (conditional) or 1 per chunk, as ComfyUI
+    gives it.
     """
     start = {(0, 1): 1, (1, 0): 0, (0,): 1, (1,): 0}.get(tuple(cond_or_uncond))
     if start is not None:
-        chunks = bank[start : start + len(cond_or_uncond)]
-    else:
-        chunks = torch.cat([bank[1 - kind : 2 - kind] for kind in cond_or_uncond])
-    repeats = rows // len(cond_or_uncond)
-    if repeats == 1:
-        return chunks
-    return chunks.unsqueeze(1).expand(-1, repeats, -1, -1).flatten(0, 1)
+        return bank[start : start + len(cond_or_uncond)]
+    return torch.cat([bank[1 - kind : 2 - kind] for kind in cond_or_uncond])
 
 
 def token_mask(mask: torch.Tensor, height: int, width: int, chunks: int, rows: int) -> torch.Tensor:

@@ -72,8 +72,6 @@ def outliers(vectors: torch.Tensor) -> torch.Tensor:
         return torch.zeros(count, dtype=torch.bool, device=vectors.device)
     unit = F.normalize(vectors, dim=-1)
     distances = 1 - unit @ unit.T
-    others = distances[~torch.eye(count, dtype=torch.bool, device=vectors.device)].view(count, count - 1)
-    centre = others.median(dim=1).values.argmin()
-    to_centre = distances.index_select(0, centre.view(1))[0]
-    typical = others.index_select(0, centre.view(1))[0].median()
-    return to_centre > 3 * typical
+    typical = distances.sort(dim=1).values[:, 1:].median(dim=1).values  # sorted, the distance to itself comes first
+    centre = typical.argmin().view(1)
+    return distances.index_select(0, centre)[0] > 3 * typical.index_select(0, centre)

@@ -122,7 +122,7 @@ def _build_bank(model, adapter, identity, strength, sites, attn_mask):
 
 
 def _bank(pair, dtype):
-    """[2,T,C] unconditional, conditional -> [3,T,C] with the unconditional once more (see attention.rows_of)."""
+    """[2,T,C] unconditional, conditional -> [3,T,C] with the unconditional once more (see attention.chunks_of)."""
     return torch.cat([pair, pair[:1]]).to(dtype)
 
 

@@ -5,14 +5,14 @@ from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import CallbacksMP
 from torch import nn
 
-from ..attention import identity_residual, rows_of, token_mask
+from ..attention import chunks_of, identity_residual, token_mask
 from .run import KEY, Run
 
 
 class IdentityBank(nn.Module):
     """Identity keys and values of every site, computed once and then managed by ComfyUI like any model.
 
-    `k{i}`, `v{i}` [3,T,C]: unconditional, conditional, unconditional (see attention.rows_of); `mask` [M,H,W] or absent.
+    `k{i}`, `v{i}` [3,T,C]: unconditional, conditional, unconditional (see attention.chunks_of); `mask` [M,H,W] or absent.
     """
 
     def __init__(self, keys_values, mask=None):
@@ -39,7 +39,7 @@ class Injection:
         if not self._always and not self.sigma_end <= run.sigma(options["sigmas"]) <= self.sigma_start:
             return None
         bank, kinds = self.patcher.model, options["cond_or_uncond"]
-        k, v = (rows_of(getattr(bank, f"{part}{index}"), kinds, q.shape[0]).to(q) for part in "kv")
+        k, v = (chunks_of(getattr(bank, f"{part}{index}"), kinds).to(q) for part in "kv")
         return identity_residual(q, k, v, options["n_heads"], self._mask(bank.mask, q, options, run))
 
     @property

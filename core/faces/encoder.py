@@ -1,0 +1,203 @@
+"""The face encoder: detector, alignment and descriptor in one module, and the faces that it hands around."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .descriptor import DlibResNet, read_dlib_resnet
+from .geometry import similarity_transform, warp
+from .mtcnn import MTCNN
+
+EMBEDDED = Path(__file__).resolve().parents[2] / "embedded"
+
+# Where dlib's get_face_chip_details (padding 0.25) puts the mean of its 68-point training shapes in a 150 x 150 chip:
+# pixel = (position + 0.25) / 1.5 * 150, with the eyes as the mean of points 36-41 and 42-47, the nose tip as point 30,
+# the mouth corners as points 48 and 54.
+DLIB_TEMPLATE = ((47.549, 46.599), (100.476, 46.599), (74.013, 76.562), (50.415, 103.023), (97.61, 103.023))
+ORDERS = ("largest", "left to right", "most confident")
+
+
+class HostFace(NamedTuple):
+    """One face as read from the detector: box xyxy and five landmarks in pixels, score in 0..1."""
+
+    box: tuple[float, ...]
+    landmarks: tuple[tuple[float, float], ...]
+    score: float
+
+
+@dataclass(frozen=True)
+class Faces:
+    """All faces of a batch of images, grouped by image, largest first inside an image unless `select` ordered them.
+
+    boxes: [N, 4] xyxy in pixels; landmarks: [N, 5, 2] in pixels (image-left eye, image-right eye, nose, left and right
+    mouth corner); scores: [N] in 0..1; image_index: [N] long, all on the compute device. counts: faces per image.
+    image_size: (H, W). on_host: the same faces as they were read when they were detected.
+    """
+
+    boxes: Tensor
+    landmarks: Tensor
+    scores: Tensor
+    image_index: Tensor
+    counts: tuple[int, ...]
+    image_size: tuple[int, int]
+    on_host: tuple[HostFace, ...]
+
+    @property
+    def total(self) -> int:
+        """Faces in all images together."""
+        return len(self.on_host)
+
+    def select(self, order: str, index: str) -> "Faces":
+        """Faces in another order and, per image, only the wanted ones; reads nothing back from the device.
+
+        order: one of ORDERS. index: "all", or positions counted from 0 in that order such as "0,2"; positions that an
+        image does not have are left out. Raises ValueError for any other order or index.
+        """
+        if order not in ORDERS:
+            raise ValueError(f"Unknown face order {order!r}: expected one of {', '.join(ORDERS)}.")
+        wanted = parse_index(index)
+        chosen, counts, first = [], [], 0
+        for count in self.counts:
+            places = sorted(range(first, first + count), key=lambda place: _rank(self.on_host[place], order))
+            first += count
+            if wanted is not None:
+                places = [places[position] for position in wanted if position < count]
+            chosen += places
+            counts.append(len(places))
+        at = torch.tensor(chosen, dtype=torch.long, device=self.boxes.device)
+        return Faces(
+            self.boxes[at], self.landmarks[at], self.scores[at], self.image_index[at],
+            tuple(counts), self.image_size, tuple(self.on_host[place] for place in chosen),
+        )  # fmt: skip
+
+    def describe(self) -> list[dict]:
+        """Per image its faces as plain numbers: {"faces": [{"number", "box", "landmarks", "confidence"}, ...]}."""
+        described, first = [], 0
+        for count in self.counts:
+            found = self.on_host[first : first + count]
+            first += count
+            described.append({"faces": [
+                {"number": number, "box": list(face.box), "landmarks": [list(point) for point in face.landmarks],
+                 "confidence": face.score}
+                for number, face in enumerate(found)
+            ]})  # fmt: skip
+        return described
+
+    @staticmethod
+    def concatenate(parts: list["Faces"]) -> "Faces":
+        """Faces of consecutive parts of one batch as faces of the whole batch."""
+        starts = [sum(len(part.counts) for part in parts[:number]) for number in range(len(parts))]
+        return Faces(
+            torch.cat([part.boxes for part in parts]),
+            torch.cat([part.landmarks for part in parts]),
+            torch.cat([part.scores for part in parts]),
+            torch.cat([part.image_index + start for part, start in zip(parts, starts, strict=True)]),
+            sum((part.counts for part in parts), ()),
+            parts[0].image_size,
+            sum((part.on_host for part in parts), ()),
+        )
+
+
+def parse_index(index: str) -> list[int] | None:
+    """Positions in a face index such as "0,2", each once, or None for "all"; ValueError for anything else."""
+    if index.strip() == "all":
+        return None
+    parts = [part.strip() for part in index.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError(f'Face index {index!r} is not understood: write "all", or positions from 0 such as "0,2".')
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+def _rank(face: HostFace, order: str) -> float:
+    """Sort key of a face: smaller comes first."""
+    left, top, right, bottom = face.box
+    if order == "left to right":
+        return left + right
+    return -face.score if order == "most confident" else -(right - left) * (bottom - top)
+
+
+class FaceEncoder(nn.Module):
+    """Finds faces, aligns them to the descriptor's template and describes them.
+
+    detector: module, image [B, H, W, 3] -> Candidates. embedder: module, chips [N, 3, chip_size, chip_size] RGB in
+    0..1 -> [N, dim]. space: name of the vectors' space; only vectors of one space can be compared. template: five
+    (x, y) points in chip pixels, in the order of Faces.landmarks.
+    """
+
+    def __init__(self, detector: nn.Module, embedder: nn.Module, space: str, dim: int, template, chip_size: int):
+        super().__init__()
+        self.detector = detector
+        self.embedder = embedder
+        self.space = space
+        self.dim = dim
+        self.template = template
+        self.chip_size = chip_size
+
+    @torch.no_grad()
+    def detect(self, image: Tensor, min_confidence: float = 0.5) -> Faces:
+        """Faces in image [B, H, W, 3] (RGB in 0..1) with at least `min_confidence`, largest first per image.
+
+        A detector has a threshold of its own as well: MTCNN reports nothing below 0.7.
+        """
+        found = self.detector(image)
+        columns = (found.boxes, found.landmarks.flatten(2), found.scores[..., None], found.valid[..., None].float())
+        table = torch.cat(columns, 2).tolist()  # host read: the number of faces decides every later shape
+        places = [
+            (number, place)
+            for number, rows in enumerate(table)
+            for place, row in enumerate(rows)
+            if row[15] and row[14] >= min_confidence
+        ]
+        on_host = []
+        for number, place in places:
+            row = table[number][place]
+            on_host.append(HostFace(tuple(row[:4]), tuple(zip(row[4:14:2], row[5:14:2], strict=True)), row[14]))
+        in_image = [number for number, _ in places]
+        at_place = [place for _, place in places]
+        image_index, at = torch.tensor([in_image, at_place], dtype=torch.long, device=image.device)
+        faces = Faces(
+            found.boxes[image_index, at], found.landmarks[image_index, at], found.scores[image_index, at], image_index,
+            tuple(in_image.count(number) for number in range(len(image))), tuple(image.shape[1:3]), tuple(on_host),
+        )  # fmt: skip
+        return faces.select("largest", "all")
+
+    @torch.no_grad()
+    def align(self, image: Tensor, faces: Faces) -> Tensor:
+        """Chips [N, 3, chip_size, chip_size] float32 of the faces in image [B, H, W, 3]."""
+        matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(self.template))
+        return warp(image, faces.image_index, matrices, self.chip_size, antialias=True)
+
+    @torch.no_grad()
+    def crop(self, image: Tensor, faces: Faces, size: int) -> Tensor:
+        """Upright square cut-outs [N, 3, size, size] float32, 1.6 times as wide as the longer side of the box."""
+        centre = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+        side = (faces.boxes[:, 2:] - faces.boxes[:, :2]).amax(1) * 1.6
+        scale = size / side
+        # boxes count pixel edges, transforms pixel centres
+        shift = size / 2 - 0.5 - scale[:, None] * (centre - 0.5)
+        turn = scale[:, None, None] * torch.eye(2, device=scale.device)
+        return warp(image, faces.image_index, torch.cat([turn, shift[..., None]], 2), size, antialias=True)
+
+    @torch.no_grad()
+    def embed(self, image: Tensor, faces: Faces) -> Tensor:
+        """Descriptors [N, dim] float32 of the faces in image [B, H, W, 3], not normalised."""
+        return self.embedder(self.align(image, faces)).float()
+
+    def forward(self, image: Tensor, min_confidence: float = 0.5) -> tuple[Faces, Tensor]:
+        """Faces and their descriptors, `detect` then `embed`."""
+        faces = self.detect(image, min_confidence)
+        return faces, self.embed(image, faces)
+
+
+def load_embedded(device=None, dtype=None, operations=nn) -> FaceEncoder:
+    """The encoder that ships with the pack: MTCNN and dlib's 128-number descriptor, in eval mode."""
+    detector = MTCNN(device, dtype, operations)
+    detector.load_state_dict(load_file(EMBEDDED / "mtcnn.safetensors"))
+    embedder = DlibResNet(device, dtype, operations)
+    embedder.load_state_dict(read_dlib_resnet(EMBEDDED / "dlib_resnet34.safetensors"))
+    encoder = FaceEncoder(detector, embedder, "dlib-resnet34-128", 128, DLIB_TEMPLATE, 150)
+    return encoder.eval().requires_grad_(False)
