@@ -35,7 +35,9 @@ class Identity:
         return self.count == 0
 
 
-def combine_identity(space: str, vectors: torch.Tensor, scores: torch.Tensor, combine: str) -> tuple[Identity, torch.Tensor]:
+def combine_identity(
+    space: str, vectors: torch.Tensor, scores: torch.Tensor, combine: str
+) -> tuple[Identity, torch.Tensor]:
     """Make one identity of N embeddings [N,D], un-normalised.
 
     mean: their mean. first: the first alone. robust: the mean without those that disagree with the rest (see

@@ -13,7 +13,9 @@ FORMAT = "likeness.identity.1"
 
 def save_identity(identity: Identity, path: Path):
     """Write an identity; the file appears whole or not at all."""
-    tensors = {name: getattr(identity, name).detach().float().contiguous().cpu() for name in ("vector", "vectors", "scores")}  # host read: a file
+    tensors = {
+        name: getattr(identity, name).detach().float().contiguous().cpu() for name in ("vector", "vectors", "scores")
+    }  # host read: a file
     metadata = {
         "format": FORMAT,
         "encoder": identity.space,
@@ -47,5 +49,7 @@ def load_identity(path: Path) -> Identity:
         and bool(torch.isfinite(vector).all())
     )
     if not whole:
-        raise WeightsError(f"{file.name} is damaged: its vectors and its description don't fit together; save the identity again.")
+        raise WeightsError(
+            f"{file.name} is damaged: its vectors and its description don't fit together; save the identity again."
+        )
     return Identity(metadata["encoder"], vector, vectors, scores, metadata["combine"])

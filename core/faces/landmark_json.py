@@ -35,8 +35,9 @@ def parse_landmarks_and_size(text: str) -> tuple[np.ndarray, tuple[int, int] | N
         # Every number becomes a float at once: whole numbers have no bound of their own in Python.
         value = json.loads(text, parse_int=float)
     except json.JSONDecodeError as error:
-        raise ValueError(f"Landmarks are not JSON ({error.msg}, line {error.lineno}, column {error.colno}); "
-                         f"{EXPECTED}.") from None
+        raise ValueError(
+            f"Landmarks are not JSON ({error.msg}, line {error.lineno}, column {error.colno}); {EXPECTED}."
+        ) from None
     except RecursionError:
         raise ValueError(f"Landmarks are nested too deeply; {EXPECTED}.") from None
 
@@ -58,17 +59,25 @@ def parse_landmarks_and_size(text: str) -> tuple[np.ndarray, tuple[int, int] | N
 
 
 def _size(value) -> tuple[int, int]:
-    if not (isinstance(value, list) and len(value) == 2 and all(_is_number(side) for side in value)
-            and all(side >= 1 and side.is_integer() for side in value)):
-        raise ValueError('Landmarks have a "size" that is not a picture\'s; expected two positive whole numbers '
-                         "[width, height] in pixels.")
+    if not (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(_is_number(side) for side in value)
+        and all(side >= 1 and side.is_integer() for side in value)
+    ):
+        raise ValueError(
+            'Landmarks have a "size" that is not a picture\'s; expected two positive whole numbers '
+            "[width, height] in pixels."
+        )
     return int(value[0]), int(value[1])
 
 
 def _face(value, name: str) -> list:
     if not isinstance(value, list) or len(value) != 5:
-        raise ValueError(f"Landmarks: {name} is {_kind(value)}; expected five points (left eye, right eye, nose, left "
-                         "and right mouth corner).")
+        raise ValueError(
+            f"Landmarks: {name} is {_kind(value)}; expected five points (left eye, right eye, nose, left "
+            "and right mouth corner)."
+        )
     return [_point(point, f"{name}, point {number}") for number, point in enumerate(value, 1)]
 
 
@@ -77,8 +86,10 @@ def _point(value, name: str) -> list:
         raise ValueError(f"Landmarks: {name} is {_kind(value)}; expected [x, y] in pixels.")
     for coordinate in value:
         if not _is_number(coordinate):
-            raise ValueError(f"Landmarks: {name} holds {_kind(coordinate)}; expected two finite numbers of pixels, at "
-                             "most 2**29 from zero.")
+            raise ValueError(
+                f"Landmarks: {name} holds {_kind(coordinate)}; expected two finite numbers of pixels, at "
+                "most 2**29 from zero."
+            )
     return value
 
 

@@ -31,10 +31,12 @@ class Layer(nn.Module):
 
 def _convolutions(plan, device, dtype, operations) -> nn.Sequential:
     """plan: (in channels, out channels, kernel, pool window or 0) per layer."""
-    return nn.Sequential(*(
-        Layer(operations.Conv2d(before, after, kernel, device=device, dtype=dtype), after, pool, device, dtype)
-        for before, after, kernel, pool in plan
-    ))
+    return nn.Sequential(
+        *(
+            Layer(operations.Conv2d(before, after, kernel, device=device, dtype=dtype), after, pool, device, dtype)
+            for before, after, kernel, pool in plan
+        )
+    )
 
 
 class PNet(nn.Module):

@@ -22,8 +22,10 @@ def as_faces(landmarks) -> np.ndarray:
     if faces.ndim != 3 or faces.shape[1:] != (5, 2):
         raise ValueError(f"Landmarks have shape {list(np.shape(landmarks))}; expected [5, 2] or [faces, 5, 2].")
     if not (np.abs(faces) <= FARTHEST).all():
-        raise ValueError("Landmarks hold a coordinate that is not finite or lies beyond 2**29 pixels; expected pixels "
-                         "of the picture.")
+        raise ValueError(
+            "Landmarks hold a coordinate that is not finite or lies beyond 2**29 pixels; expected pixels "
+            "of the picture."
+        )
     return faces
 
 
@@ -38,8 +40,15 @@ def fit(landmarks, from_size: tuple[int, int], to_size: tuple[int, int]) -> np.n
     return (faces * scale + np.array(margin)).astype(faces.dtype)
 
 
-def place(landmarks, from_size: tuple[int, int], to_size: tuple[int, int], offset_x: float = 0.0,
-          offset_y: float = 0.0, scale: float = 1.0, rotate: float = 0.0) -> np.ndarray:
+def place(
+    landmarks,
+    from_size: tuple[int, int],
+    to_size: tuple[int, int],
+    offset_x: float = 0.0,
+    offset_y: float = 0.0,
+    scale: float = 1.0,
+    rotate: float = 0.0,
+) -> np.ndarray:
     """Fit a photograph's landmarks into a canvas, then scale, turn and move them as the artist asks.
 
     Landmarks [N,5,2] or [5,2] in pixels, sizes (width, height). `scale` and `rotate` (degrees, clockwise as seen) act

@@ -63,8 +63,9 @@ def _interior(vertices: np.ndarray, height: int, width: int) -> np.ndarray:
     first = int(vertices[:, 1].argmin())
     sides = np.roll(vertices, -first, axis=0), np.roll(vertices[::-1], first + 1, axis=0)
     one, other = (_side(chain, rows) for chain in sides)
-    return _spans(rows, (np.minimum(one, other) + HALF) >> FRACTION_BITS,
-                  (np.maximum(one, other) + HALF) >> FRACTION_BITS, width)
+    return _spans(
+        rows, (np.minimum(one, other) + HALF) >> FRACTION_BITS, (np.maximum(one, other) + HALF) >> FRACTION_BITS, width
+    )
 
 
 def _side(chain: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -62,8 +62,10 @@ def test_random_landmarks_equal_opencv(dtype, spread):
         assert_same(landmarks.astype(dtype), int(height), int(width))
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 1), (2, 3), (21, 21), (20, 22), (2048, 2048),
-                                               (64, 2048), (1016, 1016), (1152, 896)])
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [(1, 1), (1, 300), (300, 1), (2, 3), (21, 21), (20, 22), (2048, 2048), (64, 2048), (1016, 1016), (1152, 896)],
+)
 def test_canvas_sizes_equal_opencv(height, width):
     rng = np.random.default_rng(height * 7 + width)
     for spread in (0.5, 1.0, 2.5):
@@ -74,8 +76,11 @@ coordinate = st.floats(-40, 300, width=32) | st.integers(-40, 300).map(float) | 
 
 
 @settings(max_examples=200, deadline=None, database=None, derandomize=True)
-@given(points=st.lists(st.tuples(coordinate, coordinate), min_size=5, max_size=5), height=st.integers(1, 128),
-       width=st.integers(1, 128))
+@given(
+    points=st.lists(st.tuples(coordinate, coordinate), min_size=5, max_size=5),
+    height=st.integers(1, 128),
+    width=st.integers(1, 128),
+)
 def test_any_landmarks_equal_opencv(points, height, width):
     assert_same(np.array(points), height, width)
 
@@ -179,8 +184,11 @@ def test_an_ellipse_of_one_pixel_is_its_centre_twice():
 
 
 @settings(max_examples=200, deadline=None, database=None, derandomize=True)
-@given(vertices=st.lists(st.tuples(st.integers(-60, 100), st.integers(-60, 100)), min_size=1, max_size=3),
-       height=st.integers(1, 64), width=st.integers(1, 64))
+@given(
+    vertices=st.lists(st.tuples(st.integers(-60, 100), st.integers(-60, 100)), min_size=1, max_size=3),
+    height=st.integers(1, 64),
+    width=st.integers(1, 64),
+)
 def test_points_lines_and_triangles_equal_opencv(vertices, height, width):
     points = np.array(vertices, dtype=np.int64)
     expected = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), points.astype(np.int32), 255)

@@ -28,13 +28,19 @@ def refusal(text):
 
 def test_the_text_is_one_line_in_a_fixed_form():
     text = landmarks_to_json(np.arange(10.0).reshape(5, 2) + 0.25, 512, 768)
-    assert text == ('{"size": [768, 512], "faces": [[[0.25, 1.25], [2.25, 3.25], [4.25, 5.25], [6.25, 7.25], '
-                    "[8.25, 9.25]]]}")
+    assert text == (
+        '{"size": [768, 512], "faces": [[[0.25, 1.25], [2.25, 3.25], [4.25, 5.25], [6.25, 7.25], [8.25, 9.25]]]}'
+    )
 
 
 @FUZZ
-@given(stnp.arrays(st.sampled_from([np.float32, np.float64]), st.tuples(st.integers(0, 4), st.just(5), st.just(2)),
-                   elements=st.floats(-(2.0**29), 2.0**29, width=32)))
+@given(
+    stnp.arrays(
+        st.sampled_from([np.float32, np.float64]),
+        st.tuples(st.integers(0, 4), st.just(5), st.just(2)),
+        elements=st.floats(-(2.0**29), 2.0**29, width=32),
+    )
+)
 def test_what_is_written_reads_back_exactly(landmarks):
     read, size = parse_landmarks_and_size(landmarks_to_json(landmarks, 480, 640))
     assert size == (640, 480)
@@ -76,45 +82,50 @@ def test_landmarks_follow_their_size_to_another_canvas():
     assert np.array_equal(fit(landmarks, size, (400, 400))[0], np.array(face) * 4.0 + [0, 100])
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("", "not JSON"),
-    ("nose", "not JSON"),
-    ("[" * 100_000, "nested too deeply"),
-    ("null", "are null"),
-    ("7", "the number 7"),
-    ('"text"', "are a string"),
-    ("{}", 'lack the key "faces"'),
-    ('{"faces": [], "sise": [1, 2]}', "unknown key 'sise'"),
-    ('{"faces": {}}', "are an object"),
-    ('{"faces": [], "size": [640]}', '"size"'),
-    ('{"faces": [], "size": [640, 0]}', '"size"'),
-    ('{"faces": [], "size": [640, 0.5]}', '"size"'),
-    ('{"faces": [], "size": [true, 480]}', '"size"'),
-    ('{"faces": [], "size": [NaN, 480]}', '"size"'),
-    ('{"faces": [], "size": null}', '"size"'),
-    ("[[]]", "face 1 is a list of 0"),
-    ("[[1, 2], [3, 4]]", "face 1 is a list of 2"),
-    (json.dumps([FACE, FACE[:4]]), "face 2 is a list of 4"),
-    (json.dumps([FACE, None]), "face 2 is null"),
-    (json.dumps([[*FACE[:4], [1, 2, 3]]]), "face 1, point 5 is a list of 3"),
-    (json.dumps([[*FACE[:4], [1, True]]]), "face 1, point 5 holds true or false"),
-    (json.dumps([[*FACE[:4], [1, "2"]]]), "face 1, point 5 holds a string"),
-    (json.dumps([[*FACE[:4], [1, None]]]), "face 1, point 5 holds null"),
-    (json.dumps([[*FACE[:4], [1, float("nan")]]]), "a number that is not finite"),
-    (json.dumps([[*FACE[:4], [1, float("-inf")]]]), "a number that is not finite"),
-    ("[[[1,2],[1,2],[1,2],[1,2],[1,1e999]]]", "a number that is not finite"),
-    ("[[[1,2],[1,2],[1,2],[1,2],[1," + "9" * 5000 + "]]]", "a number that is not finite"),
-    ("[[[1,2],[1,2],[1,2],[1,2],[1,1e12]]]", "holds the number 1e+12"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not JSON"),
+        ("nose", "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ("null", "are null"),
+        ("7", "the number 7"),
+        ('"text"', "are a string"),
+        ("{}", 'lack the key "faces"'),
+        ('{"faces": [], "sise": [1, 2]}', "unknown key 'sise'"),
+        ('{"faces": {}}', "are an object"),
+        ('{"faces": [], "size": [640]}', '"size"'),
+        ('{"faces": [], "size": [640, 0]}', '"size"'),
+        ('{"faces": [], "size": [640, 0.5]}', '"size"'),
+        ('{"faces": [], "size": [true, 480]}', '"size"'),
+        ('{"faces": [], "size": [NaN, 480]}', '"size"'),
+        ('{"faces": [], "size": null}', '"size"'),
+        ("[[]]", "face 1 is a list of 0"),
+        ("[[1, 2], [3, 4]]", "face 1 is a list of 2"),
+        (json.dumps([FACE, FACE[:4]]), "face 2 is a list of 4"),
+        (json.dumps([FACE, None]), "face 2 is null"),
+        (json.dumps([[*FACE[:4], [1, 2, 3]]]), "face 1, point 5 is a list of 3"),
+        (json.dumps([[*FACE[:4], [1, True]]]), "face 1, point 5 holds true or false"),
+        (json.dumps([[*FACE[:4], [1, "2"]]]), "face 1, point 5 holds a string"),
+        (json.dumps([[*FACE[:4], [1, None]]]), "face 1, point 5 holds null"),
+        (json.dumps([[*FACE[:4], [1, float("nan")]]]), "a number that is not finite"),
+        (json.dumps([[*FACE[:4], [1, float("-inf")]]]), "a number that is not finite"),
+        ("[[[1,2],[1,2],[1,2],[1,2],[1,1e999]]]", "a number that is not finite"),
+        ("[[[1,2],[1,2],[1,2],[1,2],[1," + "9" * 5000 + "]]]", "a number that is not finite"),
+        ("[[[1,2],[1,2],[1,2],[1,2],[1,1e12]]]", "holds the number 1e+12"),
+    ],
+)
 def test_what_is_wrong_is_named(text, said):
     assert said in refusal(text)
 
 
 anything = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers(-(10**400), 10**400) | st.text(max_size=5),
-    lambda inner: (st.lists(inner, max_size=6)
-                   | st.dictionaries(st.sampled_from(["size", "faces", "x"]), inner, max_size=3)),
-    max_leaves=30)
+    lambda inner: (
+        st.lists(inner, max_size=6) | st.dictionaries(st.sampled_from(["size", "faces", "x"]), inner, max_size=3)
+    ),
+    max_leaves=30,
+)
 # Nearly right: five points, of which some hold what a coordinate should not.
 scalar = st.floats() | st.booleans() | st.text(max_size=2)
 nearly = st.lists(st.lists(scalar, min_size=1, max_size=3), min_size=4, max_size=6)

@@ -25,12 +25,15 @@ def test_one_face_becomes_a_batch_and_none_stays_none():
     assert place(np.empty((0, 5, 2)), (64, 64), (32, 96), 0.1, 0.2, 2.0, 30.0).shape == (0, 5, 2)
 
 
-@pytest.mark.parametrize(("from_size", "to_size", "corner", "opposite"), [
-    ((100, 50), (200, 100), (0, 0), (200, 100)),
-    ((100, 50), (200, 200), (0, 50), (200, 150)),
-    ((50, 100), (200, 200), (50, 0), (150, 200)),
-    ((400, 200), (100, 100), (0, 25), (100, 75)),
-])
+@pytest.mark.parametrize(
+    ("from_size", "to_size", "corner", "opposite"),
+    [
+        ((100, 50), (200, 100), (0, 0), (200, 100)),
+        ((100, 50), (200, 200), (0, 50), (200, 150)),
+        ((50, 100), (200, 200), (50, 0), (150, 200)),
+        ((400, 200), (100, 100), (0, 25), (100, 75)),
+    ],
+)
 def test_the_frame_is_contained_and_centred(from_size, to_size, corner, opposite):
     points = np.array([(0, 0), from_size, (0, from_size[1]), (from_size[0], 0), (from_size[0] / 2, from_size[1] / 2)])
     placed = place(points, from_size, to_size)[0]

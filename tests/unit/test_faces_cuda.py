@@ -1,0 +1,76 @@
+"""The path from image to embedding under FakeTensorMode on "cuda": every host read raises, with or without a GPU."""
+
+import pytest
+import torch
+from likeness.core.faces.descriptor import DlibResNet
+from likeness.core.faces.encoder import DLIB_TEMPLATE, FaceEncoder, Faces, HostFace
+from likeness.core.faces.mtcnn import FACES, MTCNN
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class StaysOnDevice(TorchDispatchMode):
+    """Fails on any operator that takes a CUDA tensor and gives a CPU one, which FakeTensorMode alone lets pass."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        places = [{leaf.device.type for leaf in tree_leaves(side) if isinstance(leaf, torch.Tensor)}
+                  for side in ((args, kwargs), out)]  # fmt: skip
+        assert not ("cuda" in places[0] and "cpu" in places[1]), f"{func} left the device"
+        return out
+
+
+@pytest.fixture()
+def on_cuda():
+    with FakeTensorMode(), StaysOnDevice():
+        yield
+
+
+def encoder(dtype):
+    return FaceEncoder(
+        MTCNN("cuda", dtype), DlibResNet("cuda", dtype), "dlib-resnet34-128", 128, DLIB_TEMPLATE, 150
+    )  # fmt: skip
+
+
+def three_faces():
+    host = HostFace((1.0, 2.0, 30.0, 40.0), ((5.0, 9.0),) * 5, 0.9)
+    index = torch.zeros(3, dtype=torch.long, device="cuda")
+    return Faces(torch.rand(3, 4, device="cuda"), torch.rand(3, 5, 2, device="cuda"), torch.rand(3, device="cuda"),
+                 index, (2, 1), (480, 640), (host,) * 3)  # fmt: skip
+
+
+def test_the_guards_catch_host_reads(on_cuda):
+    x = torch.rand(4, device="cuda")
+    with pytest.raises(DataDependentOutputException):
+        x.sum().item()
+    with pytest.raises(DataDependentOutputException):
+        bool(x.sum() > 1)
+    with pytest.raises(AssertionError, match="left the device"):
+        x.to("cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_detector_reads_nothing(on_cuda, dtype):
+    found = encoder(dtype).detector(torch.rand(2, 480, 640, 3, device="cuda", dtype=dtype))
+    shapes = ((2, FACES, 4), (2, FACES, 5, 2), (2, FACES), (2, FACES))
+    for tensor, shape in zip(found, shapes, strict=True):
+        assert tensor.device.type == "cuda" and tensor.shape == shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_align_crop_and_embed_read_nothing(on_cuda, dtype):
+    module, faces = encoder(dtype), three_faces()
+    image = torch.rand(2, 480, 640, 3, device="cuda", dtype=dtype)
+    for tensor, shape in (
+        (module.align(image, faces), (3, 3, 150, 150)),
+        (module.crop(image, faces, 96), (3, 3, 96, 96)),
+        (module.embed(image, faces), (3, 128)),
+    ):
+        assert tensor.device.type == "cuda" and tensor.shape == shape and tensor.dtype == torch.float32
+
+
+def test_choosing_faces_reads_nothing(on_cuda):
+    faces = three_faces()
+    chosen = Faces.concatenate([faces, faces]).select("left to right", "0")
+    assert chosen.boxes.device.type == "cuda" and chosen.boxes.shape == (4, 4) and chosen.counts == (1, 1, 1, 1)

@@ -1,0 +1,72 @@
+"""The embedded encoder on real photographs: every face found, false finds known, the same person told from others."""
+
+import photographs
+import pytest
+import torch
+from likeness.core.faces.encoder import load_embedded
+
+
+@pytest.fixture(scope="module")
+def encoder(device):
+    return load_embedded(device=device)
+
+
+@pytest.fixture(scope="module")
+def labelled(encoder, device):
+    return photographs.labelled_faces(lambda image: encoder.detect(image.to(device)))
+
+
+@pytest.fixture(scope="module")
+def vectors(encoder, labelled, device):
+    """One descriptor per labelled face that was found."""
+    return torch.cat(
+        [encoder.embed(image.to(device), faces)[place : place + 1].cpu() for _, _, _, (image, faces), place in labelled]
+    )
+
+
+def test_every_visible_face_is_found_and_false_finds_are_known(labelled):
+    detected = {name: faces for name, alteration, _, (_, faces), _ in labelled if alteration == "as it is"}
+    for name, seen in photographs.people().items():
+        on_host = detected[name].on_host
+        for face in seen["faces"]:
+            assert max(photographs.overlap(face["box"], other.box) for other in on_host) > 0.8
+        others = [face for face in on_host
+                  if all(photographs.overlap(face.box, known["box"]) < 0.5 for known in seen["faces"])]  # fmt: skip
+        assert len(others) == len(seen["false"])
+        for face in others:
+            [known] = [known for known in seen["false"] if photographs.overlap(face.box, known["box"]) > 0.8]
+            assert face.score == pytest.approx(known["confidence"], abs=0.01)
+
+
+def test_landmarks_lie_in_their_order(labelled):
+    """Left of right, eyes over mouth, on every photograph that is not turned; profiles excepted."""
+    for name, alteration, person, (_, faces), place in labelled:
+        if alteration == "as it is" and (name, person) != ("sample2", "J"):
+            left_eye, right_eye, nose, left_mouth, right_mouth = faces.on_host[place].landmarks
+            assert left_eye[0] < right_eye[0] and left_mouth[0] < right_mouth[0]
+            assert max(left_eye[1], right_eye[1]) < nose[1] + 5 < max(left_mouth[1], right_mouth[1]) + 5
+
+
+def test_altered_photographs_keep_their_faces(labelled):
+    found = [alteration for _, alteration, _, _, _ in labelled]
+    assert found.count("as it is") == 28
+    assert found.count("mirrored, small") >= 26 and found.count("turned, dark") >= 26
+
+
+def test_people_are_told_apart(labelled, vectors):
+    labels = [entry[:3] for entry in labelled]
+    same, different = photographs.cosines(vectors, photographs.pairs(labels))
+    assert len(same) >= 80 and len(different) >= 400
+    assert photographs.area_under_curve(same, different) > 0.995
+    assert same.mean() - different.mean() > 0.11
+
+
+def test_one_person_on_two_photographs_is_closer_than_any_two_people(labelled, vectors):
+    """The only person recognised on two photographs for certain, against two people of one photograph."""
+    labels = [entry[:3] for entry in labelled]
+    pairs = photographs.pairs(labels)
+    across = [(i, j, True) for i, j, same in pairs if same and labels[i][0] != labels[j][0]]
+    within = [(i, j, False) for i, j, same in pairs if not same and labels[i][0] == labels[j][0]]
+    same, different = photographs.cosines(vectors, across + within)
+    assert len(same) >= 4 and len(different) >= 40
+    assert same.min() > different.max()
