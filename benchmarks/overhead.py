@@ -2,9 +2,9 @@
 
     make bench-overhead
 
-Counted, not timed: every operator that PyTorch dispatches (views aside: they move no data) and every read from the device
-by the host, in one forward with the conditional and the unconditional row in one batch. Counts are the same on every
-machine with the same ComfyUI and PyTorch.
+Counted, not timed: every operator that PyTorch dispatches (views aside: they move no data) and every read from the
+device by the host, in one forward with the conditional and the unconditional row in one batch. Counts are the same on
+every machine with the same ComfyUI and PyTorch.
 """
 
 import os
@@ -33,7 +33,9 @@ class Count(TorchDispatchMode):
         name = function.name().replace("::", ".")
         if name.startswith(HOST_READS):
             self.host_reads += 1
-        elif not function.is_view and not name.startswith(("aten.detach", "aten.alias", "aten._unsafe_view", "aten.lift")):
+        elif not function.is_view and not name.startswith(
+            ("aten.detach", "aten.alias", "aten._unsafe_view", "aten.lift")
+        ):
             self.operators[name] += 1
         return function(*arguments, **(kwargs or {}))
 
@@ -49,7 +51,17 @@ def forward(model, cond, uncond, batch=1):
     counts = []
 
     class Sampler(comfy.samplers.Sampler):
-        def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
+        def sample(
+            self,
+            model_wrap,
+            sigmas,
+            extra_args,
+            callback,
+            noise,
+            latent_image=None,
+            denoise_mask=None,
+            disable_pbar=False,
+        ):
             model_wrap(noise, sigmas[:1].expand(batch), **extra_args)  # a first one fills what lives for the run
             with Count() as count:
                 model_wrap(noise, sigmas[:1].expand(batch), **extra_args)

@@ -6,11 +6,11 @@ from ..core.host import folders
 
 folders.register()  # before any schema is built: combos list these folders
 
-from .adapter import ApplyIDAdapter, LoadIDAdapter  # noqa: E402
-from .faces import DetectFaces, LoadFaceEncoder  # noqa: E402
-from .identity import EncodeIdentity, LoadIdentity, SaveIdentity  # noqa: E402
-from .landmarks import LandmarkControl  # noqa: E402
-from .similarity import IDSimilarity  # noqa: E402
+from .adapter import ApplyIDAdapter, LoadIDAdapter
+from .faces import DetectFaces, LoadFaceEncoder
+from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
+from .landmarks import LandmarkControl
+from .similarity import IDSimilarity
 
 NODES = [
     LoadFaceEncoder,

@@ -16,18 +16,24 @@ class LoadIDAdapter(io.ComfyNode):
         return schema(
             node_id="LoadIDAdapter",
             display_name="Load ID Adapter",
-            description="Loads an identity adapter such as InstantID's ip-adapter. What it is, is read from the file, not from its name.",
+            description="Loads an identity adapter such as InstantID's ip-adapter. What it is, is read from the file, "
+            "not from its name.",
             search_aliases=["instantid model", "ipadapter model"],
             inputs=[
                 io.Combo.Input(
                     "adapter",
                     options=folders.adapter_files(),
-                    tooltip="Files in models/instantid, ipadapter, pulid, photomaker and likeness (.safetensors or .bin).",
+                    tooltip="Files in models/instantid, ipadapter, pulid, photomaker and likeness (.safetensors or "
+                    ".bin).",
                 )
             ],
             outputs=[
                 Adapter.Output("ADAPTER", display_name="adapter"),
-                io.String.Output("ABOUT", display_name="about", tooltip="What the file is, what model it fits and which faces it takes."),
+                io.String.Output(
+                    "ABOUT",
+                    display_name="about",
+                    tooltip="What the file is, what model it fits and which faces it takes.",
+                ),
             ],
         )
 
@@ -51,24 +57,38 @@ class ApplyIDAdapter(io.ComfyNode):
         return schema(
             node_id="ApplyIDAdapter",
             display_name="Apply ID Adapter",
-            description="Makes the model draw one person. Chain one node per person, each with a mask of where that person stands.",
+            description="Makes the model draw one person. Chain one node per person, each with a mask of where that "
+            "person stands.",
             search_aliases=["instantid", "apply instantid", "faceid", "face identity"],
             inputs=[
                 io.Model.Input("model", tooltip="An SD1.5 or SDXL model, whichever the adapter is for."),
-                io.Conditioning.Input("positive", tooltip="Your prompt. It comes out with the identity for LandmarkControl added."),
+                io.Conditioning.Input(
+                    "positive", tooltip="Your prompt. It comes out with the identity for LandmarkControl added."
+                ),
                 io.Conditioning.Input("negative", tooltip="Your negative prompt."),
                 Adapter.Input("adapter", tooltip="From LoadIDAdapter."),
-                Identity.Input("identity", optional=True, tooltip="From EncodeIdentity or LoadIdentity. Or connect face_encoder and image."),
-                FaceEncoder.Input("face_encoder", optional=True, tooltip="With image: encodes the photograph right here."),
+                Identity.Input(
+                    "identity",
+                    optional=True,
+                    tooltip="From EncodeIdentity or LoadIdentity. Or connect face_encoder and image.",
+                ),
+                FaceEncoder.Input(
+                    "face_encoder", optional=True, tooltip="With image: encodes the photograph right here."
+                ),
                 io.Image.Input("image", optional=True, tooltip="A photograph of the person, or a batch of them."),
-                io.Mask.Input("attn_mask", optional=True, tooltip="White where this person may appear. A batch of masks for a batch of pictures."),
+                io.Mask.Input(
+                    "attn_mask",
+                    optional=True,
+                    tooltip="White where this person may appear. A batch of masks for a batch of pictures.",
+                ),
                 io.Float.Input(
                     "weight",
                     default=0.8,
                     min=-1.0,
                     max=3.0,
                     step=0.01,
-                    tooltip="How strongly the face is drawn. 0.8 is a good start; lower gives the prompt more say; 0 changes nothing.",
+                    tooltip="How strongly the face is drawn. 0.8 is a good start; lower gives the prompt more say; 0 "
+                    "changes nothing.",
                 ),
                 *range_inputs("the identity"),
                 advanced(
@@ -78,13 +98,20 @@ class ApplyIDAdapter(io.ComfyNode):
                     default=WEIGHT_TYPES[0],
                     tooltip="How the weight is spread over the model's blocks. linear: the same everywhere.",
                 ),
-                on_no_face_input("leave that photograph out; at least one must have a face.", "leave the model as it is if none has a face."),
+                on_no_face_input(
+                    "leave that photograph out; at least one must have a face.",
+                    "leave the model as it is if none has a face.",
+                ),
             ],
             outputs=[
                 io.Model.Output("MODEL", display_name="model"),
                 io.Conditioning.Output("POSITIVE", display_name="positive"),
                 io.Conditioning.Output("NEGATIVE", display_name="negative"),
-                Identity.Output("IDENTITY", display_name="identity", tooltip="The identity that was used, for SaveIdentity or IDSimilarity."),
+                Identity.Output(
+                    "IDENTITY",
+                    display_name="identity",
+                    tooltip="The identity that was used, for SaveIdentity or IDSimilarity.",
+                ),
             ],
         )
 
@@ -107,4 +134,6 @@ class ApplyIDAdapter(io.ComfyNode):
     ):
         identity = identities.given_or_encoded(identity, face_encoder, image, on_no_face)
         strength = adapters.Strength(weight, start_at, end_at, weight_type)
-        return io.NodeOutput(*adapters.apply(model, positive, negative, adapter, identity, strength, attn_mask), identity)
+        return io.NodeOutput(
+            *adapters.apply(model, positive, negative, adapter, identity, strength, attn_mask), identity
+        )

@@ -16,7 +16,8 @@ class LoadFaceEncoder(io.ComfyNode):
         return schema(
             node_id="LoadFaceEncoder",
             display_name="Load Face Encoder",
-            description="Loads what finds faces and turns them into an identity. 'embedded' ships with the pack and needs no download.",
+            description="Loads what finds faces and turns them into an identity. 'embedded' ships with the pack and "
+            "needs no download.",
             search_aliases=["insightface", "face analysis", "face embedding", "face detector"],
             inputs=[
                 io.Combo.Input(
@@ -37,7 +38,8 @@ class LoadFaceEncoder(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Faces the detector is less sure of are ignored. Raise it when it sees faces where there are none: "
+                    tooltip="Faces the detector is less sure of are ignored. Raise it when it sees faces where there "
+                    "are none: "
                     "MTCNN never reports below 0.7, and 0.9 keeps the clear ones.",
                 ),
             ],
@@ -55,21 +57,28 @@ class DetectFaces(io.ComfyNode):
         return schema(
             node_id="DetectFaces",
             display_name="Detect Faces",
-            description="Finds the faces in pictures: cut-outs, a mask, their number, and a preview with boxes and landmarks.",
+            description="Finds the faces in pictures: cut-outs, a mask, their number, and a preview with boxes and "
+            "landmarks.",
             search_aliases=["face detection", "face bounding box", "face crop"],
             is_output_node=True,
             inputs=[
                 face_encoder_input(),
                 io.Image.Input("image", tooltip="One picture or a batch."),
-                io.Combo.Input("order", options=list(ORDERS), default=ORDERS[0], tooltip="How the faces of a picture are numbered."),
+                io.Combo.Input(
+                    "order", options=list(ORDERS), default=ORDERS[0], tooltip="How the faces of a picture are numbered."
+                ),
                 io.String.Input("index", default="all", tooltip="Which of them: all, or numbers from 0 such as 0,2."),
                 on_no_face_input("leave that picture out.", "keep it, with an empty mask and no cut-outs."),
             ],
             outputs=[
                 Faces.Output("FACES", display_name="faces"),
                 io.Image.Output("CROPS", display_name="crops", tooltip="A square cut-out of 256 pixels per face."),
-                io.Mask.Output("MASK", display_name="mask", tooltip="One mask per picture, white inside the face boxes."),
-                io.Int.Output("COUNT", display_name="count", tooltip="How many faces were chosen in all pictures together."),
+                io.Mask.Output(
+                    "MASK", display_name="mask", tooltip="One mask per picture, white inside the face boxes."
+                ),
+                io.Int.Output(
+                    "COUNT", display_name="count", tooltip="How many faces were chosen in all pictures together."
+                ),
             ],
         )
 

@@ -14,7 +14,8 @@ class EncodeIdentity(io.ComfyNode):
         return schema(
             node_id="EncodeIdentity",
             display_name="Encode Identity",
-            description="Turns one or several photographs of a person into an identity for ApplyIDAdapter and IDSimilarity.",
+            description="Turns one or several photographs of a person into an identity for ApplyIDAdapter and "
+            "IDSimilarity.",
             search_aliases=["face embeds", "face id", "faceid embed"],
             inputs=[
                 face_encoder_input(),
@@ -23,15 +24,23 @@ class EncodeIdentity(io.ComfyNode):
                     "combine",
                     options=list(COMBINE),
                     default="mean",
-                    tooltip="How several photographs become one identity. mean: their average. robust: the average without "
+                    tooltip="How several photographs become one identity. mean: their average. robust: the average "
+                    "without "
                     "those that show somebody else; the report names them. first: the first photograph alone.",
                 ),
                 face_index_input("is the person"),
-                on_no_face_input("leave that photograph out; at least one must have a face.", "go on without an identity if none has a face."),
+                on_no_face_input(
+                    "leave that photograph out; at least one must have a face.",
+                    "go on without an identity if none has a face.",
+                ),
             ],
             outputs=[
                 Identity.Output("IDENTITY", display_name="identity"),
-                io.String.Output("REPORT", display_name="report", tooltip="What was found in each photograph and how well they agree."),
+                io.String.Output(
+                    "REPORT",
+                    display_name="report",
+                    tooltip="What was found in each photograph and how well they agree.",
+                ),
             ],
         )
 
@@ -46,11 +55,14 @@ class SaveIdentity(io.ComfyNode):
         return schema(
             node_id="SaveIdentity",
             display_name="Save Identity",
-            description="Saves an identity as a small safetensors file in ComfyUI's output folder. It holds numbers, no photograph.",
+            description="Saves an identity as a small safetensors file in ComfyUI's output folder. It holds numbers, "
+            "no photograph.",
             is_output_node=True,
             inputs=[
                 Identity.Input("identity", tooltip="From EncodeIdentity or ApplyIDAdapter."),
-                io.String.Input("filename_prefix", default="identities/person", tooltip="Name of the file; a / makes a folder."),
+                io.String.Input(
+                    "filename_prefix", default="identities/person", tooltip="Name of the file; a / makes a folder."
+                ),
             ],
             outputs=[Identity.Output("IDENTITY", display_name="identity", tooltip="The same identity, to go on with.")],
         )

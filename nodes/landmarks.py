@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..core.host import landmarks as control
-from .compat import advanced, schema
+from .compat import schema
 from .sockets import face_encoder_input, face_index_input, on_no_face_input, range_inputs
 
 
@@ -13,30 +13,78 @@ class LandmarkControl(io.ComfyNode):
         return schema(
             node_id="LandmarkControl",
             display_name="Landmark Control",
-            description="Puts the face where and how the pose picture has it: draws its eyes, nose and mouth corners for InstantID's ControlNet.",
+            description="Puts the face where and how the pose picture has it: draws its eyes, nose and mouth corners "
+            "for InstantID's ControlNet.",
             search_aliases=["face keypoints", "instantid controlnet", "identitynet", "face pose"],
             inputs=[
-                io.Conditioning.Input("positive", tooltip="From ApplyIDAdapter, so that the ControlNet knows the person."),
+                io.Conditioning.Input(
+                    "positive", tooltip="From ApplyIDAdapter, so that the ControlNet knows the person."
+                ),
                 io.Conditioning.Input("negative", tooltip="From ApplyIDAdapter."),
-                io.ControlNet.Input("control_net", tooltip="InstantID's ControlNet (IdentityNet), from Load ControlNet Model."),
+                io.ControlNet.Input(
+                    "control_net", tooltip="InstantID's ControlNet (IdentityNet), from Load ControlNet Model."
+                ),
                 face_encoder_input(),
                 io.Image.Input("image", tooltip="Where the pose comes from: any picture of a face, of anybody."),
-                io.Latent.Input("latent", optional=True, tooltip="The latent you sample: the landmarks are drawn at its size. Without it: at the size of image."),
+                io.Latent.Input(
+                    "latent",
+                    optional=True,
+                    tooltip="The latent you sample: the landmarks are drawn at its size. Without it: at the size of "
+                    "image.",
+                ),
                 io.Vae.Input("vae", optional=True, tooltip="Only for a ControlNet that asks for one."),
                 io.String.Input(
                     "landmarks",
                     default="",
                     multiline=True,
-                    tooltip="Landmarks as JSON in place of those found in image; the landmarks output of another run fits. Empty: look in image.",
+                    tooltip="Landmarks as JSON in place of those found in image; the landmarks output of another run "
+                    "fits. Empty: look in image.",
                 ),
                 face_index_input("gives the pose"),
-                io.Float.Input("offset_x", default=0.0, min=-2.0, max=2.0, step=0.01, tooltip="Moves the face right; 1 is a whole picture width."),
-                io.Float.Input("offset_y", default=0.0, min=-2.0, max=2.0, step=0.01, tooltip="Moves the face down; 1 is a whole picture height."),
-                io.Float.Input("scale", default=1.0, min=0.05, max=10.0, step=0.01, tooltip="Size of the face: 2 is twice as large."),
-                io.Float.Input("rotate", default=0.0, min=-180.0, max=180.0, step=1.0, tooltip="Turns the face clockwise, in degrees."),
-                io.Float.Input("strength", default=0.8, min=0.0, max=3.0, step=0.01, tooltip="How firmly the pose is kept. 0.8 is a good start; 0 changes nothing."),
+                io.Float.Input(
+                    "offset_x",
+                    default=0.0,
+                    min=-2.0,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="Moves the face right; 1 is a whole picture width.",
+                ),
+                io.Float.Input(
+                    "offset_y",
+                    default=0.0,
+                    min=-2.0,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="Moves the face down; 1 is a whole picture height.",
+                ),
+                io.Float.Input(
+                    "scale",
+                    default=1.0,
+                    min=0.05,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="Size of the face: 2 is twice as large.",
+                ),
+                io.Float.Input(
+                    "rotate",
+                    default=0.0,
+                    min=-180.0,
+                    max=180.0,
+                    step=1.0,
+                    tooltip="Turns the face clockwise, in degrees.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=0.8,
+                    min=0.0,
+                    max=3.0,
+                    step=0.01,
+                    tooltip="How firmly the pose is kept. 0.8 is a good start; 0 changes nothing.",
+                ),
                 *range_inputs("the pose"),
-                on_no_face_input("leave that picture out; at least one must have a face.", "go on without a pose if none has a face."),
+                on_no_face_input(
+                    "leave that picture out; at least one must have a face.", "go on without a pose if none has a face."
+                ),
             ],
             outputs=[
                 io.Conditioning.Output("POSITIVE", display_name="positive"),

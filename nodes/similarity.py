@@ -14,7 +14,8 @@ class IDSimilarity(io.ComfyNode):
         return schema(
             node_id="IDSimilarity",
             display_name="ID Similarity",
-            description="Scores every picture of a batch against a person and sorts it: accepted, rejected, the best one. "
+            description="Scores every picture of a batch against a person and sorts it: accepted, rejected, the best "
+            "one. "
             "Scores are in the API's history too.",
             search_aliases=["likeness gate", "face similarity", "face distance", "face compare"],
             is_output_node=True,
@@ -29,14 +30,28 @@ class IDSimilarity(io.ComfyNode):
                     min=-1.0,
                     max=1.0,
                     step=0.001,
-                    tooltip="Lowest score (cosine) that is accepted. The report says what a score means in percent for this encoder.",
+                    tooltip="Lowest score (cosine) that is accepted. The report says what a score means in percent for "
+                    "this encoder.",
                 ),
                 on_no_face_input("the picture goes to neither heap.", "the picture is accepted unjudged."),
             ],
             outputs=[
-                io.Image.Output("ACCEPTED", display_name="accepted", tooltip="Pictures at or over the threshold. With none, nodes behind it don't run."),
-                io.Image.Output("REJECTED", display_name="rejected", tooltip="Pictures under the threshold. With none, nodes behind it don't run."),
-                io.Float.Output("SCORES", display_name="scores", is_output_list=True, tooltip="The score of each picture that has a face, in order."),
+                io.Image.Output(
+                    "ACCEPTED",
+                    display_name="accepted",
+                    tooltip="Pictures at or over the threshold. With none, nodes behind it don't run.",
+                ),
+                io.Image.Output(
+                    "REJECTED",
+                    display_name="rejected",
+                    tooltip="Pictures under the threshold. With none, nodes behind it don't run.",
+                ),
+                io.Float.Output(
+                    "SCORES",
+                    display_name="scores",
+                    is_output_list=True,
+                    tooltip="The score of each picture that has a face, in order.",
+                ),
                 io.Image.Output("BEST", display_name="best", tooltip="The picture with the highest score."),
                 io.String.Output("REPORT", display_name="report", tooltip="Everything as JSON."),
             ],
@@ -47,4 +62,11 @@ class IDSimilarity(io.ComfyNode):
         result = similarity.compare(face_encoder, image, identity, reference, threshold, on_no_face)
         pictures = (p if len(p) else ExecutionBlocker(None) for p in (result.accepted, result.rejected, result.best))
         accepted, rejected, best = pictures
-        return io.NodeOutput(accepted, rejected, result.scores, best, result.report, ui={"scores": result.scores, "report": [result.report]})
+        return io.NodeOutput(
+            accepted,
+            rejected,
+            result.scores,
+            best,
+            result.report,
+            ui={"scores": result.scores, "report": [result.report]},
+        )

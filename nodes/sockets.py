@@ -12,7 +12,9 @@ Adapter = io.Custom("LIKENESS_ADAPTER")
 
 
 def face_encoder_input(**options):
-    return FaceEncoder.Input("face_encoder", tooltip="From LoadFaceEncoder: finds faces and turns them into numbers.", **options)
+    return FaceEncoder.Input(
+        "face_encoder", tooltip="From LoadFaceEncoder: finds faces and turns them into numbers.", **options
+    )
 
 
 def on_no_face_input(skip: str, passthrough: str):
@@ -21,7 +23,8 @@ def on_no_face_input(skip: str, passthrough: str):
         "on_no_face",
         options=list(ON_NO_FACE),
         default="error",
-        tooltip=f"When a picture has no face. error: stop and say which picture. skip: {skip} passthrough: {passthrough}",
+        tooltip=f"When a picture has no face. error: stop and say which picture. skip: {skip} passthrough: "
+        f"{passthrough}",
     )
 
 
@@ -30,7 +33,8 @@ def face_index_input(what: str):
         io.String.Input,
         "face_index",
         default="0",
-        tooltip=f"Which face of each picture {what}, counted from the largest: 0 is the largest, 0,2 two of them, all every face.",
+        tooltip=f"Which face of each picture {what}, counted from the largest: 0 is the largest, 0,2 two of them, all "
+        "every face.",
     )
 
 

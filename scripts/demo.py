@@ -2,9 +2,9 @@
 
     python scripts/demo.py [--photo path] [--out out]
 
-Starts ComfyUI with the pack, posts workflows/api/instantid_basic.json and leaves in out/: faces.png (the photograph with
-boxes and landmarks), control.png (the landmarks as the ControlNet sees them), picture.png and report.json. The models are
-tiny and their weights random, so picture.png is noise: what runs for real here is everything around them.
+Starts ComfyUI with the pack, posts workflows/api/instantid_basic.json and leaves in out/: faces.png (the photograph
+with boxes and landmarks), control.png (the landmarks as the ControlNet sees them), picture.png and report.json. The
+models are tiny and their weights random, so picture.png is noise: what runs for real is everything around them.
 """
 
 import argparse
@@ -138,7 +138,10 @@ def main():
     (options.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
 
     scores = [judged["score"] for judged in report["likeness_of_each_face_to_the_largest"]["images"]]
-    print(f"\n{len(report['faces'])} faces in {photograph.name}; the largest became the identity. Likeness of each to it (cosine):")
+    print(
+        f"\n{len(report['faces'])} faces in {photograph.name}; the largest became the identity. Likeness of each to it "
+        "(cosine):"
+    )
     print("  " + "  ".join("no face" if score is None else f"{score:.3f}" for score in scores))
     print(f"In {options.out}:")
     print("  faces.png    the photograph with every face that was found")

@@ -1,4 +1,4 @@
-"""Set up everything for `make demo` and `make test` in .venv and build/: ComfyUI, the pinned tools, the test photographs.
+"""Set up everything for `make demo` and `make test` in .venv and build/: ComfyUI, pinned tools, test photographs.
 
     python3 scripts/setup.py [--photographs]
 
@@ -27,7 +27,10 @@ CAUSES = (
     ("No space left on device", "the disk is full; free about 8 GB and run the command again"),
     ("Disk quota exceeded", "the disk quota is used up; free about 8 GB and run the command again"),
     ("No matching distribution", "a package is not on offer for this Python; use Python 3.10 to 3.13 on 64-bit Linux"),
-    ("Temporary failure in name resolution", "the package index can't be reached; check the network and run the command again"),
+    (
+        "Temporary failure in name resolution",
+        "the package index can't be reached; check the network and run the command again",
+    ),
     ("Max retries exceeded", "the package index can't be reached; check the network and run the command again"),
     ("ConnectionError", "the package index can't be reached; check the network and run the command again"),
     ("timed out", "a download timed out; run the command again"),
@@ -62,7 +65,10 @@ def pip(what, *arguments):
 def site_packages():
     return Path(
         subprocess.run(
-            [PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
+            [PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
     )
 
@@ -77,15 +83,20 @@ def comfyui_requirements(comfyui):
 def install():
     own = os.environ.get("COMFYUI_PATH")
     if own and not (Path(own) / "main.py").is_file():
-        sys.exit(f"COMFYUI_PATH is {own}, but there is no ComfyUI in it (no main.py); point it at ComfyUI's own folder.")
+        sys.exit(
+            f"COMFYUI_PATH is {own}, but there is no ComfyUI in it (no main.py); point it at ComfyUI's own folder."
+        )
     parts = [ROOT / "requirements-dev.txt", ROOT / "requirements-dev-alone.txt", Path(__file__)]
     parts += [Path(own) / "requirements.txt"] if own else []
     state = hashlib.sha256(b"\0".join(part.read_bytes() for part in parts) + sys.version.encode()).hexdigest()
     stamp = VENV / "likeness-setup"
     if stamp.is_file() and stamp.read_text() == state:
         return
-    if sys.version_info < (3, 10):
-        sys.exit(f"Set-up stopped: Python {sys.version.split()[0]} is too old; run `make PYTHON=python3.11 ...` with 3.10 or newer.")
+    if sys.version_info < (3, 10):  # noqa: UP036 (whoever runs this may have any Python)
+        sys.exit(
+            f"Set-up stopped: Python {sys.version.split()[0]} is too old; run `make PYTHON=python3.11 ...` with 3.10 "
+            "or newer."
+        )
     print("Setting up .venv (2 to 10 minutes the first time, about 7 GB)", flush=True)
     if not PYTHON.exists():
         try:
@@ -111,12 +122,24 @@ def fetch_photographs():
         return
     if shutil.which("npm") is None:
         if shutil.which("apt-get") is None or os.geteuid() != 0:
-            sys.exit("Set-up stopped: the tests fetch photographs with npm, which is missing; install it (Debian: apt-get install npm).")
+            sys.exit(
+                "Set-up stopped: the tests fetch photographs with npm, which is missing; install it (Debian: apt-get "
+                "install npm)."
+            )
         run("package lists", "apt-get", "update")
         run("npm", "apt-get", "install", "-y", "--no-install-recommends", "npm")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    run("photographs for the tests", "npm", "pack", PHOTOGRAPHS, "--silent", "--pack-destination", str(target), cwd=target)
+    run(
+        "photographs for the tests",
+        "npm",
+        "pack",
+        PHOTOGRAPHS,
+        "--silent",
+        "--pack-destination",
+        str(target),
+        cwd=target,
+    )
     (archive,) = target.glob("*.tgz")
     try:
         with tarfile.open(archive) as tar:

@@ -10,10 +10,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def _load_pack():
-    """Load the pack's root under the name `likeness`, the way ComfyUI's loader does: from its __init__.py, never by sys.path."""
+    """Load the pack's root under the name `likeness` as ComfyUI's loader does: from its __init__.py, no sys.path."""
     if "likeness" in sys.modules:
         return
-    spec = importlib.util.spec_from_file_location("likeness", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    spec = importlib.util.spec_from_file_location(
+        "likeness", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
     module = importlib.util.module_from_spec(spec)
     sys.modules["likeness"] = module
     spec.loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""Ready-made material for tests of the patched model: adapters, identities, conditionings, sampling, foreign patches."""
+"""Ready-made material for tests of the patched model: adapters, identities, conditionings, sampling, peers' patches."""
 
 import torch
 
@@ -42,7 +42,9 @@ def apply(pack, model, positive, negative, loaded=None, face=None, mask=None, ki
     return host.apply(model, positive, negative, loaded or adapter(pack, kind), face or identity(pack), strength, mask)
 
 
-def sample(model, positive, negative, seed=1, steps=2, cfg=4.0, shape=(1, 4, 16, 16), sampler="euler", scheduler="simple"):
+def sample(
+    model, positive, negative, seed=1, steps=2, cfg=4.0, shape=(1, 4, 16, 16), sampler="euler", scheduler="simple"
+):
     """Sample as KSampler does; returns the latent."""
     import comfy.sample
 

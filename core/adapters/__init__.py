@@ -22,14 +22,18 @@ def load_adapter(file: WeightFile, device=None, dtype=None, operations=nn) -> ID
     tensors = {_published_key(key): tensor for key, tensor in file.tensors.items()}
     try:
         spec, build = _recognise(tensors, file)
-        adapter = build(spec, tensors, device=device, dtype=dtype or next(iter(tensors.values())).dtype, operations=operations)
+        adapter = build(
+            spec, tensors, device=device, dtype=dtype or next(iter(tensors.values())).dtype, operations=operations
+        )
         missing, unexpected = adapter.load_state_dict(tensors, strict=False)
     except (KeyError, IndexError, RuntimeError, ZeroDivisionError) as error:
         raise WeightsError(f"{file.name} is damaged: its tensors don't fit together; fetch it again.") from error
     if missing or unexpected:
         first = (missing or unexpected)[0]
         what = f"lacks {len(missing)} of its tensors" if missing else f"has {len(unexpected)} tensors too many"
-        raise WeightsError(f"{file.name} looks like an {spec.title} adapter but {what} (the first: {first}); fetch it again.")
+        raise WeightsError(
+            f"{file.name} looks like an {spec.title} adapter but {what} (the first: {first}); fetch it again."
+        )
     return adapter.eval().requires_grad_(False)
 
 
@@ -39,7 +43,8 @@ def _recognise(tensors, file):
         if spec is not None:
             return spec, build
     raise WeightsError(
-        f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads InstantID adapters; choose an InstantID ip-adapter file."
+        f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads InstantID adapters; "
+        "choose an InstantID ip-adapter file."
     )
 
 

@@ -1,4 +1,4 @@
-"""What every identity adapter is, whatever its family: a projection, K and V per attention site, and what face it wants."""
+"""What every identity adapter is: a projection, K and V per attention site, and what face it wants."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,11 @@ class AdapterSpec:
 
     def about(self, file_name: str) -> str:
         """Text for the artist: what the file is, what it fits and which faces it takes."""
-        faces = f"{self.face_space} ({self.face_dim} numbers)" if self.face_space else f"any encoder with {self.face_dim} numbers"
+        faces = (
+            f"{self.face_space} ({self.face_dim} numbers)"
+            if self.face_space
+            else f"any encoder with {self.face_dim} numbers"
+        )
         lines = [
             f"{self.title} adapter ({file_name})",
             f"For: {self.base}, {len(self.site_widths)} attention sites, text width {self.token_dim}",

@@ -1,8 +1,8 @@
 """InstantID (Wang et al. 2024): 16 identity tokens from one face vector, K and V at every cross-attention site.
 
-The checkpoint holds `image_proj.*` (a Resampler, dim_head 64) and `ip_adapter.{n}.to_k_ip|to_v_ip.weight`, n = 1, 3, 5, ...
-over the sites in the order down, up, middle. The unconditional half gets Resampler(zeros), and the landmark ControlNet
-(IdentityNet) sees only the identity tokens. The face vector goes in un-normalised.
+The checkpoint holds `image_proj.*` (a Resampler, dim_head 64) and `ip_adapter.{n}.to_k_ip|to_v_ip.weight`, n = 1, 3,
+5, ... over the sites in the order down, up, middle. The unconditional half gets Resampler(zeros), and the landmark
+ControlNet (IdentityNet) sees only the identity tokens. The face vector goes in un-normalised.
 """
 
 import re
@@ -16,7 +16,7 @@ from .resampler import Resampler
 
 _SITE = re.compile(r"ip_adapter\.(\d+)\.to_k_ip\.weight")
 _DIM_HEAD = 64
-# Widths of CLIP vision features: with one of these the same keys are an IP-Adapter Plus that takes a picture, not a face vector.
+# Widths of CLIP vision features: with one of these the same keys are an IP-Adapter Plus, which takes a picture.
 _CLIP_VISION_WIDTHS = (1024, 1280, 1664)
 # 512 numbers without a word on where from: InstantID as published was trained on antelopev2's recogniser.
 _PUBLISHED_SPACES = {512: "antelopev2-glintr100"}
@@ -39,7 +39,8 @@ def recognise(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) 
         token_dim=tensors["image_proj.proj_out.weight"].shape[0],
         site_widths=tuple(tensors[f"ip_adapter.{n}.to_k_ip.weight"].shape[0] for n in sites),
         needs_control_net=True,
-        licence=metadata.get("license") or "Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
+        licence=metadata.get("license")
+        or "Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
     )
 
 
@@ -69,7 +70,10 @@ class InstantID(IDAdapter):
         depth = sum(re.fullmatch(r"image_proj\.layers\.\d+\.0\.to_q\.weight", key) is not None for key in tensors)
         self.image_proj = Resampler(dim, inner, depth, spec.tokens, spec.face_dim, spec.token_dim, _DIM_HEAD, **place)
         self.ip_adapter = nn.ModuleDict(
-            {str(n): _SiteKV(spec.token_dim, width, **place) for n, width in zip(_sites(tensors), spec.site_widths)}
+            {
+                str(n): _SiteKV(spec.token_dim, width, **place)
+                for n, width in zip(_sites(tensors), spec.site_widths, strict=True)
+            }
         )
 
     def project(self, vectors):

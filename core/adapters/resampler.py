@@ -41,13 +41,16 @@ class PerceiverAttention(nn.Module):
 class Resampler(nn.Module):
     """Turns S vectors [B,S,embedding_dim] into Q tokens [B,Q,output_dim] by learned queries."""
 
-    def __init__(self, dim, inner, depth, queries, embedding_dim, output_dim, dim_head=64, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, dim, inner, depth, queries, embedding_dim, output_dim, dim_head=64, device=None, dtype=None, operations=nn
+    ):
         super().__init__()
         place = {"device": device, "dtype": dtype, "operations": operations}
         self.latents = nn.Parameter(torch.zeros(1, queries, dim, device=device, dtype=dtype))
         self.proj_in = operations.Linear(embedding_dim, dim, device=device, dtype=dtype)
         self.layers = nn.ModuleList(
-            nn.ModuleList([PerceiverAttention(dim, inner, dim_head, **place), feed_forward(dim, **place)]) for _ in range(depth)
+            nn.ModuleList([PerceiverAttention(dim, inner, dim_head, **place), feed_forward(dim, **place)])
+            for _ in range(depth)
         )
         self.proj_out = operations.Linear(dim, output_dim, device=device, dtype=dtype)
         self.norm_out = operations.LayerNorm(output_dim, device=device, dtype=dtype)

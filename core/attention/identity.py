@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 
 def identity_residual(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, mask: torch.Tensor | None = None):
-    """Attention of q [B,N,C] to identity keys and values [chunks,T,C], times mask [B,N,1]; returns [B,N,C] in q's dtype.
+    """Attention of q [B,N,C] to identity keys and values [chunks,T,C], times mask [B,N,1]; returns [B,N,C].
 
     The batch consists of equal chunks, each with keys of its own. All pictures of a chunk share them, so a chunk is one
     long row of queries and nothing is copied.
@@ -38,7 +38,11 @@ def token_mask(mask: torch.Tensor, height: int, width: int, chunks: int, rows: i
 
     Each chunk of the batch gets masks 0, 1, ... in turn; a shorter mask batch is cycled, a longer one is cut.
     """
-    grid = F.interpolate(mask.unsqueeze(1), size=(height, width), mode="bilinear", align_corners=False).flatten(2).transpose(1, 2)
+    grid = (
+        F.interpolate(mask.unsqueeze(1), size=(height, width), mode="bilinear", align_corners=False)
+        .flatten(2)
+        .transpose(1, 2)
+    )
     per_chunk = rows // chunks
     index = [i % mask.shape[0] for i in range(per_chunk)] * chunks
     return grid if index == list(range(mask.shape[0])) else grid[index]

@@ -27,9 +27,12 @@ def box_masks(faces: Faces) -> torch.Tensor:
 
 
 def draw_faces(image: torch.Tensor, described: list[dict]) -> torch.Tensor:
-    """Copies of images [B,H,W,3] with each face's box, landmarks, number and confidence; `described` as Faces.describe gives."""
+    """Copies of images [B,H,W,3] with each face's box, landmarks, number and confidence.
+
+    `described` is what Faces.describe gives.
+    """
     pixels = (image.float().cpu().clamp(0, 1) * 255).round().byte().numpy()  # host read: a picture for the artist
-    return torch.from_numpy(np.stack([_draw(*pair) for pair in zip(pixels, described)])).float() / 255
+    return torch.from_numpy(np.stack([_draw(*pair) for pair in zip(pixels, described, strict=True)])).float() / 255
 
 
 def _draw(pixels, description):
@@ -41,7 +44,7 @@ def _draw(pixels, description):
         left, top, right, bottom = face["box"]
         pen.rectangle((left, top, right, bottom), outline=_BOX_COLOUR, width=line)
         radius = max(line, round((right - left) / 40))
-        for (x, y), colour in zip(face["landmarks"], _LANDMARK_COLOURS):
+        for (x, y), colour in zip(face["landmarks"], _LANDMARK_COLOURS, strict=True):
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
         label = f"{face['number']}  {face['confidence']:.2f}"
         corner = (left, max(0, top - font.size * 1.3))

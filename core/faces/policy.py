@@ -25,6 +25,6 @@ def no_face_message(counts: tuple[int, ...], image_size: tuple[int, int]) -> str
     missing = ", ".join(str(index + 1) for index in faceless(counts))
     where = "the image" if len(counts) == 1 else f"image {missing} of {len(counts)}"
     return (
-        f"No face was found in {where} ({width}x{height} pixels); use a picture where the face looks at the camera and is "
-        "over 20 pixels wide, lower min_confidence in LoadFaceEncoder, or set on_no_face to skip or passthrough."
+        f"No face was found in {where} ({width}x{height} pixels); use a picture where the face looks at the camera and "
+        "is over 20 pixels wide, check min_confidence in LoadFaceEncoder, or set on_no_face to skip or passthrough."
     )

@@ -50,8 +50,9 @@ def load(name: str) -> LoadedAdapter:
 def apply(model, positive, negative, adapter: LoadedAdapter, identity: Identity, strength: Strength, attn_mask=None):
     """Give a MODEL the identity and its conditionings the identity tokens for a landmark ControlNet.
 
-    Returns new (model, positive, negative); what came in is not changed. `attn_mask` [M,H,W] in 0..1 limits the identity
-    to a region. Weight 0, an empty range or an all-zero mask return the very objects that came in; an all-one mask is no mask.
+    Returns new (model, positive, negative); what came in is not changed. `attn_mask` [M,H,W] in 0..1 limits the
+    identity to a region. Weight 0, an empty range or an all-zero mask return the very objects that came in; an all-one
+    mask is no mask.
     """
     sites = attention_sites(model)
     _check_fit(adapter, sites, identity)
@@ -89,7 +90,11 @@ def _check_fit(adapter, sites, identity):
             f"{max(contexts, default=0)}); choose an adapter and a model that belong together."
         )
     if spec.face_space not in (None, identity.space) or spec.face_dim != identity.dim:
-        needs = f"{spec.face_space} ({spec.face_dim} numbers)" if spec.face_space else f"an encoder with {spec.face_dim} numbers"
+        needs = (
+            f"{spec.face_space} ({spec.face_dim} numbers)"
+            if spec.face_space
+            else f"an encoder with {spec.face_dim} numbers"
+        )
         raise ValueError(
             f"{adapter.file_name} takes faces from {needs}, but this identity was made by {identity.space} "
             f"({identity.dim} numbers); choose that encoder in LoadFaceEncoder and encode the photograph again."
@@ -99,12 +104,14 @@ def _check_fit(adapter, sites, identity):
 def _as_masks(mask):
     mask = mask.float()
     if mask.ndim not in (2, 3):
-        raise ValueError(f"attn_mask must be a MASK [batch, height, width]; this one has the shape {tuple(mask.shape)}.")
+        raise ValueError(
+            f"attn_mask must be a MASK [batch, height, width]; this one has the shape {tuple(mask.shape)}."
+        )
     return mask.reshape(-1, *mask.shape[-2:]).clamp(0, 1)
 
 
 def _build_bank(model, adapter, identity, strength, sites, attn_mask):
-    """Tokens [2,T,D] (unconditional, conditional), the bank of weighted K and V, and (site, bank index) of each site used."""
+    """Tokens [2,T,D] (unconditional, conditional), the bank of weighted K and V, (site, bank index) of each site."""
     module = loaded(adapter.patcher)
     device = adapter.patcher.load_device
     vector = identity.vector.to(device=device, dtype=torch.float32).reshape(1, 1, -1)
@@ -114,7 +121,7 @@ def _build_bank(model, adapter, identity, strength, sites, attn_mask):
     factors = block_factors(strength.weight_type, kinds)
     dtype = model.model.manual_cast_dtype or model.model.get_dtype()
     keys_values, entries = [], []
-    for site, (k, v) in zip(sites, module.keys_values(tokens)):
+    for site, (k, v) in zip(sites, module.keys_values(tokens), strict=True):
         weight = strength.weight * factors[site.order]
         entries.append((site, len(keys_values)))
         keys_values.append((_bank(k, dtype), _bank(v * weight, dtype)))

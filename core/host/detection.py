@@ -39,4 +39,6 @@ def detect_faces(encoder: LoadedEncoder, image: torch.Tensor, order: str, index:
         left_out = set(faceless(faces.counts))
         mask = mask[[i for i in range(len(mask)) if i not in left_out]]
     described = faces.describe()
-    return Detection(faces, encoder.crop(image, faces, CROP_SIZE).cpu(), mask.cpu(), draw_faces(image, described), described)
+    return Detection(
+        faces, encoder.crop(image, faces, CROP_SIZE).cpu(), mask.cpu(), draw_faces(image, described), described
+    )

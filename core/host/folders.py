@@ -1,4 +1,4 @@
-"""Model folders: the ones artists already have, registered with ComfyUI so that extra_model_paths.yaml works with them too."""
+"""Model folders: the ones artists already have, known to ComfyUI so that extra_model_paths.yaml works with them too."""
 
 import os
 
@@ -9,7 +9,7 @@ _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 
 
 def register():
-    """Make every adapter folder known to ComfyUI; a folder that another pack registered keeps its paths and gains ours."""
+    """Make every adapter folder known to ComfyUI; one that another pack registered keeps its paths and gains ours."""
     for name in ADAPTER_FOLDERS:
         # A key that another pack registered without extensions means "every file" and must stay so.
         known = name in folder_paths.folder_names_and_paths and not folder_paths.folder_names_and_paths[name][1]
@@ -34,7 +34,10 @@ def why_not_found(name: str) -> str | None:
         return None
     found = ", ".join(adapter_files()) or "no adapter file at all"
     where = os.path.join(folder_paths.models_dir, ADAPTER_FOLDERS[0])
-    return f"The adapter {name!r} was not found; put its file into {where} and refresh the page. Found in the adapter folders: {found}."
+    return (
+        f"The adapter {name!r} was not found; put its file into {where} and refresh the page. "
+        f"Found in the adapter folders: {found}."
+    )
 
 
 def adapter_path(name: str) -> str:

@@ -16,7 +16,9 @@ _ENDING = ".safetensors"
 _PLACES = ("input", "output")
 
 
-def encode(encoder: LoadedEncoder, image: torch.Tensor, combine: str, face_index: str, on_no_face: str) -> tuple[Identity, str]:
+def encode(
+    encoder: LoadedEncoder, image: torch.Tensor, combine: str, face_index: str, on_no_face: str
+) -> tuple[Identity, str]:
     """The identity of the person in a batch of photographs, and a report as text.
 
     Photographs without a face: see the no-face policy; "skip" wants at least one face, "passthrough" makes do with an
@@ -31,24 +33,30 @@ def encode(encoder: LoadedEncoder, image: torch.Tensor, combine: str, face_index
 
 
 def _report(identity, faces, kept):
-    lines = [f"Identity from {int(kept.sum())} of {faces.total} faces in {len(faces.counts)} photographs, encoder {identity.space}."]
-    # host read: the report is text
-    rows = zip(faces.image_index.tolist(), faces.scores.tolist(), agreement(identity.vectors).tolist(), kept.tolist())
-    for photograph, score, agrees, used in rows:
+    used_faces = kept.tolist()  # host read: the report is text
+    agreeing_faces = agreement(identity.vectors).tolist()  # host read: as above
+    photographs = [number for number, count in enumerate(faces.counts, 1) for _ in range(count)]
+    lines = [
+        f"Identity from {sum(used_faces)} of {faces.total} faces in {len(faces.counts)} photographs, "
+        f"encoder {identity.space}."
+    ]
+    for photograph, face, agrees, used in zip(photographs, faces.on_host, agreeing_faces, used_faces, strict=True):
         note = "" if used else ", not used"
         if not used and identity.combine == "robust":
             note = ", left out: looks like somebody else"
         agreeing = f", agrees with the others {agrees:.2f}" if identity.count > 1 else ""
-        lines.append(f"Photograph {photograph + 1}: face found with confidence {score:.2f}{agreeing}{note}.")
+        lines.append(f"Photograph {photograph}: face found with confidence {face.score:.2f}{agreeing}{note}.")
     lines += [f"Photograph {index + 1}: no face, left out." for index in faceless(faces.counts)]
     return "\n".join(lines)
 
 
 def save(identity: Identity, filename_prefix: str) -> dict:
-    """Save under ComfyUI's output folder with the next free number; returns filename, subfolder and type as ComfyUI's own."""
+    """Save under ComfyUI's output folder with the next free number; returns filename, subfolder and type."""
     if identity.is_empty:
         raise ValueError("This identity is empty: no photograph had a face, so there is nothing to save.")
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, folder_paths.get_output_directory())
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+        filename_prefix, folder_paths.get_output_directory()
+    )
     path = Path(folder, f"{name}_{counter:05}_{_ENDING}")
     save_identity(identity, path)
     return {"filename": path.name, "subfolder": subfolder, "type": "output"}
@@ -95,8 +103,10 @@ def load(identity_file: str) -> Identity:
     return load_identity(_path(identity_file))
 
 
-def given_or_encoded(identity: Identity | None, encoder: LoadedEncoder | None, image: torch.Tensor | None, on_no_face: str) -> Identity:
-    """The identity that is connected, or that of the connected photographs; ValueError unless it is exactly one of both."""
+def given_or_encoded(
+    identity: Identity | None, encoder: LoadedEncoder | None, image: torch.Tensor | None, on_no_face: str
+) -> Identity:
+    """The identity that is connected, or that of the connected photographs; ValueError unless it is one of both."""
     if identity is not None and image is None:
         return identity
     if identity is None and encoder is not None and image is not None:

@@ -64,7 +64,10 @@ def draw(source: PoseSource, pose: Placement, canvas: tuple[int, int]) -> tuple[
     One control image per picture of the source (JSON text: one). M is 0 when no picture has a face and the policy is
     passthrough; otherwise NoFaceError.
     """
-    placed = [place(found, size, canvas, pose.offset_x, pose.offset_y, pose.scale, pose.rotate) for found, size in _landmarks(source, canvas)]
+    placed = [
+        place(found, size, canvas, pose.offset_x, pose.offset_y, pose.scale, pose.rotate)
+        for found, size in _landmarks(source, canvas)
+    ]
     width, height = canvas
     pictures = [draw_keypoints(landmarks, height, width) for landmarks in placed]
     described = landmarks_to_json(np.concatenate(placed) if placed else np.zeros((0, 5, 2)), height, width)
@@ -107,9 +110,13 @@ def apply(positive, negative, control_net, drawn: torch.Tensor, strength: Contro
     def controlled(options):
         before = options.get("control")
         if before not in nets:
-            net = control_net.copy().set_cond_hint(hint, strength.strength, (strength.start_at, strength.end_at), vae=vae)
+            net = control_net.copy().set_cond_hint(
+                hint, strength.strength, (strength.start_at, strength.end_at), vae=vae
+            )
             nets[before] = net.set_previous_controlnet(before)
         return {**options, "control": nets[before], "control_apply_to_uncond": False}
 
-    positive, negative = ([[text, controlled(options)] for text, options in entries] for entries in (positive, negative))
+    positive, negative = (
+        [[text, controlled(options)] for text, options in entries] for entries in (positive, negative)
+    )
     return positive, negative

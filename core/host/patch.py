@@ -12,7 +12,7 @@ from .run import KEY, Run
 class IdentityBank(nn.Module):
     """Identity keys and values of every site, computed once and then managed by ComfyUI like any model.
 
-    `k{i}`, `v{i}` [3,T,C]: unconditional, conditional, unconditional (see attention.chunks_of); `mask` [M,H,W] or absent.
+    `k{i}`, `v{i}` [3,T,C]: unconditional, conditional, unconditional (see attention.chunks_of); `mask` [M,H,W] or None.
     """
 
     def __init__(self, keys_values, mask=None):
@@ -24,7 +24,7 @@ class IdentityBank(nn.Module):
 
 
 class Injection:
-    """One applied adapter: its bank, the ModelPatcher that owns it and the range of noise levels it works in. Immutable."""
+    """One applied adapter: the ModelPatcher that owns its bank, and the noise levels it works in. Immutable."""
 
     __slots__ = ("patcher", "sigma_end", "sigma_start")
 
@@ -97,7 +97,7 @@ class IDPatch:
         return out
 
     def add(self, callback, **kwargs):
-        """Join this site, as other packs' replacements do: `callback(out, q, k, v, extra_options, **kwargs)` is added."""
+        """Join this site as other packs do: `callback(out, q, k, v, extra_options, **kwargs)` is added to the rest."""
         self.strangers.append((callback, kwargs))
 
     def copy(self):

@@ -19,7 +19,10 @@ class Run:
     def sigma(self, sigmas) -> float:
         """The noise level of this forward as a number; read once per forward, however many sites ask."""
         if sigmas is not self._sigmas:
-            self._sigmas, self._sigma = sigmas, float(sigmas[0])  # host read: only for adapters with a partial step range
+            self._sigmas, self._sigma = (
+                sigmas,
+                float(sigmas[0]),
+            )  # host read: only for adapters with a partial step range
         return self._sigma
 
 
@@ -39,8 +42,8 @@ class RunScope:
         missed = len(self.sites - run.fired)
         if missed:
             logging.warning(
-                "Likeness: %d of %d attention layers never got the identity; a node after ApplyIDAdapter replaced them. "
-                "Put ApplyIDAdapter after that node.",
+                "Likeness: %d of %d attention layers never got the identity; a node after ApplyIDAdapter replaced "
+                "them. Put ApplyIDAdapter after that node.",
                 missed,
                 len(self.sites),
             )
@@ -48,7 +51,7 @@ class RunScope:
 
 
 def open_scope(model, sites):
-    """Make `model` (a clone of the caller's own) open a Run at every sampling; scopes of chained adapters become one."""
+    """Make `model` (a clone of the caller's own) open a Run at every sampling; chained adapters share one."""
     before = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
     for scope in before:
         sites = sites | scope.sites

@@ -36,10 +36,14 @@ def compare(
     if identity is None:
         identity, _ = encode(encoder, reference, "mean", "0", "skip" if on_no_face == "passthrough" else on_no_face)
     if identity.is_empty:
-        raise ValueError("The identity is empty: no photograph it came from had a face, so there is nobody to compare with.")
+        raise ValueError(
+            "The identity is empty: no photograph it came from had a face, so there is nobody to compare with."
+        )
     image = checked(image)
     faces = choose_faces(encoder, image, "largest", "all", on_no_face)
-    values = cosines(identity, encoder.space, encoder.embed(image, faces)).tolist()  # host read: scores are numbers and text
+    values = cosines(
+        identity, encoder.space, encoder.embed(image, faces)
+    ).tolist()  # host read: scores are numbers and text
     verdicts = judge(values, faces.counts, threshold, on_no_face)
 
     def heap(outcome):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Site:
-    """One cross-attention. `key` is what ComfyUI calls it while it runs: ("input" | "middle" | "output", block, transformer)."""
+    """One cross-attention; `key` is ComfyUI's name for it: ("input" | "middle" | "output", block, transformer)."""
 
     key: tuple[str, int, int]
     width: int
@@ -42,4 +42,6 @@ def attention_sites(model) -> list[Site]:
                     width, context = transformer.attn2.to_q.out_features, transformer.attn2.to_k.in_features
                     sites.append(Site((kind, number, index), width, context, order))
             order += 1
-    return sorted(sites, key=lambda site: ("input", "output", "middle").index(site.kind))  # stable: keeps the order within
+    return sorted(
+        sites, key=lambda site: ("input", "output", "middle").index(site.kind)
+    )  # stable: keeps the order within

@@ -19,8 +19,8 @@ class Verdict:
 def judge(cosines: list[float], counts: tuple[int, ...], threshold: float, on_no_face: str) -> list[Verdict]:
     """Judge each image by its most alike face.
 
-    `cosines` are those of all faces, image by image; `counts` the faces per image. An image without a face is left out of
-    both heaps with "skip" and accepted unjudged with "passthrough".
+    `cosines` are those of all faces, image by image; `counts` the faces per image. An image without a face is left out
+    of both heaps with "skip" and accepted unjudged with "passthrough".
     """
     verdicts, first = [], 0
     for index, count in enumerate(counts):

@@ -1,7 +1,7 @@
 """Reading weight files safely: what a file is comes from its bytes, never from its name."""
 
-import json
 import pickle
+import re
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +10,11 @@ import safetensors
 import torch
 
 _ZIP = b"PK\x03\x04"
-_PICKLE_OPCODE = b"\x80"
+_PICKLE = b"\x80\x02"  # PyTorch before its zip files: protocol 2
 _HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
+_PREFIX_LIMIT = 1000  # characters; published checkpoints are nested two or three dictionaries deep
+# What torch's weights-only reader says about things that are neither tensors nor plain containers.
+_PROGRAM_CODE = re.compile(r"GLOBAL|TorchScript|which has no effect|Can only (create new object|build) ")
 
 
 class WeightsError(ValueError):
@@ -31,7 +34,8 @@ def read_weights(path: str | Path) -> WeightFile:
     """Read a `.safetensors`, `.bin`, `.pt` or `.ckpt` file into CPU tensors.
 
     Nested dictionaries come out flat (`{"image_proj": {"latents": t}}` -> `image_proj.latents`), a lone `state_dict`
-    wrapper is taken off. Pickles are read with `weights_only=True`: nothing in them is executed.
+    wrapper is taken off. Pickles are read with `weights_only=True`: nothing in them is executed. Tensors of safetensors
+    files may be mapped from the file: copy what is kept.
     Raises WeightsError with one sentence for a missing, empty, truncated, mislabelled or hostile file.
     """
     path = Path(path)
@@ -41,72 +45,94 @@ def read_weights(path: str | Path) -> WeightFile:
         with path.open("rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise WeightsError(f"{name} can't be opened ({error.strerror}); check that the file is there and readable.") from error
+        raise WeightsError(
+            f"{name} can't be opened ({error.strerror}); check that the file is there and readable."
+        ) from error
     if size == 0:
         raise WeightsError(f"{name} is empty (0 bytes); the download did not finish, so fetch it again.")
-    if head.startswith(_ZIP) or head.startswith(_PICKLE_OPCODE):
-        return WeightFile(name, _flatten(_read_pickle(path), name))
-    lowered = head.lstrip().lower()
-    if lowered.startswith((b"<!doctype", b"<html")):
-        raise WeightsError(f"{name} is a web page, not weights; the download saved the page instead, so fetch the file itself.")
-    if lowered.startswith(b"version https://git-lfs"):
+    if _is_safetensors(head):  # first: the length of its header may begin with any byte, a pickle's included
+        return _read_safetensors(path, size, head)
+    if head.startswith((_ZIP, _PICKLE)):
+        return WeightFile(name, _flatten(_read_pickle(path, size), name))
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith(b"<"):
+        raise WeightsError(
+            f"{name} is a web page, not weights; the download saved the page instead, so fetch the file itself."
+        )
+    if text.startswith(b"version https://git-lfs"):
         raise WeightsError(f"{name} is a Git LFS pointer, not weights; run `git lfs pull` or download the file itself.")
-    return _read_safetensors(path, size, head)
+    raise WeightsError(
+        f"{name} is neither a safetensors file nor a PyTorch checkpoint ({size:,} bytes); check that it is a weight "
+        "file and fetch it again."
+    )
+
+
+def _is_safetensors(head):
+    return len(head) > 8 and head[8:9] == b"{" and _header_size(head) <= _HEADER_LIMIT
+
+
+def _header_size(head):
+    return struct.unpack("<Q", head[:8])[0]
 
 
 def _read_safetensors(path, size, head):
     name = path.name
-    if size < 8:
-        raise WeightsError(f"{name} has only {size} bytes, so it holds no weights; fetch it again.")
-    (header_size,) = struct.unpack("<Q", head[:8])
-    if header_size > _HEADER_LIMIT or not head[8:9] == b"{":
-        raise WeightsError(
-            f"{name} is neither a safetensors file nor a PyTorch checkpoint; check that it is a weight file and fetch it again."
-        )
-    if 8 + header_size > size:
-        raise WeightsError(f"{name} is cut off inside its header ({size} bytes); fetch it again.")
+    if 8 + _header_size(head) > size:
+        raise WeightsError(f"{name} is cut off inside its header ({size:,} bytes are there); fetch it again.")
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
             metadata = dict(file.metadata() or {})
-    except (safetensors.SafetensorError, json.JSONDecodeError, OSError, RuntimeError) as error:
-        raise WeightsError(f"{name} is damaged or cut off ({_first_line(error)}); fetch it again.") from error
+    # Which of its many errors a broken header or a type unknown to torch ends in is the library's business.
+    except Exception as error:
+        raise WeightsError(f"{name} is damaged or cut off ({size:,} bytes are there); fetch it again.") from error
+    if not tensors:
+        raise WeightsError(f"{name} holds no tensors; it is not a checkpoint, so choose another file.")
     return WeightFile(name, tensors, metadata)
 
 
-def _read_pickle(path):
+def _read_pickle(path, size):
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+    # A broken archive ends in nearly any error, depending on where it is broken and on torch's version.
+    except Exception as error:
+        if isinstance(error, pickle.UnpicklingError | RuntimeError) and _PROGRAM_CODE.search(str(error)):
             raise WeightsError(
-                f"{path.name} holds program code besides weights, so it was not opened; use a .safetensors version of it."
+                f"{path.name} holds program code besides weights, so it was not opened; use a .safetensors version "
+                "of it."
             ) from error
-        raise WeightsError(f"{path.name} is damaged ({_first_line(error)}); fetch it again.") from error
-    # What torch raises for a broken archive differs between its readers; all of it means the same to the artist.
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OSError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path.name} is damaged or cut off ({_first_line(error)}); fetch it again.") from error
-
-
-def _first_line(error):
-    lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__
+        raise WeightsError(f"{path.name} is damaged or cut off ({size:,} bytes are there); fetch it again.") from error
 
 
 def _flatten(content, name):
+    """Nested dictionaries of tensors as one with dotted keys, in the file's order; other values are left out."""
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):
-        raise WeightsError(f"{name} holds a {type(content).__name__}, not a dictionary of weights; it is not a checkpoint.")
-    tensors = {}
-    pending = [("", content)]
-    while pending:
-        prefix, level = pending.pop()
+        raise WeightsError(
+            f"{name} holds a {type(content).__name__}, not a dictionary of weights; it is not a checkpoint, so choose "
+            "another file."
+        )
+    tensors, pending, seen = {}, [("", content)], {id(content)}
+    for prefix, level in pending:
         for key, value in level.items():
             if isinstance(value, dict):
+                # A pickle may hold one dictionary many times, itself included: endless once it is flat.
+                if id(value) in seen or len(prefix) > _PREFIX_LIMIT:
+                    raise WeightsError(f"{name} is damaged: its dictionaries go round in circles; fetch it again.")
+                seen.add(id(value))
                 pending.append((f"{prefix}{key}.", value))
             elif isinstance(value, torch.Tensor):
+                if not _is_whole(value):
+                    raise WeightsError(f"{name} is damaged: {prefix}{key} lacks numbers of its own; fetch it again.")
                 tensors[f"{prefix}{key}"] = value.detach()
     if not tensors:
-        raise WeightsError(f"{name} holds no tensors; it is not a checkpoint.")
+        raise WeightsError(f"{name} holds no tensors; it is not a checkpoint, so choose another file.")
     return tensors
+
+
+def _is_whole(tensor):
+    """Whether every number of a tensor is in the file: a pickle may claim any shape over a few bytes, or over none."""
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -1,4 +1,4 @@
-"""From the identity to the attention nothing leaves the device, and little is done: counted, on a machine without a GPU."""
+"""From the identity to the attention nothing leaves the device, and little is done; counted without a GPU."""
 
 import importlib.util
 
@@ -59,7 +59,13 @@ def test_the_patch_runs_on_cuda_without_a_host_sync(pack, case, with_mask, kinds
     patch_module, run = pack.module("core.host.patch"), pack.module("core.host.run")
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         bank_on_cuda = patch_module.IdentityBank(
-            [(mode.from_tensor(getattr(bank, f"k{i}")).to("cuda"), mode.from_tensor(getattr(bank, f"v{i}")).to("cuda")) for i in range(70)],
+            [
+                (
+                    mode.from_tensor(getattr(bank, f"k{i}")).to("cuda"),
+                    mode.from_tensor(getattr(bank, f"v{i}")).to("cuda"),
+                )
+                for i in range(70)
+            ],
             None if mask is None else mode.from_tensor(mask).to("cuda"),
         )
         owner = type("Owner", (), {"model": bank_on_cuda})
@@ -67,7 +73,13 @@ def test_the_patch_runs_on_cuda_without_a_host_sync(pack, case, with_mask, kinds
         rows = 2 * len(kinds)
         q = torch.empty(rows, 8 * 8, 128, device="cuda")
         sigmas = torch.empty(rows, device="cuda")
-        options = {"n_heads": 4, "cond_or_uncond": kinds, "activations_shape": [rows, 128, 8, 8], "sigmas": sigmas, "likeness": run.Run()}
+        options = {
+            "n_heads": 4,
+            "cond_or_uncond": kinds,
+            "activations_shape": [rows, 128, 8, 8],
+            "sigmas": sigmas,
+            "likeness": run.Run(),
+        }
         out = patch_module.IDPatch(patch.key, [(on_cuda, index)], base=lambda q, k, v, o: q)(q, q, q, options)
         assert out.device.type == "cuda" and out.shape == q.shape
         # The test can fail: what it looks for raises here.

@@ -153,12 +153,15 @@ def test_halves_apart_equal_halves_together(pack, models, adapters, kind, prompt
     """Prompts of different lengths can't share a batch; the identity must land on the right half all the same."""
     positive, negative = prompt[0], conditioning(kind, seed=20, length=77)
     together = sample(*apply(pack, models[kind], positive, negative, adapters[kind]))
-    import comfy.samplers
 
     def one_by_one(model_function, arguments):
         parts = []
         for row, which in enumerate(arguments["cond_or_uncond"]):
-            c = {k: v[row : row + 1] if torch.is_tensor(v) else v for k, v in arguments["c"].items() if k != "transformer_options"}
+            c = {
+                k: v[row : row + 1] if torch.is_tensor(v) else v
+                for k, v in arguments["c"].items()
+                if k != "transformer_options"
+            }
             c["transformer_options"] = {**arguments["c"]["transformer_options"], "cond_or_uncond": [which]}
             parts.append(model_function(arguments["input"][row : row + 1], arguments["timestep"][row : row + 1], **c))
         return torch.cat(parts)

@@ -80,6 +80,8 @@ def denoise(unet, noise, text, added, cfg, steps, face, weight, mask=None, contr
             control = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
         # one reference picture with one face vector: [rows, pictures, vectors, D]
         conditions = {**added, "image_embeds": [face.unsqueeze(1)]}
-        uncond, cond = unet(both, t, text, added_cond_kwargs=conditions, **control, **masks, return_dict=False)[0].chunk(2)
+        uncond, cond = unet(both, t, text, added_cond_kwargs=conditions, **control, **masks, return_dict=False)[
+            0
+        ].chunk(2)
         sample = scheduler.step(uncond + cfg * (cond - uncond), t, sample, return_dict=False)[0]
     return sample

@@ -1,4 +1,4 @@
-"""The same InstantID, the same weights: ComfyUI with our nodes against diffusers' own IP-Adapter and ControlNet code."""
+"""The same InstantID and weights: ComfyUI with our nodes against diffusers' own IP-Adapter and ControlNet code."""
 
 import pytest
 import torch
@@ -51,7 +51,7 @@ def test_eight_steps_with_guidance_agree(pack, model, reference, controls, regio
     mask = None
     if MASKS[region] is not None:
         mask = torch.zeros(1, 16, 16)
-        mask[:, *MASKS[region]] = 1
+        mask[(slice(None), *MASKS[region])] = 1
     face = identity(pack, seed=7)
     positive, negative = conditioning(seed=1), conditioning(seed=2)
     hint = randn(1, SIZE * 8, SIZE * 8, 3, seed=5).clamp(0, 1)
@@ -61,7 +61,10 @@ def test_eight_steps_with_guidance_agree(pack, model, reference, controls, regio
     if with_control:
         landmarks = pack.module("core.host.landmarks")
         cond, uncond = landmarks.apply(cond, uncond, controls[0], hint, landmarks.ControlStrength(STRENGTH, 0.0, 1.0))
-    ours = sample(patched, cond, uncond, steps=STEPS, cfg=CFG, shape=(1, 4, SIZE, SIZE)) * model.model.latent_format.scale_factor
+    ours = (
+        sample(patched, cond, uncond, steps=STEPS, cfg=CFG, shape=(1, 4, SIZE, SIZE))
+        * model.model.latent_format.scale_factor
+    )
 
     text = torch.cat([negative[0][0], positive[0][0]])
     added = {
@@ -85,14 +88,19 @@ def test_eight_steps_with_guidance_agree(pack, model, reference, controls, regio
     )
     assert ours.std() > 0.1
     difference = (ours - theirs).abs().max().item()
-    print(f"\n{region}, {'with' if with_control else 'without'} ControlNet: max difference {difference:.1e}, std {ours.std():.2f}")
+    print(
+        f"\n{region}, {'with' if with_control else 'without'} ControlNet: max difference {difference:.1e}, std "
+        f"{ours.std():.2f}"
+    )
     assert difference <= 1e-4
 
 
 def test_the_tolerance_would_see_a_missing_middle_block(pack, model):
     """The peers' bug, ten sites of seventy without identity, is far over the tolerance of this comparison."""
     positive, negative = conditioning(seed=1), conditioning(seed=2)
-    patched, *conditionings = apply(pack, model, positive, negative, adapter(pack), identity(pack, seed=7), weight=WEIGHT)
+    patched, *conditionings = apply(
+        pack, model, positive, negative, adapter(pack), identity(pack, seed=7), weight=WEIGHT
+    )
     whole = sample(patched, *conditionings, steps=STEPS, cfg=CFG)
     for key in list(attn2(patched)):
         if key[0] == "middle":
