@@ -10,7 +10,7 @@ demo: setup
 
 test: setup-test
 	@$(RUN) -m ruff check .
-	@$(RUN) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 $(ARGS)
 
 setup:
 	@$(PYTHON) scripts/setup.py
@@ -22,4 +22,4 @@ lint: setup
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
 
 bench-overhead: setup
-	@$(RUN) benchmarks/overhead.py
+	@OMP_NUM_THREADS=1 $(RUN) benchmarks/overhead.py

@@ -101,7 +101,9 @@ def test_a_batch_is_its_images(detector, device):
     photograph = photographs.as_image(photographs.picture("t1").resize((512, 354)))
     batch = torch.cat([photograph, photograph.flip(2), torch.zeros_like(photograph)]).to(device)
     together = detector(batch)
-    assert together.boxes.shape == (3, FACES, 4) and together.landmarks.shape == (3, FACES, 5, 2)
+    places = together.valid.shape[1]  # on the CPU no more than are filled
+    assert together.boxes.shape == (3, places, 4) and together.landmarks.shape == (3, places, 5, 2)
+    assert places == FACES or device.type == "cpu"
     for i in range(3):
         alone = detector(batch[i : i + 1])
         for a, b in zip(found(together, i), found(alone), strict=True):

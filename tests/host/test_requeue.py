@@ -1,0 +1,60 @@
+"""Queueing again and again: the same pixels, an untouched model upstream, nothing that grows."""
+
+import gc
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from comfy_process import ROOT
+
+SAMPLER, ADAPTER, IMAGE, MODEL = "13", "9", "14", "1"
+
+
+@pytest.fixture(scope="module")
+def graph(pack, tiny_files):
+    """The example workflow on the tiny models and a real photograph."""
+    package = Path(importlib.util.find_spec("insightface").submodule_search_locations[0])
+    shutil.copy(package / "data/images/t1.jpg", pack.base / "input/person.jpg")
+    graph = json.loads((ROOT / "workflows/api/instantid_basic.json").read_text())
+    graph[MODEL]["inputs"]["ckpt_name"] = "tiny_sdxl.safetensors"
+    graph["8"]["inputs"]["adapter"] = "instantid/tiny_instantid.safetensors"
+    graph["10"]["inputs"]["control_net_name"] = "tiny_sdxl_controlnet.safetensors"
+    graph["11"]["inputs"].update(width=128, height=128)
+    graph[SAMPLER]["inputs"]["steps"] = 2
+    return graph
+
+
+def run(pack, graph, executor, weight):
+    graph = {**graph, ADAPTER: {**graph[ADAPTER], "inputs": {**graph[ADAPTER]["inputs"], "weight": weight}}}
+    result = pack.run_graph(graph, executor)
+    return result.values(IMAGE)[0], result.values(MODEL)[0], result.values(ADAPTER)[0]
+
+
+def test_ten_requeues_change_nothing_and_leave_nothing(pack, graph):
+    executor = pack.executor()
+    first, upstream, _ = run(pack, graph, executor, 0.8)
+    options, wrappers = dict(upstream.model_options["transformer_options"]), dict(upstream.wrappers)
+    weights = {key: value.clone() for key, value in upstream.model.state_dict().items()}
+    tensors = []
+    for _ in range(10):
+        # Another weight in between: ApplyIDAdapter and everything behind it run anew, everything before comes from the cache.
+        other, _, _ = run(pack, graph, executor, 0.4)
+        again, model, patched = run(pack, graph, executor, 0.8)
+        assert torch.equal(again, first) and not torch.equal(other, first)
+        assert model is upstream and len(patched.model_options["transformer_options"]["patches_replace"]["attn2"]) == 70
+        assert len(set(patched.model_patches_models())) == 1
+        del model, patched, other, again
+        gc.collect()
+        tensors.append(sum(torch.is_tensor(thing) for thing in gc.get_objects()))
+    assert upstream.model_options["transformer_options"] == options and dict(upstream.wrappers) == wrappers
+    assert all(torch.equal(value, weights[key]) for key, value in upstream.model.state_dict().items())
+    assert tensors[-1] <= tensors[1], f"tensors alive after each run: {tensors}"
+
+
+def test_without_the_cache_the_pixels_are_the_same(pack, graph):
+    one, *_ = run(pack, graph, pack.executor(), 0.8)
+    two, *_ = run(pack, graph, pack.executor(), 0.8)
+    assert torch.equal(one, two)
