@@ -40,7 +40,7 @@ def best(scores: Tensor, valid: Tensor, count: int, *others: Tensor) -> tuple[Te
 def without_empty(scores: Tensor, valid: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """On the CPU, where a read costs nothing, only as many places as the fullest image fills; elsewhere all of them.
 
-    Most places are empty, so this is several times faster there. On a GPU fixed shapes cost less than waiting for a count.
+    Most places are empty, so this is several times faster there. On a GPU fixed shapes cost less than waiting does.
     """
     if valid.device.type != "cpu":
         return scores, valid, *others
@@ -77,8 +77,8 @@ class MTCNN(nn.Module):
     inside a scale, 0.7 between scales and after the second network, 0.7 of the smaller box at the end.
 
     Caps, because every shape is fixed: 1024 windows per pyramid scale, 2048 crops for the second network and 512 for
-    the third, hence at most 512 faces per image (on the CPU empty places are left out). Beyond a cap the lowest scores are dropped: a crowd of 100 faces keeps
-    every face, one of 250 loses about one in ten.
+    the third, hence at most 512 faces per image (on the CPU empty places are left out). Beyond a cap the lowest scores
+    are dropped: a crowd of 100 faces keeps every face, one of 250 loses about one in ten.
     Memory is bounded by one group of images of at most 4 megapixels, or by one larger image: the integral image takes
     24 bytes per pixel and the first network's widest map 14.
     """

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.utils import ProgressBar
 
 from ..faces.encoder import FaceEncoder, Faces, load_embedded
 from .managed import OPERATIONS, check_interrupted, loaded, managed
@@ -26,10 +27,12 @@ class LoadedEncoder:
     def detect(self, image: torch.Tensor) -> Faces:
         """All faces of a batch of images, on the compute device."""
         module = loaded(self.patcher)
-        found = []
-        for part in checked(image).split(_BATCH):
+        image, found = checked(image), []
+        progress = ProgressBar(len(image))
+        for part in image.split(_BATCH):
             check_interrupted()
             found.append(module.detect(self._to_device(part), self.min_confidence))
+            progress.update(len(part))
         return Faces.concatenate(found)
 
     def embed(self, image: torch.Tensor, faces: Faces) -> torch.Tensor:
