@@ -30,7 +30,7 @@ class LoadFaceEncoder(io.ComfyNode):
                     "detector",
                     options=list(encoders.DETECTORS),
                     default="auto",
-                    tooltip="What finds the faces. auto: the one that belongs to the encoder.",
+                    tooltip="What finds the faces. auto: the one that belongs to the encoder, MTCNN for embedded.",
                 ),
                 io.Float.Input(
                     "min_confidence",
@@ -48,7 +48,7 @@ class LoadFaceEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, encoder, detector, min_confidence):
-        return io.NodeOutput(encoders.load(encoder, detector, min_confidence))
+        return io.NodeOutput(encoders.load(encoder, min_confidence))
 
 
 class DetectFaces(io.ComfyNode):

@@ -82,6 +82,8 @@ def build_graph(photograph_name):
 
 def show_progress(graph):
     def show(node_id, value, maximum):
+        if maximum == 1:
+            return
         bar = "#" * round(24 * value / maximum)
         print(f"\r  {graph[node_id]['_meta']['title']:<12} [{bar:<24}] {value}/{maximum}", end="", flush=True)
         if value == maximum:

@@ -10,7 +10,7 @@ from ..faces.encoder import FaceEncoder, Faces, load_embedded
 from .managed import OPERATIONS, check_interrupted, loaded, managed
 
 ENCODERS = ("embedded",)
-DETECTORS = ("auto", "mtcnn")
+DETECTORS = ("auto",)  # each encoder has one detector so far: MTCNN belongs to "embedded"
 _BATCH = 4  # images detected at once: bounds the memory of the image pyramids
 
 
@@ -50,7 +50,7 @@ class LoadedEncoder:
         return image.to(self.patcher.load_device, torch.float32)
 
 
-def load(name: str, detector: str, min_confidence: float) -> LoadedEncoder:
+def load(name: str, min_confidence: float) -> LoadedEncoder:
     """Load an encoder by its combo value."""
     if name not in ENCODERS:
         raise ValueError(f"The face encoder {name!r} was not found; choose one of: {', '.join(ENCODERS)}.")

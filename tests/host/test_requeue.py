@@ -40,7 +40,7 @@ def test_ten_requeues_change_nothing_and_leave_nothing(pack, graph):
     weights = {key: value.clone() for key, value in upstream.model.state_dict().items()}
     tensors = []
     for _ in range(10):
-        # Another weight in between: ApplyIDAdapter and everything behind it run anew, everything before comes from the cache.
+        # Another weight in between, so that ApplyIDAdapter and all behind it run anew; the rest is cached.
         other, _, _ = run(pack, graph, executor, 0.4)
         again, model, patched = run(pack, graph, executor, 0.8)
         assert torch.equal(again, first) and not torch.equal(other, first)
