@@ -39,8 +39,8 @@ class RunScope:
             result = executor(*args, **kwargs)
         finally:
             options.pop(KEY, None)
-        missed = len(self.sites - run.fired)
-        if missed:
+        missed, sigmas = len(self.sites - run.fired), args[3]
+        if missed and len(sigmas) > 1:  # with one noise level there is no step to take
             logging.warning(
                 "Likeness: %d of %d attention layers never got the identity; a node after ApplyIDAdapter replaced "
                 "them. Put ApplyIDAdapter after that node.",
