@@ -1,0 +1,100 @@
+"""The example workflow posted to a real server, as a headless client does."""
+
+import importlib.util
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from comfy_process import ROOT
+from PIL import Image
+
+TINY = {
+    "1": {"ckpt_name": "tiny_sdxl.safetensors"},
+    "8": {"adapter": "instantid/tiny_instantid.safetensors"},
+    "10": {"control_net_name": "tiny_sdxl_controlnet.safetensors"},
+    "11": {"width": 256, "height": 256},
+    "13": {"steps": 3},
+}
+
+
+@pytest.fixture(scope="module")
+def graph(server):
+    package = Path(importlib.util.find_spec("insightface").submodule_search_locations[0])
+    graph = json.loads((ROOT / "workflows/api/instantid_basic.json").read_text())
+    for node_id, values in TINY.items():
+        graph[node_id]["inputs"].update(values)
+    graph["4"]["inputs"]["image"] = server.upload_image(package / "data/images/t1.jpg")
+    return graph
+
+
+def with_seed(graph, seed):
+    return {**graph, "13": {**graph["13"], "inputs": {**graph["13"]["inputs"], "seed": seed}}}
+
+
+def pixels(server, outputs, node_id):
+    (image,) = outputs[node_id]["images"]
+    return np.asarray(Image.open(io.BytesIO(server.view(**image))))
+
+
+def test_from_photograph_to_picture_and_score(server, graph):
+    progress = []
+    outputs = server.wait(server.queue(graph), lambda *event: progress.append(event))["outputs"]
+    assert [event[1:] for event in progress if event[0] == "13"] == [(1, 3), (2, 3), (3, 3)]
+
+    picture, control = pixels(server, outputs, "15"), pixels(server, outputs, "16")
+    assert picture.shape == control.shape == (256, 256, 3) and picture.std() > 5
+    # The five landmarks are dots of full colour on black.
+    assert all((control == colour).all(axis=-1).any() for colour in ((255, 0, 0), (0, 255, 0), (255, 0, 255)))
+
+    faces = outputs["6"]["faces"][0]["faces"]
+    assert sum(face["confidence"] > 0.95 for face in faces) == 6
+    widths = [face["box"][2] - face["box"][0] for face in faces]
+    assert faces[0]["number"] == 0 and widths[0] > 90
+    assert pixels(server, outputs, "6").shape == (886, 1280, 3)
+
+    report = json.loads(outputs["17"]["report"][0])
+    assert report["encoder"] == "dlib-resnet34-128" and len(report["images"]) == 1
+    assert report["skipped"] + report["accepted"] + report["rejected"] == 1
+    assert len(outputs["17"]["scores"]) == report["accepted"] + report["rejected"]
+
+
+def test_scores_of_real_faces_are_in_the_history(server, graph):
+    """Every face of the photograph against its largest: that one is itself, the others are not."""
+    real = {key: graph[key] for key in ("4", "5", "6", "7")}
+    real["17"] = {**graph["17"], "inputs": {**graph["17"]["inputs"], "image": ["6", 1], "threshold": 0.95}}
+    real["accepted"] = {"class_type": "PreviewImage", "inputs": {"images": ["17", 0]}}
+    outputs = server.wait(server.queue(real))["outputs"]
+    report = json.loads(outputs["17"]["report"][0])
+    assert report["images"][0]["outcome"] == "accepted" and report["images"][0]["percent"] > 99
+    assert report["accepted"] == 1 and report["best"] == 0 and len(outputs["accepted"]["images"]) == 1
+    assert all(image["outcome"] != "accepted" for image in report["images"][1:])
+    assert outputs["17"]["scores"] == pytest.approx(
+        [i["score"] for i in report["images"] if i["score"] is not None], abs=1e-5
+    )
+
+
+def test_same_json_same_pixels(server, graph):
+    first = pixels(server, server.wait(server.queue(with_seed(graph, 5)))["outputs"], "15")
+    other = pixels(server, server.wait(server.queue(with_seed(graph, 6)))["outputs"], "15")
+    again = pixels(server, server.wait(server.queue(with_seed(graph, 5)))["outputs"], "15")
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_the_template_browser_has_the_example(server):
+    address = f"http://127.0.0.1:{server.port}/api/workflow_templates"
+    listed = requests.get(address, timeout=30).json()
+    assert "instantid_basic" in listed["likeness"]
+    opened = requests.get(f"{address}/likeness/instantid_basic.json", timeout=30)
+    assert opened.json()["version"] == 0.4
+    assert requests.get(f"{address}/likeness/instantid_basic.jpg", timeout=30).content[:3] == b"\xff\xd8\xff"
+
+
+def test_the_server_knows_every_input_of_the_example(server, graph):
+    for node in graph.values():
+        info = server.object_info(node["class_type"])["input"]
+        known = {**info.get("required", {}), **info.get("optional", {})}
+        assert node["inputs"].keys() <= known.keys()
+        assert info.get("required", {}).keys() <= node["inputs"].keys()
