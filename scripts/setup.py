@@ -23,18 +23,20 @@ PHOTOGRAPHS = "@vladmandic/face-api@1.7.15"
 # ComfyUI asks for any torch; ours is pinned. torchaudio is only for audio nodes.
 NOT_FROM_COMFYUI = ("torch", "torchvision", "torchaudio")
 # Words in an installer's log -> what they mean to the person who reads them.
+UNREACHABLE = "the package index can't be reached; check the network and run the command again"
+FULL = "the disk is full; free about 8 GB and run the command again"
 CAUSES = (
-    ("No space left on device", "the disk is full; free about 8 GB and run the command again"),
-    ("Disk quota exceeded", "the disk quota is used up; free about 8 GB and run the command again"),
-    ("No matching distribution", "a package is not on offer for this Python; use Python 3.10 to 3.13 on 64-bit Linux"),
-    (
-        "Temporary failure in name resolution",
-        "the package index can't be reached; check the network and run the command again",
-    ),
-    ("Max retries exceeded", "the package index can't be reached; check the network and run the command again"),
-    ("ConnectionError", "the package index can't be reached; check the network and run the command again"),
+    ("No space left on device", FULL),
+    ("Disk quota exceeded", FULL),
+    ("Temporary failure in name resolution", UNREACHABLE),
+    ("NewConnectionError", UNREACHABLE),
+    ("Max retries exceeded", UNREACHABLE),
+    ("ConnectionError", UNREACHABLE),
+    ("ENOTFOUND", UNREACHABLE),
+    ("ECONNREFUSED", UNREACHABLE),
     ("timed out", "a download timed out; run the command again"),
-    ("ENOTFOUND", "the package registry can't be reached; check the network and run the command again"),
+    ("from versions: none", "the package index can't be reached or has nothing for this Python; check the network"),
+    ("No matching distribution", "a package is not on offer for this Python; use Python 3.10 to 3.13 on 64-bit Linux"),
 )
 
 
