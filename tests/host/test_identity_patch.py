@@ -291,6 +291,18 @@ def test_half_precision_models(pack, adapters, kind, prompt, dtype):
     assert sample(patched, *conditionings, steps=1).isfinite().all()
 
 
+def test_models_stored_in_fp8(pack, adapters, kind, prompt):
+    """Weights in fp8, computed in fp32: the bank is in the precision of the computing."""
+    from tiny.unet import unet
+
+    model = unet(kind, dtype=torch.float8_e4m3fn, compute=torch.float32)
+    patched, *conditionings = apply(pack, model, *prompt, adapters[kind])
+    bank = next(iter(attn2(patched).values())).injections[0][0].patcher.model
+    assert {parameter.dtype for parameter in bank.parameters()} == {torch.float32}
+    change = (sample(patched, *conditionings, steps=1) - sample(model, *prompt, steps=1)).abs().max()
+    assert change.isfinite() and change > 1e-3
+
+
 def test_global_random_state_is_untouched(pack, models, adapters, kind, prompt):
     before = torch.random.get_rng_state()
     apply(pack, models[kind], *prompt, adapters[kind])

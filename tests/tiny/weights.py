@@ -45,7 +45,7 @@ def make_denoiser(unet: torch.nn.Module, variety: float = 0.1) -> None:
     norm, _, out = unet.out
     norm.weight[wired] = 1
     norm.bias[wired] = 0
-    out.weight.mul_(variety)
+    out.weight.copy_(variety * out.weight.float())
     out.weight[:, wired] = 0
     out.weight[:, wired, 1, 1] = signed.T.to(out.weight)
     out.bias.zero_()

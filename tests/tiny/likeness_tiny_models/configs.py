@@ -79,9 +79,9 @@ _SDXL = {
 _KINDS = {"sd15": (TinySD15, _SD15), "sdxl": (TinySDXL, _SDXL)}
 
 
-def model_config(kind: str, dtype):
-    """ComfyUI's model configuration of a kind, "sd15" or "sdxl", that computes in `dtype`."""
+def model_config(kind: str, dtype, compute=None):
+    """ComfyUI's configuration of a kind, "sd15" or "sdxl", with weights in `dtype`; it computes in `compute`, if given."""
     config_class, unet_config = _KINDS[kind]
     config = config_class(unet_config)
-    config.set_inference_dtype(dtype, None)
+    config.set_inference_dtype(dtype, compute)
     return config
