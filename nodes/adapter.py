@@ -6,7 +6,7 @@ from ..core.attention import WEIGHT_TYPES
 from ..core.host import adapter as adapters
 from ..core.host import folders
 from ..core.host import identity as identities
-from .compat import advanced, schema
+from .compat import advanced, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input, range_inputs
 
 
@@ -44,11 +44,11 @@ class LoadIDAdapter(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, adapter):
-        return folders.why_not_found(adapter) or True
+        return adapter is None or folders.why_not_found(adapter) or True  # None comes over a wire and is known later
 
     @classmethod
     def fingerprint_inputs(cls, adapter):
-        return folders.fingerprint(adapter)
+        return adapter and folders.fingerprint(adapter)
 
 
 class ApplyIDAdapter(io.ComfyNode):
@@ -137,3 +137,7 @@ class ApplyIDAdapter(io.ComfyNode):
         return io.NodeOutput(
             *adapters.apply(model, positive, negative, adapter, identity, strength, attn_mask), identity
         )
+
+    @classmethod
+    def validate_inputs(cls, weight_type, on_no_face):
+        return offered(cls, weight_type=weight_type, on_no_face=on_no_face)

@@ -6,7 +6,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..core.faces.encoder import ORDERS
 from ..core.host import detection
 from ..core.host import encoder as encoders
-from .compat import schema
+from .compat import offered, schema
 from .sockets import FaceEncoder, Faces, face_encoder_input, on_no_face_input
 
 
@@ -50,6 +50,10 @@ class LoadFaceEncoder(io.ComfyNode):
     def execute(cls, encoder, detector, min_confidence):
         return io.NodeOutput(encoders.load(encoder, min_confidence))
 
+    @classmethod
+    def validate_inputs(cls, encoder, detector):
+        return offered(cls, encoder=encoder, detector=detector)
+
 
 class DetectFaces(io.ComfyNode):
     @classmethod
@@ -89,3 +93,7 @@ class DetectFaces(io.ComfyNode):
         mask = found.mask if len(found.mask) else ExecutionBlocker(None)
         shown = {**ui.PreviewImage(found.preview, cls=cls).as_dict(), "faces": found.description}
         return io.NodeOutput(found.faces, crops, mask, found.faces.total, ui=shown)
+
+    @classmethod
+    def validate_inputs(cls, order, on_no_face):
+        return offered(cls, order=order, on_no_face=on_no_face)

@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..core.faces.identity import COMBINE
 from ..core.host import identity as identities
-from .compat import schema
+from .compat import offered, schema
 from .sockets import Identity, face_encoder_input, face_index_input, on_no_face_input
 
 
@@ -47,6 +47,10 @@ class EncodeIdentity(io.ComfyNode):
     @classmethod
     def execute(cls, face_encoder, image, combine, face_index, on_no_face):
         return io.NodeOutput(*identities.encode(face_encoder, image, combine, face_index, on_no_face))
+
+    @classmethod
+    def validate_inputs(cls, combine, on_no_face):
+        return offered(cls, combine=combine, on_no_face=on_no_face)
 
 
 class SaveIdentity(io.ComfyNode):
@@ -96,8 +100,9 @@ class LoadIdentity(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, identity_file):
-        return identities.why_not_loadable(identity_file) or True
+        # None comes over a wire and is known later
+        return identity_file is None or identities.why_not_loadable(identity_file) or True
 
     @classmethod
     def fingerprint_inputs(cls, identity_file):
-        return identities.fingerprint(identity_file)
+        return identity_file and identities.fingerprint(identity_file)

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..core.host import landmarks as control
-from .compat import schema
+from .compat import offered, schema
 from .sockets import face_encoder_input, face_index_input, on_no_face_input, range_inputs
 
 
@@ -121,3 +121,7 @@ class LandmarkControl(io.ComfyNode):
         how = control.ControlStrength(strength, start_at, end_at)
         positive, negative = control.apply(positive, negative, control_net, drawn, how, vae)
         return io.NodeOutput(positive, negative, control.as_image(drawn, canvas), described)
+
+    @classmethod
+    def validate_inputs(cls, on_no_face):
+        return offered(cls, on_no_face=on_no_face)

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.host import similarity
-from .compat import schema
+from .compat import offered, schema
 from .sockets import Identity, face_encoder_input, on_no_face_input
 
 
@@ -70,3 +70,7 @@ class IDSimilarity(io.ComfyNode):
             result.report,
             ui={"scores": result.scores, "report": [result.report]},
         )
+
+    @classmethod
+    def validate_inputs(cls, on_no_face):
+        return offered(cls, on_no_face=on_no_face)

@@ -15,22 +15,22 @@ __all__ = ["AdapterSpec", "IDAdapter", "load_adapter"]
 
 
 def load_adapter(file: WeightFile, device=None, dtype=None, operations=nn) -> IDAdapter:
-    """Build the adapter that a weight file holds; `dtype` None keeps the file's own.
+    """Build the adapter that a weight file holds; `dtype` None keeps the file's own, the widest where it has several.
 
     Raises WeightsError with one sentence when the file is of another kind, incomplete or of odd shapes.
     """
     tensors = {_published_key(key): tensor for key, tensor in file.tensors.items()}
     try:
         spec, build = _recognise(tensors, file)
-        adapter = build(
-            spec, tensors, device=device, dtype=dtype or next(iter(tensors.values())).dtype, operations=operations
-        )
+        adapter = build(spec, tensors, device=device, dtype=dtype or _widest_dtype(tensors), operations=operations)
         missing, unexpected = adapter.load_state_dict(tensors, strict=False)
-    except (KeyError, IndexError, RuntimeError, ZeroDivisionError) as error:
+    except KeyError as error:
+        raise WeightsError(f"{file.name} is incomplete: it lacks {error.args[0]}; fetch it again.") from error
+    except (IndexError, RuntimeError) as error:
         raise WeightsError(f"{file.name} is damaged: its tensors don't fit together; fetch it again.") from error
     if missing or unexpected:
         first = (missing or unexpected)[0]
-        what = f"lacks {len(missing)} of its tensors" if missing else f"has {len(unexpected)} tensors too many"
+        what = f"lacks {len(missing)} of its tensors" if missing else f"has tensors too many, {len(unexpected)} of them"
         raise WeightsError(
             f"{file.name} looks like an {spec.title} adapter but {what} (the first: {first}); fetch it again."
         )
@@ -46,6 +46,11 @@ def _recognise(tensors, file):
         f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads InstantID adapters; "
         "choose an InstantID ip-adapter file."
     )
+
+
+def _widest_dtype(tensors):
+    dtypes = {tensor.dtype for tensor in tensors.values()}
+    return max(dtypes, key=lambda dtype: (dtype.is_floating_point, dtype.itemsize))
 
 
 def _published_key(key):

@@ -14,7 +14,8 @@ from torch import nn
 from .base import AdapterSpec, IDAdapter
 from .resampler import Resampler
 
-_SITE = re.compile(r"ip_adapter\.(\d+)\.to_k_ip\.weight")
+_SITE = re.compile(r"ip_adapter\.(\d{1,4})\.to_[kv]_ip\.weight")
+_LAYER = re.compile(r"image_proj\.layers\.(\d{1,2})\.")
 _DIM_HEAD = 64
 # Widths of CLIP vision features: with one of these the same keys are an IP-Adapter Plus, which takes a picture.
 _CLIP_VISION_WIDTHS = (1024, 1280, 1664)
@@ -23,7 +24,7 @@ _PUBLISHED_SPACES = {512: "antelopev2-glintr100"}
 
 
 def recognise(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> AdapterSpec | None:
-    """The spec when keys and shapes are InstantID's, else None."""
+    """The spec when keys and shapes are InstantID's, else None; KeyError names a site's tensor that is missing."""
     if not {"image_proj.latents", "image_proj.proj_in.weight", "image_proj.proj_out.weight"} <= tensors.keys():
         return None
     sites = _sites(tensors)
@@ -45,8 +46,8 @@ def recognise(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) 
 
 
 def _sites(tensors):
-    """Checkpoint numbers of the sites, ascending."""
-    return sorted(int(match[1]) for key in tensors if (match := _SITE.fullmatch(key)))
+    """Checkpoint numbers of the sites, 1, 3, 5 and so on up to the highest there is."""
+    return range(1, 1 + max((int(match[1]) for key in tensors if (match := _SITE.fullmatch(key))), default=0), 2)
 
 
 class _SiteKV(nn.Module):
@@ -65,9 +66,9 @@ class InstantID(IDAdapter):
         place = {"device": device, "dtype": dtype, "operations": operations}
         dim = tensors["image_proj.latents"].shape[-1]
         inner = tensors["image_proj.layers.0.0.to_q.weight"].shape[0]
-        if inner % _DIM_HEAD:
+        if not inner or inner % _DIM_HEAD:
             raise RuntimeError(f"attention width {inner} is no multiple of {_DIM_HEAD}")
-        depth = sum(re.fullmatch(r"image_proj\.layers\.\d+\.0\.to_q\.weight", key) is not None for key in tensors)
+        depth = 1 + max(int(match[1]) for key in tensors if (match := _LAYER.match(key)))
         self.image_proj = Resampler(dim, inner, depth, spec.tokens, spec.face_dim, spec.token_dim, _DIM_HEAD, **place)
         self.ip_adapter = nn.ModuleDict(
             {

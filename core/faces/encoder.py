@@ -107,7 +107,7 @@ def parse_index(index: str) -> list[int] | None:
     if index.strip() == "all":
         return None
     parts = [part.strip() for part in index.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         raise ValueError(f'Face index {index!r} is not understood: write "all", or positions from 0 such as "0,2".')
     return list(dict.fromkeys(int(part) for part in parts))
 

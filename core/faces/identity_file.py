@@ -5,7 +5,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from ..weights import WeightsError, read_weights
+from ..weights import WeightsError, kind_of, read_weights
 from .identity import COMBINE, Identity
 
 FORMAT = "likeness.identity.1"
@@ -37,19 +37,22 @@ def load_identity(path: Path) -> Identity:
     file = read_weights(path)
     metadata, tensors = file.metadata, file.tensors
     if metadata.get("format") != FORMAT:
-        raise WeightsError(f"{file.name} is not an identity saved by SaveIdentity; choose one that is.")
+        raise WeightsError(
+            f"{file.name} is {kind_of(tensors)}, not an identity saved by SaveIdentity; choose one that is."
+        )
     vector, vectors, scores = (tensors.get(name) for name in ("vector", "vectors", "scores"))
     whole = (
         all(isinstance(t, torch.Tensor) and t.dtype == torch.float32 for t in (vector, vectors, scores))
-        and vector.ndim == 1
-        and vectors.ndim == 2
-        and vectors.shape == (scores.shape[0], vector.shape[0])
+        and (vector.ndim, vectors.ndim, scores.ndim) == (1, 2, 1)
+        and vectors.shape == (len(scores), len(vector))
+        and 0 not in vectors.shape
         and metadata.get("encoder")
         and metadata.get("combine") in COMBINE
-        and bool(torch.isfinite(vector).all())
+        and all(bool(t.isfinite().all()) for t in (vector, vectors, scores))
     )
     if not whole:
         raise WeightsError(
             f"{file.name} is damaged: its vectors and its description don't fit together; save the identity again."
         )
-    return Identity(metadata["encoder"], vector, vectors, scores, metadata["combine"])
+    # Copies: tensors mapped from the file would change, or end the process, when somebody overwrites it.
+    return Identity(metadata["encoder"], vector.clone(), vectors.clone(), scores.clone(), metadata["combine"])

@@ -18,18 +18,12 @@ def landmarks_to_json(landmarks, height: int, width: int) -> str:
     return json.dumps({"size": [width, height], "faces": as_faces(landmarks).tolist()})
 
 
-def parse_landmarks(text: str) -> np.ndarray:
-    """Landmarks [N,5,2] (float64) from JSON: an object with "faces", one face [[x, y] * 5], or a list of faces.
+def parse_landmarks(text: str) -> tuple[np.ndarray, tuple[int, int] | None]:
+    """Landmarks [N,5,2] (float64) from JSON, and the (width, height) they were written for, None without "size".
 
-    Raises ValueError with one sentence for anything else.
-    """
-    return parse_landmarks_and_size(text)[0]
-
-
-def parse_landmarks_and_size(text: str) -> tuple[np.ndarray, tuple[int, int] | None]:
-    """Landmarks as `parse_landmarks`, and the (width, height) they were written for, None where there is no "size".
-
-    `pose.fit(landmarks, size, canvas)` carries them to another canvas.
+    The JSON is an object with "faces" and perhaps "size", one face [[x, y] * 5], or a list of faces;
+    `pose.fit(landmarks, size, canvas)` carries them to another canvas. Raises ValueError with one sentence for anything
+    else.
     """
     try:
         # Every number becomes a float at once: whole numbers have no bound of their own in Python.

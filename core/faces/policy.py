@@ -12,19 +12,41 @@ def faceless(counts: tuple[int, ...]) -> list[int]:
     return [index for index, count in enumerate(counts) if count == 0]
 
 
-def refuse_faceless(counts: tuple[int, ...], image_size: tuple[int, int], on_no_face: str):
-    """Raise NoFaceError when `on_no_face` is "error" and an image has no face."""
-    missing = faceless(counts)
-    if missing and on_no_face == "error":
-        raise NoFaceError(no_face_message(counts, image_size))
+def refuse_faceless(
+    found: tuple[int, ...],
+    chosen: tuple[int, ...],
+    image_size: tuple[int, int],
+    on_no_face: str,
+    at_least_one: bool = False,
+    what: str = "image",
+):
+    """Raise NoFaceError when the policy doesn't allow the images that are left without a face.
 
-
-def no_face_message(counts: tuple[int, ...], image_size: tuple[int, int]) -> str:
-    """One sentence naming the images without a face and what helps. `image_size` is (height, width)."""
+    `found` and `chosen` are the faces per image before and after the choice by index, `image_size` is (height, width).
+    "error" wants a face in each image, "skip" in one of them where `at_least_one` says so. `what` names the input.
+    """
+    missing = faceless(chosen)
+    refused = on_no_face == "error" or (on_no_face == "skip" and at_least_one and len(missing) == len(chosen))
+    if not missing or not refused:
+        return
+    policies = "skip or passthrough" if on_no_face == "error" else "passthrough"
+    unasked = [index for index in missing if found[index]]
+    if unasked:
+        count = found[unasked[0]]
+        raise NoFaceError(
+            f"The face index asks for a face that {_name(unasked[:1], len(chosen), what)} does not have: it has "
+            f"{'one, number 0' if count == 1 else f'{count}, numbers 0 to {count - 1}'}; ask for what it has, or set "
+            f"on_no_face to {policies}."
+        )
     height, width = image_size
-    missing = ", ".join(str(index + 1) for index in faceless(counts))
-    where = "the image" if len(counts) == 1 else f"image {missing} of {len(counts)}"
-    return (
-        f"No face was found in {where} ({width}x{height} pixels); use a picture where the face looks at the camera and "
-        "is over 20 pixels wide, check min_confidence in LoadFaceEncoder, or set on_no_face to skip or passthrough."
+    raise NoFaceError(
+        f"No face was found in {_name(missing, len(chosen), what)} ({width}x{height} pixels); use a picture where the "
+        "face looks at the camera and is over 20 pixels wide, check min_confidence in LoadFaceEncoder, or set "
+        f"on_no_face to {policies}."
     )
+
+
+def _name(indexes, count, what):
+    if count == 1:
+        return f"the {what}"
+    return f"{what}{'s' if len(indexes) > 1 else ''} {', '.join(str(index + 1) for index in indexes)} of {count}"

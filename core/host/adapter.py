@@ -105,7 +105,8 @@ def _as_masks(mask):
     mask = mask.float()
     if mask.ndim not in (2, 3):
         raise ValueError(
-            f"attn_mask must be a MASK [batch, height, width]; this one has the shape {tuple(mask.shape)}."
+            f"The attn_mask must be a MASK [batch, height, width], but this one has the shape {list(mask.shape)}; "
+            "connect one as Load Image (as Mask) gives it."
         )
     return mask.reshape(-1, *mask.shape[-2:]).clamp(0, 1)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..faces.encoder import Faces
+from ..faces.encoder import Faces, parse_index
 from ..faces.overlay import box_masks, draw_faces
 from ..faces.policy import faceless, refuse_faceless
 from .encoder import LoadedEncoder, checked
@@ -23,10 +23,20 @@ class Detection:
     description: list[dict]
 
 
-def choose_faces(encoder: LoadedEncoder, image: torch.Tensor, order: str, index: str, on_no_face: str) -> Faces:
-    """Detect and choose faces; NoFaceError when the policy is "error" and an image is left without a face."""
-    faces = encoder.detect(image).select(order, index)
-    refuse_faceless(faces.counts, faces.image_size, on_no_face)
+def choose_faces(
+    encoder: LoadedEncoder,
+    image: torch.Tensor,
+    order: str,
+    index: str,
+    on_no_face: str,
+    at_least_one: bool = False,
+    what: str = "image",
+) -> Faces:
+    """Detect and choose faces; NoFaceError when the policy forbids what is left without one (see refuse_faceless)."""
+    parse_index(index)  # a bad one is refused before the work
+    found = encoder.detect(image)
+    faces = found.select(order, index)
+    refuse_faceless(found.counts, faces.counts, faces.image_size, on_no_face, at_least_one, what)
     return faces
 
 

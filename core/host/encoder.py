@@ -47,7 +47,8 @@ class LoadedEncoder:
         return loaded(self.patcher)
 
     def _to_device(self, image):
-        return image.to(self.patcher.load_device, torch.float32)
+        # As when a picture is saved: numbers outside 0..1 are cut off, those that are none are black.
+        return image.to(self.patcher.load_device, torch.float32).nan_to_num(0.0).clamp(0, 1)
 
 
 def load(name: str, min_confidence: float) -> LoadedEncoder:
@@ -59,7 +60,10 @@ def load(name: str, min_confidence: float) -> LoadedEncoder:
 
 
 def checked(image: torch.Tensor) -> torch.Tensor:
-    """An IMAGE without its alpha channel; ValueError with one sentence when it isn't one."""
-    if image.ndim != 4 or image.shape[-1] not in (3, 4) or 0 in image.shape:
-        raise ValueError(f"An IMAGE has the shape [batch, height, width, 3]; this one is {list(image.shape)}.")
-    return image[..., :3]
+    """An IMAGE with its three colours, grey repeated and alpha left out; ValueError with one sentence if it is none."""
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
+        raise ValueError(
+            f"An IMAGE has the shape [batch, height, width, 3], but this one is {list(image.shape)}; connect pictures "
+            "as Load Image or VAE Decode gives them."
+        )
+    return image.expand(-1, -1, -1, 3) if image.shape[-1] == 1 else image[..., :3]

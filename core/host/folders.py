@@ -46,7 +46,10 @@ def adapter_path(name: str) -> str:
     if reason is not None:
         raise ValueError(reason)
     folder, _, file = name.partition("/")
-    return folder_paths.get_full_path_or_raise(folder, file)
+    path = folder_paths.get_full_path(folder, file)
+    if path is None:
+        raise ValueError(f"The adapter {name!r} is listed but not there, a broken link perhaps; put its file back.")
+    return path
 
 
 def fingerprint(name: str) -> str:

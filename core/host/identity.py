@@ -8,7 +8,7 @@ import torch
 
 from ..faces.identity import Identity, agreement, combine_identity
 from ..faces.identity_file import load_identity, save_identity
-from ..faces.policy import NoFaceError, faceless, no_face_message
+from ..faces.policy import faceless
 from .detection import choose_faces
 from .encoder import LoadedEncoder
 
@@ -17,16 +17,14 @@ _PLACES = ("input", "output")
 
 
 def encode(
-    encoder: LoadedEncoder, image: torch.Tensor, combine: str, face_index: str, on_no_face: str
+    encoder: LoadedEncoder, image: torch.Tensor, combine: str, face_index: str, on_no_face: str, what: str = "image"
 ) -> tuple[Identity, str]:
     """The identity of the person in a batch of photographs, and a report as text.
 
     Photographs without a face: see the no-face policy; "skip" wants at least one face, "passthrough" makes do with an
-    empty identity. Raises NoFaceError or ValueError with one sentence.
+    empty identity. `what` is the name of the input for messages. Raises NoFaceError or ValueError with one sentence.
     """
-    faces = choose_faces(encoder, image, "largest", face_index, on_no_face)
-    if faces.total == 0 and on_no_face == "skip":
-        raise NoFaceError(no_face_message(faces.counts, faces.image_size))
+    faces = choose_faces(encoder, image, "largest", face_index, on_no_face, at_least_one=True, what=what)
     vectors = encoder.embed(image, faces)
     identity, kept = combine_identity(encoder.space, vectors, faces.scores, combine)
     return identity, _report(identity, faces, kept)
@@ -53,12 +51,21 @@ def _report(identity, faces, kept):
 def save(identity: Identity, filename_prefix: str) -> dict:
     """Save under ComfyUI's output folder with the next free number; returns filename, subfolder and type."""
     if identity.is_empty:
-        raise ValueError("This identity is empty: no photograph had a face, so there is nothing to save.")
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        filename_prefix, folder_paths.get_output_directory()
-    )
-    path = Path(folder, f"{name}_{counter:05}_{_ENDING}")
-    save_identity(identity, path)
+        raise ValueError(
+            "There is nothing to save, because no photograph of this identity has a face; encode one that has."
+        )
+    try:
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+            filename_prefix, folder_paths.get_output_directory()
+        )
+        path = Path(folder, f"{name}_{counter:05}_{_ENDING}")
+        save_identity(identity, path)
+    # ComfyUI refuses what leads out of its folder with a bare Exception, the system what it can't write with its own.
+    except Exception as error:
+        raise ValueError(
+            f"The identity can't be saved as {filename_prefix!r}; filename_prefix must be a name inside ComfyUI's "
+            "output folder, such as identities/anna, and the folder must be writable."
+        ) from error
     return {"filename": path.name, "subfolder": subfolder, "type": "output"}
 
 

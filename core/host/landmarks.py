@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from ..faces.draw import draw_keypoints
-from ..faces.landmark_json import landmarks_to_json, parse_landmarks_and_size
-from ..faces.policy import NoFaceError, no_face_message
+from ..faces.landmark_json import landmarks_to_json, parse_landmarks
 from ..faces.pose import place
 from .detection import choose_faces
 from .encoder import LoadedEncoder, checked
@@ -79,12 +78,12 @@ def draw(source: PoseSource, pose: Placement, canvas: tuple[int, int]) -> tuple[
 def _landmarks(source, canvas):
     """(landmarks [N,5,2], size of their frame) for each control image."""
     if source.text.strip():
-        landmarks, size = parse_landmarks_and_size(source.text)
+        landmarks, size = parse_landmarks(source.text)
         # Single precision like a detector's, so that landmarks read back from our own output draw the same picture.
         return [(landmarks.astype(np.float32), size or canvas)]
-    faces = choose_faces(source.encoder, source.image, "largest", source.face_index, source.on_no_face)
-    if faces.total == 0 and source.on_no_face == "skip":
-        raise NoFaceError(no_face_message(faces.counts, faces.image_size))
+    faces = choose_faces(
+        source.encoder, source.image, "largest", source.face_index, source.on_no_face, at_least_one=True
+    )
     if faces.total == 0:
         return []
     height, width = faces.image_size

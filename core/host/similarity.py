@@ -7,7 +7,7 @@ import torch
 from ..faces.identity import Identity
 from ..similarity import best_of, cosines, judge, report
 from .detection import choose_faces
-from .encoder import LoadedEncoder, checked
+from .encoder import LoadedEncoder
 from .identity import encode
 
 
@@ -34,12 +34,14 @@ def compare(
     if (identity is None) == (reference is None):
         raise ValueError("IDSimilarity compares with one person: connect either identity or reference.")
     if identity is None:
-        identity, _ = encode(encoder, reference, "mean", "0", "skip" if on_no_face == "passthrough" else on_no_face)
+        # Photographs without a face may be left out, but not all of them: see below.
+        policy = "error" if on_no_face == "error" else "passthrough"
+        identity, _ = encode(encoder, reference, "mean", "0", policy, what="reference")
     if identity.is_empty:
         raise ValueError(
-            "The identity is empty: no photograph it came from had a face, so there is nobody to compare with."
+            "There is nobody to compare with, because no photograph of the person has a face in it; connect an "
+            "identity or a reference with a face."
         )
-    image = checked(image)
     faces = choose_faces(encoder, image, "largest", "all", on_no_face)
     values = cosines(
         identity, encoder.space, encoder.embed(image, faces)

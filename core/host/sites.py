@@ -25,7 +25,10 @@ def attention_sites(model) -> list[Site]:
     unet = model.get_model_object("diffusion_model")
     if not all(hasattr(unet, part) for part in ("input_blocks", "middle_block", "output_blocks")):
         name = type(model.model).__name__
-        raise ValueError(f"Identity adapters work with SD1.5 and SDXL models here; the connected model is {name}.")
+        raise ValueError(
+            f"Identity adapters work with SD1.5 and SDXL models here, but the connected model is {name}; load one of "
+            "those."
+        )
     executed = [("input", i, block) for i, block in enumerate(unet.input_blocks)]
     if unet.middle_block is not None:
         executed.append(("middle", 0, unet.middle_block))

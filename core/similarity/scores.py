@@ -5,12 +5,12 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ..faces.identity import Identity
+from ..faces.identity import SAME_PERSON, Identity
 
-# space -> (slope, midpoint) of the logistic that turns a cosine into the percentage "same person".
-# dlib: scripts/face_pairs.py fits 189 and 0.939 on the labelled test photographs. They hold few people, and their two
-# kinds of pairs don't overlap, so the fit is steeper than the world; the slope is softened, the midpoint kept.
-_CALIBRATION = {"dlib-resnet34-128": (100.0, 0.94)}
+# space -> slope of the logistic that turns a cosine into the percentage "same person"; SAME_PERSON is its midpoint.
+# dlib: scripts/face_pairs.py fits 189 on the labelled test photographs. They hold few people, and their two kinds of
+# pairs don't overlap, so the fit is steeper than the world and is softened here.
+_SLOPES = {"dlib-resnet34-128": 100.0}
 
 
 def cosines(identity: Identity, space: str, vectors: torch.Tensor) -> torch.Tensor:
@@ -18,15 +18,13 @@ def cosines(identity: Identity, space: str, vectors: torch.Tensor) -> torch.Tens
     if identity.space != space:
         raise ValueError(
             f"The identity was made by {identity.space}, but face_encoder is {space}: scores across encoders mean "
-            "nothing; "
-            "use the same encoder for both."
+            "nothing; use the same encoder for both."
         )
     return F.cosine_similarity(vectors, identity.vector.to(vectors).unsqueeze(0), dim=-1)
 
 
 def percent(cosine: float, space: str) -> float | None:
     """The chance in percent that it is the same person, None for an encoder that has not been calibrated."""
-    if space not in _CALIBRATION:
+    if space not in _SLOPES:
         return None
-    slope, midpoint = _CALIBRATION[space]
-    return round(100 / (1 + math.exp(-slope * (cosine - midpoint))), 1)
+    return round(100 / (1 + math.exp(-_SLOPES[space] * (cosine - SAME_PERSON[space]))), 1)

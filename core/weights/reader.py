@@ -93,7 +93,8 @@ def _read_safetensors(path, size, head):
 
 def _read_pickle(path, size):
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # of an open file, torch can't go by the name's ending
+            return torch.load(file, map_location="cpu", weights_only=True)
     # A broken archive ends in nearly any error, depending on where it is broken and on torch's version.
     except Exception as error:
         if isinstance(error, pickle.UnpicklingError | RuntimeError) and _PROGRAM_CODE.search(str(error)):

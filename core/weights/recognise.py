@@ -19,14 +19,19 @@ def _contains(part: str) -> Callable[[Tensors], bool]:
     return lambda tensors: any(part in key for key in tensors)
 
 
+def _is_projection_alone(tensors: Tensors) -> bool:
+    return "image_proj.latents" in tensors and all(key.startswith("image_proj.") for key in tensors)
+
+
 # First hit wins. Keys as published by each project's own training code.
 _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
     (_starts("pulid_ca."), "a PuLID adapter for FLUX"),
     (_starts("id_adapter."), "a PuLID adapter for SDXL"),
+    (_starts("image_proj.body."), "a PuLID adapter for SDXL"),
     (_starts("ipa_arc."), "a WithAnyone adapter"),
     (_starts("w_proj."), "a W+ adapter"),
     (_starts("local_fac_prj."), "a FaceChain-FACT adapter"),
-    (_starts("faceid_proj."), "a UniPortrait adapter"),
+    (_starts("faceid_"), "a UniPortrait adapter"),
     (_contains(".to_k_face."), "an ID-Animator adapter"),
     (_starts("FacialEncoder."), "a ConsistentID adapter"),
     (_contains(".to_k_img."), "a MasterWeaver adapter"),
@@ -35,12 +40,14 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
     (_has("image_proj.perceiver_resampler.proj_in.weight"), "an IP-Adapter FaceID Plus adapter"),
     (_has("image_proj.proj.3.weight"), "an IP-Adapter full-face adapter"),
     (_has("image_proj.proj.2.weight", "image_proj.norm.weight"), "an IP-Adapter FaceID adapter"),
+    (_is_projection_alone, "an InfiniteYou projection"),
     (_has("image_proj.latents"), "an IP-Adapter Plus (image) adapter"),
     (_has("image_proj.proj.weight"), "an IP-Adapter (image) adapter"),
     (_has("controlnet_cond_embedding.conv_in.weight"), "a ControlNet"),
     (_contains("input_hint_block."), "a ControlNet"),
     (_contains("lora_down.weight"), "a LoRA"),
     (_contains("lora_A.weight"), "a LoRA"),
+    (_contains("lora.down.weight"), "a LoRA"),
     (_starts("model.diffusion_model."), "a full checkpoint or diffusion model"),
     (_starts("down_blocks."), "a diffusers U-Net"),
     (_starts("text_model."), "a text encoder"),

@@ -80,7 +80,7 @@ _KINDS = {"sd15": (TinySD15, _SD15), "sdxl": (TinySDXL, _SDXL)}
 
 
 def model_config(kind: str, dtype, compute=None):
-    """ComfyUI's configuration of a kind, "sd15" or "sdxl", with weights in `dtype`; it computes in `compute`, if given."""
+    """ComfyUI's configuration of a kind, "sd15" or "sdxl", with weights in `dtype`, computing in `compute` if given."""
     config_class, unet_config = _KINDS[kind]
     config = config_class(unet_config)
     config.set_inference_dtype(dtype, compute)

@@ -1,0 +1,258 @@
+"""Identities: how photographs become one, and the file that keeps it."""
+
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import photographs
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from likeness.core.faces.encoder import load_embedded
+from likeness.core.faces.identity import COMBINE, SAME_PERSON, Identity, agreement, combine_identity, outliers
+from likeness.core.faces.identity_file import load_identity, save_identity
+from likeness.core.weights import WeightsError
+
+SPACE = "dlib-resnet34-128"
+
+
+def person(seed, count, spread=0.2, dim=128):
+    """`count` embeddings around a direction of their own, of different lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    centre = torch.nn.functional.normalize(torch.randn(dim, generator=generator), dim=0)
+    noise = torch.nn.functional.normalize(torch.randn(count, dim, generator=generator), dim=1)
+    return (centre + spread * noise) * (0.5 + torch.rand(count, 1, generator=generator))
+
+
+def made(vectors, combine="mean", space=SPACE):
+    return combine_identity(space, vectors, torch.linspace(0.9, 0.99, len(vectors)), combine)
+
+
+def test_mean_first_and_robust_of_a_clean_set():
+    vectors = person(1, 5)
+    mean, kept = made(vectors, "mean")
+    torch.testing.assert_close(mean.vector, vectors.mean(0))
+    assert kept.all() and mean.count == 5 and mean.dim == 128 and not mean.is_empty
+    first, kept = made(vectors, "first")
+    assert torch.equal(first.vector, vectors[0]) and kept.tolist() == [True, False, False, False, False]
+    robust, kept = made(vectors, "robust")
+    assert kept.all() and torch.equal(robust.vector, mean.vector)
+
+
+@pytest.mark.parametrize("combine", COMBINE)
+def test_one_photograph_and_none(combine):
+    one, kept = made(person(1, 1), combine)
+    assert torch.equal(one.vector, one.vectors[0]) and kept.tolist() == [True]
+    none, kept = made(torch.zeros(0, 128), combine)
+    assert none.is_empty and none.dim == 128 and torch.equal(none.vector, torch.zeros(128)) and kept.shape == (0,)
+
+
+@pytest.mark.parametrize(("own", "strangers"), [(2, 1), (3, 1), (4, 1), (5, 2), (7, 3)])
+def test_robust_leaves_strangers_out_wherever_they_stand(own, strangers):
+    for seed in range(20):
+        vectors = torch.cat([person(seed, own), *(person(100 * seed + n + 7, 1) for n in range(strangers))])
+        order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(seed))
+        identity, kept = made(vectors[order], "robust")
+        assert torch.equal(kept, order < own)
+        torch.testing.assert_close(identity.vector, vectors[:own].mean(0))
+
+
+def test_two_photographs_have_no_majority():
+    vectors = torch.cat([person(1, 1), person(2, 1)])
+    assert made(vectors, "robust")[1].all()
+
+
+@pytest.mark.parametrize("space", [SPACE, "an encoder unknown here"])
+def test_the_same_photograph_again_and_again_is_nobody_else(space):
+    assert made(person(1, 1).expand(6, -1), "robust", space)[1].all()
+
+
+def test_shots_of_one_moment_do_not_push_a_third_out():
+    centre, other = person(1, 1)[0], person(2, 1)[0]
+    near = torch.stack([centre, centre + 0.01 * other, centre + 0.2 * other])  # cosines 0.9999 and 0.98
+    assert not outliers(near, SAME_PERSON[SPACE]).any()
+    assert outliers(near, 0.999).tolist() == [False, False, True]
+
+
+def test_agreement_is_the_mean_cosine_to_the_others():
+    vectors = torch.tensor([[2.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
+    torch.testing.assert_close(agreement(vectors), torch.tensor([0.5, 0.5, 0.0]))
+    assert agreement(vectors[:1]).tolist() == [1.0] and agreement(vectors[:0]).shape == (0,)
+
+
+def test_robust_names_the_stranger_on_photographs(device):
+    """Three shots of each person, one altered twice, and everybody else in turn as the stranger among them."""
+    encoder = load_embedded(device=device)
+    found = photographs.labelled_faces(lambda image: encoder.detect(image.to(device)))
+    vectors, own = [], {}
+    for place, (_, _, who, (image, faces), number) in enumerate(found):
+        vectors.append(encoder.embed(image.to(device), faces)[number].cpu())
+        own.setdefault(who, []).append(place)
+    vectors = torch.stack(vectors)
+    threes = {who: places[:3] for who, places in own.items() if len(places) >= 3}
+    assert len(threes) >= 20
+    named = wrong = tried = 0
+    for who, places in threes.items():
+        wrong += not made(vectors[places], "robust")[1].all()
+        for stranger in (place for other, others in own.items() if other != who for place in others):
+            kept = made(vectors[[*places, stranger]], "robust")[1]
+            named, tried = named + bool(not kept[3]), tried + 1
+            wrong += not kept[:3].all()
+    print(f"\n{named} of {tried} strangers named, {wrong} photographs left out by mistake")
+    assert wrong == 0 and named >= 0.99 * tried
+
+
+@pytest.fixture
+def identity():
+    return made(person(3, 3), "robust")[0]
+
+
+def same(one, other):
+    tensors = all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("vector", "vectors", "scores"))
+    return tensors and (one.space, one.combine) == (other.space, other.combine)
+
+
+def test_a_saved_identity_comes_back_exactly(identity, tmp_path):
+    save_identity(identity, tmp_path / "a.safetensors")
+    assert same(load_identity(tmp_path / "a.safetensors"), identity)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_reader_of_the_old_file_never_sees_half_of_the_new(identity, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_identity(identity, path)
+    before = path.read_bytes()
+    with path.open("rb", buffering=0) as reader:
+        start = reader.read(100)
+        save_identity(made(person(4, 2))[0], path)
+        assert start + reader.read() == before
+    assert load_identity(path).count == 2
+
+
+def test_the_file_holds_numbers_and_their_description_and_nothing_else(identity, tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_identity(identity, path)
+    with safetensors.safe_open(path, "pt") as file:
+        assert set(file.keys()) == {"vector", "vectors", "scores"}
+        assert {key: value for key, value in file.metadata().items() if key != "scores"} == {
+            "format": "likeness.identity.1", "encoder": SPACE, "dim": "128", "count": "3", "combine": "robust",
+        }  # fmt: skip
+    (header,) = struct.unpack("<Q", path.read_bytes()[:8])
+    assert path.stat().st_size == 8 + header + 4 * (128 + 3 * 128 + 3)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(identity, tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    save_identity(identity, path)
+    before = path.read_bytes()
+
+    def half(tensors, path, metadata):
+        Path(path).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", half)
+    with pytest.raises(OSError, match="No space"):
+        save_identity(made(person(4, 2))[0], path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_loaded_identity_outlives_its_file(identity, tmp_path):
+    """In a process of its own: tensors still mapped from a file that somebody empties would end it with a bus error."""
+    path = tmp_path / "a.safetensors"
+    save_identity(identity, path)
+    script = f"""
+import sys
+sys.path.insert(0, {str(photographs.ROOT / "tests")!r})
+import conftest, pathlib
+from likeness.core.faces.identity_file import load_identity
+path = pathlib.Path({str(path)!r})
+identity = load_identity(path)
+path.write_bytes(b"")
+print(float(identity.vector.sum() + identity.vectors.sum() + identity.scores.sum()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    expected = float(identity.vector.sum() + identity.vectors.sum() + identity.scores.sum())
+    assert float(done.stdout) == pytest.approx(expected)
+
+
+METADATA = {"format": "likeness.identity.1", "encoder": SPACE, "dim": "4", "count": "2", "combine": "mean"}
+TENSORS = {"vector": torch.ones(4), "vectors": torch.ones(2, 4), "scores": torch.ones(2)}
+
+
+def complaint(path):
+    with pytest.raises(WeightsError) as caught:
+        load_identity(path)
+    text = str(caught.value)
+    assert text.startswith(path.name) and text.endswith(".") and ("choose" in text or "again" in text), text
+    return text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vector": None},
+        {"vectors": None},
+        {"scores": None},
+        {"vector": torch.ones(5)},
+        {"vector": torch.ones(1, 4)},
+        {"vector": torch.tensor(1.0)},
+        {"vectors": torch.ones(8)},
+        {"vectors": torch.ones(3, 4)},
+        {"scores": torch.tensor(1.0)},
+        {"scores": torch.ones(2, 1)},
+        {"vector": torch.ones(4, dtype=torch.float64)},
+        {"vector": torch.ones(4, dtype=torch.int32)},
+        {"vector": torch.tensor([1, 2, float("nan"), 4])},
+        {"vectors": torch.tensor([[1, 2, float("inf"), 4]] * 2)},
+        {"scores": torch.tensor([1, float("nan")])},
+        {"vectors": torch.ones(0, 4), "scores": torch.ones(0)},
+        {"vector": torch.ones(0), "vectors": torch.ones(2, 0)},
+        {"encoder": ""},
+        {"encoder": None},
+        {"combine": "median"},
+    ],
+    ids=lambda change: ", ".join(f"{key} {list(getattr(value, 'shape', [value]))}" for key, value in change.items()),
+)
+def test_identities_that_do_not_hold_together(tmp_path, change):
+    tensors = {key: change.get(key, tensor) for key, tensor in TENSORS.items()}
+    metadata = {key: change.get(key, word) for key, word in METADATA.items()}
+    present = {key: tensor for key, tensor in tensors.items() if tensor is not None}
+    path = tmp_path / "a.safetensors"
+    safetensors.torch.save_file(present, path, {key: word for key, word in metadata.items() if word is not None})
+    assert "is damaged: its vectors and its description don't fit together" in complaint(path)
+
+
+def test_files_that_are_no_identity_are_named(tmp_path):
+    path = tmp_path / "a.safetensors"
+    safetensors.torch.save_file({"x.lora_down.weight": torch.ones(2)}, path)
+    assert "is a LoRA, not an identity saved by SaveIdentity" in complaint(path)
+    safetensors.torch.save_file(TENSORS, path, {**METADATA, "format": "likeness.identity.9"})
+    assert "not an identity saved by SaveIdentity" in complaint(path)
+    torch.save(TENSORS, path)
+    assert "not an identity saved by SaveIdentity" in complaint(path)
+    path.write_text(json.dumps({"vector": [1, 2]}))
+    assert "is neither a safetensors file" in complaint(path)
+
+
+@settings(max_examples=200, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+@given(data=st.data())
+def test_a_damaged_identity_loads_whole_or_not_at_all(tmp_path, data):
+    path = tmp_path / "a.safetensors"
+    content = bytearray(safetensors.torch.save(TENSORS, METADATA))
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        del content[place:]
+    else:
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(bytes(content))
+    try:
+        loaded = load_identity(path)
+    except WeightsError as error:
+        assert str(error).startswith("a.safetensors")
+    else:
+        assert isinstance(loaded, Identity) and loaded.vector.isfinite().all() and loaded.vectors.shape == (2, 4)
