@@ -1,5 +1,6 @@
 """What every identity adapter is: a projection, K and V per attention site, and what face it wants."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -48,15 +49,15 @@ class AdapterSpec:
         return "\n".join(lines)
 
 
-class IDAdapter(nn.Module):
+class IDAdapter(nn.Module, ABC):
     """Base of all families: `project` turns a face vector into tokens, `keys_values` tokens into K and V per site."""
 
     spec: AdapterSpec
 
+    @abstractmethod
     def project(self, vectors: torch.Tensor) -> torch.Tensor:
         """Face vectors [B,N,face_dim] -> identity tokens [B,tokens,token_dim]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def keys_values(self, tokens: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Identity tokens [B,T,token_dim] -> K and V [B,T,site width] for each site, in the checkpoint's order."""
-        raise NotImplementedError

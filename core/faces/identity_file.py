@@ -13,9 +13,8 @@ FORMAT = "likeness.identity.1"
 
 def save_identity(identity: Identity, path: Path):
     """Write an identity; the file appears whole or not at all."""
-    tensors = {
-        name: getattr(identity, name).detach().float().contiguous().cpu() for name in ("vector", "vectors", "scores")
-    }  # host read: a file
+    tensors = {name: getattr(identity, name).detach().float() for name in ("vector", "vectors", "scores")}
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}  # host read: a file
     metadata = {
         "format": FORMAT,
         "encoder": identity.space,

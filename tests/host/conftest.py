@@ -23,3 +23,28 @@ def tiny_files(comfyui):
     from tiny.files import write_files
 
     return write_files(comfyui.base / "models")
+
+
+@pytest.fixture(scope="module")
+def encoder(pack):
+    """The embedded face encoder, as LoadFaceEncoder gives it."""
+    return pack.module("core.host.encoder").load("embedded", 0.5)
+
+
+@pytest.fixture(scope="module")
+def applied(pack):
+    """The inputs of ApplyIDAdapter that have nothing to do with who the person is."""
+    import host_cases
+    from tiny.unet import unet
+
+    return {
+        "model": unet("sd15"),
+        "positive": host_cases.conditioning("sd15", seed=1),
+        "negative": host_cases.conditioning("sd15", seed=2),
+        "adapter": host_cases.adapter(pack, "sd15"),
+        "weight": 0.8,
+        "start_at": 0.0,
+        "end_at": 1.0,
+        "weight_type": "linear",
+        "on_no_face": "error",
+    }

@@ -23,28 +23,6 @@ def folder(pack):
     return folder
 
 
-@pytest.fixture(scope="module")
-def encoder(pack):
-    return pack.module("core.host.encoder").load("embedded", 0.5)
-
-
-@pytest.fixture(scope="module")
-def applied(pack):
-    from tiny.unet import unet
-
-    return {
-        "model": unet("sd15"),
-        "positive": host_cases.conditioning("sd15", seed=1),
-        "negative": host_cases.conditioning("sd15", seed=2),
-        "adapter": host_cases.adapter(pack, "sd15"),
-        "weight": 0.8,
-        "start_at": 0.0,
-        "end_at": 1.0,
-        "weight_type": "linear",
-        "on_no_face": "error",
-    }
-
-
 def tree(*roots):
     """Every file below some folders with its content's size and time."""
     files = [path for root in roots for path in root.rglob("*") if path.is_file()]

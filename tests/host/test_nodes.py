@@ -12,31 +12,9 @@ SPACE = host_cases.SPACE
 
 
 @pytest.fixture(scope="module")
-def encoder(pack):
-    return pack.module("core.host.encoder").load("embedded", 0.5)
-
-
-@pytest.fixture(scope="module")
 def faces_and_a_gap():
     """Three pictures, the middle one without a face."""
     return torch.cat([face("A"), blank(), face("C")])
-
-
-@pytest.fixture(scope="module")
-def applied(pack):
-    """The inputs of ApplyIDAdapter that have nothing to do with faces."""
-    from tiny.unet import unet
-
-    return {
-        "model": unet("sd15"),
-        "positive": host_cases.conditioning("sd15", seed=1),
-        "negative": host_cases.conditioning("sd15", seed=2),
-        "adapter": host_cases.adapter(pack, "sd15"),
-        "weight": 0.8,
-        "start_at": 0.0,
-        "end_at": 1.0,
-        "weight_type": "linear",
-    }
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ NAMES = sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json"))
 NOTES = ("Note", "MarkdownNote")
 # What the page adds to the values of a node's widgets: seeds say what happens next, pictures have an upload button.
 PAGE_ONLY = {"KSampler": {1}, "LoadImage": {1}}
+TITLE = 30  # pixels of a node's title, which stands above its position
 
 
 def read(name, form):
@@ -64,6 +65,21 @@ def test_links_of_the_page_are_consistent(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_every_node_lies_in_one_group(name):
+    workflow = read(name, "ui")
+    assert {"The person", "The pose", "The picture"} <= {group["title"] for group in workflow["groups"]}
+    for node in workflow["nodes"]:
+        (x, y), (width, height) = node["pos"], node["size"]
+        inside = 0
+        for left, top, across, down in (group["bounding"] for group in workflow["groups"]):
+            apart = x >= left + across or x + width <= left or y >= top + down or y + height <= top
+            within = left <= x and top < y - TITLE and x + width <= left + across and y + height <= top + down
+            assert apart or within, f"{node['title']} crosses the border of a group"
+            inside += within
+        assert inside == (node["type"] not in NOTES), node["title"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_of_one_machine(name):
     text = json.dumps(read(name, "api"))
     assert not re.search(r'"(/|[A-Za-z]:\\\\|~)|cuda|\bcpu\b|provider', text)
@@ -71,7 +87,8 @@ def test_nothing_of_one_machine(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_has_a_picture_and_knows_the_models(name):
-    assert (WORKFLOWS / f"{name}.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+    picture = WORKFLOWS / f"{name}.jpg"
+    assert picture.read_bytes()[:3] == b"\xff\xd8\xff" and picture.stat().st_size < 150_000
     workflow = read(name, "ui")
     loaders = [
         node
@@ -83,4 +100,6 @@ def test_the_page_has_a_picture_and_knows_the_models(name):
         (model,) = node["properties"]["models"]
         assert node["widgets_values"][0].endswith(model["name"])
         assert model["url"].startswith("https://") and model["directory"]
+        # The page goes by a node's own entry only where it is the widget's whole value.
+        assert model in workflow["models"]
     assert any(node["type"] in NOTES for node in workflow["nodes"])
