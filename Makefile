@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test setup setup-test lint bench-overhead
+.PHONY: demo test setup setup-test lint bench-overhead bench-faces
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -23,3 +23,6 @@ lint: setup
 
 bench-overhead: setup
 	@OMP_NUM_THREADS=1 $(RUN) benchmarks/overhead.py
+
+bench-faces: setup-test
+	@OMP_NUM_THREADS=1 $(RUN) scripts/face_pairs.py
