@@ -3,7 +3,7 @@
     python scripts/ui_workflow.py [NAME ...]
 
 The API file is the source. Sockets and widgets come from a real ComfyUI's /object_info, the layout from the graph:
-columns by depth, so that links run from left to right. The same input gives the same file.
+groups of nodes from left to right, inside a group columns by depth. The same input gives the same file.
 """
 
 import json
@@ -29,6 +29,23 @@ MODELS = {
         "controlnet",
     ),
 }
+# The groups from left to right; those of one column stand below each other. A node goes by its class.
+GROUPS = (
+    {
+        "Model, prompt and size": ("CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage"),
+        "The person": (
+            "LoadImage",
+            "LoadFaceEncoder",
+            "DetectFaces",
+            "EncodeIdentity",
+            "LoadIDAdapter",
+            "ApplyIDAdapter",
+        ),
+    },
+    {"The pose": ("ControlNetLoader", "LandmarkControl", "PreviewImage")},
+    {"The picture": ("KSampler", "VAEDecode", "SaveImage", "IDSimilarity")},
+)
+BELOW = ("PreviewImage", "VAEDecode")  # stand under the node that they take from, not beside it
 NOTES = {
     "instantid_basic": """## One person, in the pose of a photograph
 
@@ -36,18 +53,20 @@ NOTES = {
 2. **Prompt**: what the picture shows. The face comes from the photograph.
 3. Queue. The preview shows which faces were found, the control image which pose is kept.
 
-**Files**: an SDXL checkpoint, InstantID's `ip-adapter.bin` in `models/instantid`, its ControlNet in `models/controlnet`
-under any name.
+**Files**: an SDXL checkpoint, InstantID's `ip-adapter.bin` in `models/instantid`, and in `models/controlnet` its
+ControlNet, as `instantid-controlnet.safetensors`, or under any other name: choose it in the node.
 
-**Which faces an adapter takes**: InstantID's published adapter was trained on InsightFace's antelopev2. The embedded
-encoder is another one, and Apply ID Adapter says so if the two don't belong together. *about* of Load ID Adapter names
-the encoder that an adapter needs.
+**Which faces an adapter takes**: InstantID's published adapter takes faces from InsightFace's antelopev2. The embedded
+encoder has another space, so with that file Apply ID Adapter stops and says so in one sentence. Reading antelopev2 is
+planned; until then the adapter must be one that was trained on the embedded encoder. *about* of Load ID Adapter names
+the encoder that a file needs.
 
 **Settings**: 1016 x 1016 rather than 1024 x 1024 (InstantID has seen watermarks at 1024), CFG 4 to 5, weight and
 strength 0.8. For another pose connect another picture to Landmark Control.
 """
 }
 NODE_WIDTH, COLUMN, GAP, TITLE, SLOT, WIDGET, TEXT, PICTURE = 320, 400, 60, 40, 22, 26, 120, 320
+PADDING, HEADING = 30, 80  # of a group around its nodes; the heading leaves room for the first node's own title
 
 
 def widgets_of(info):
@@ -88,20 +107,23 @@ def sources_of(node):
     return [value[0] for value in node["inputs"].values() if isinstance(value, list)]
 
 
-def columns(graph):
-    """The column of each node: its longest way from the start; what starts a way stands right before its first user."""
+def columns(graph, members):
+    """The column of each member of a group: its longest way inside the group, and a source right before its user."""
     found = {}
 
     def column(node_id):
         if node_id not in found:
-            found[node_id] = max((column(source) + 1 for source in sources_of(graph[node_id])), default=0)
+            inside = [source for source in sources_of(graph[node_id]) if source in members]
+            step = graph[node_id]["class_type"] not in BELOW
+            found[node_id] = max((column(source) + step for source in inside), default=0)
         return found[node_id]
 
-    for node_id in graph:
+    for node_id in members:
         column(node_id)
-    for node_id, node in graph.items():
-        if not sources_of(node):
-            found[node_id] = min(found[user] for user in graph if node_id in sources_of(graph[user])) - 1
+    for node_id in members:
+        users = [found[user] for user in members if node_id in sources_of(graph[user])]
+        if users and found[node_id] == 0:
+            found[node_id] = max(min(users) - 1, 0)
     return found
 
 
@@ -113,27 +135,45 @@ def height_of(info):
     return TITLE + SLOT * slots + WIDGET * (len(widgets) - texts) + TEXT * texts + PICTURE * shows
 
 
-def layout(graph, infos):
-    """[x, y, height] of each node: columns by depth, a column's nodes by the place of what they are linked to."""
-    column_of, places = columns(graph), {}
+def place_group(graph, infos, members, left, top, places):
+    """Put [x, y, height] of each member into `places`, in a column by the place of what they are linked to.
+
+    Returns the group's width and height.
+    """
+    column_of, bottom = columns(graph, members), top
     for column in range(max(column_of.values()) + 1):
-        members = [node_id for node_id in graph if column_of[node_id] == column]
 
         def wanted(node_id):
             known = [places[source][1] for source in sources_of(graph[node_id]) if source in places]
-            return sum(known) / len(known) if known else 0
+            return graph[node_id]["class_type"] in BELOW, sum(known) / max(len(known), 1), int(node_id)
 
-        y = 0
-        for node_id in sorted(members, key=lambda node_id: (wanted(node_id), int(node_id))):
+        y = top + HEADING
+        for node_id in sorted((node_id for node_id in members if column_of[node_id] == column), key=wanted):
             height = height_of(infos[graph[node_id]["class_type"]])
-            places[node_id] = (COLUMN * column, y, height)
+            places[node_id] = (left + PADDING + COLUMN * column, y, height)
             y += height + GAP
-    return places
+        bottom = max(bottom, y - GAP + PADDING)
+    return COLUMN * max(column_of.values()) + NODE_WIDTH + 2 * PADDING, bottom - top
+
+
+def layout(graph, infos):
+    """[x, y, height] of each node, and the groups as the page has them."""
+    places, groups, left = {}, [], 0
+    for stack in GROUPS:
+        top, widest = 0, 0
+        for title, classes in stack.items():
+            members = [node_id for node_id, node in graph.items() if node["class_type"] in classes]
+            width, height = place_group(graph, infos, members, left, top, places)
+            groups.append({"id": len(groups) + 1, "title": title, "bounding": [left, top, width, height]})
+            groups[-1] |= {"color": "#3f789e", "font_size": 24, "flags": {}}
+            top, widest = top + height + GAP, max(widest, width)
+        left += widest + GAP
+    return places, groups
 
 
 def build(name, graph, infos):
     """The UI form of an API graph."""
-    places = layout(graph, infos)
+    places, groups = layout(graph, infos)
     nodes, links = {}, []
     for order, (node_id, node) in enumerate(graph.items()):
         info = infos[node["class_type"]]
@@ -185,7 +225,10 @@ def build(name, graph, infos):
         "last_link_id": len(links),
         "nodes": [*nodes.values(), note],
         "links": links,
-        "groups": [],
+        "groups": groups,
+        # Once more for the whole file: a node's own entry counts only where its name is the widget's whole value, which
+        # `folder/file` of LoadIDAdapter never is.
+        "models": [model for node in nodes.values() for model in node["properties"].get("models", [])],
         "config": {},
         "extra": {},
         "version": 0.4,
