@@ -30,7 +30,7 @@ TINY = {
     "EmptyLatentImage": {"width": SIZE, "height": SIZE},
     "KSampler": {"steps": STEPS},
 }
-PHOTOGRAPH_SCORES = "photograph_scores"
+PHOTOGRAPH_SCORES, PORTRAIT = "photograph_scores", "portrait"
 # What each saved file is: the node that makes it, and where its history entry lists pictures.
 PICTURES = {"faces.png": "DetectFaces", "control.png": "PreviewImage", "picture.png": "SaveImage"}
 
@@ -77,6 +77,10 @@ def build_graph(photograph_name):
         "inputs": {**judge["inputs"], "image": [faces, 1], "identity": [identity, 0]},
         "_meta": {"title": "How alike each face of the photograph is"},
     }
+    # Faces of a group photograph are small: the pose is that of the largest one's cut-out, so that it fills the picture.
+    detect = graph[faces]
+    graph[PORTRAIT] = {**detect, "inputs": {**detect["inputs"], "index": "0"}, "_meta": {"title": "Portrait"}}
+    graph[node_of(graph, "LandmarkControl")]["inputs"]["image"] = [PORTRAIT, 1]
     return graph
 
 
@@ -156,6 +160,6 @@ if __name__ == "__main__":
     try:
         main()
     except (ComfyError, FileNotFoundError, TimeoutError) as error:
-        sys.exit(f"The demo stopped. {error}")
+        sys.exit("The demo stopped. " + str(error).partition("\n  File")[0])  # a node's sentence without its traceback
     except OSError as error:
         sys.exit(f"The demo stopped: {error.strerror or error}.")
