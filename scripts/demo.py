@@ -77,7 +77,7 @@ def build_graph(photograph_name):
         "inputs": {**judge["inputs"], "image": [faces, 1], "identity": [identity, 0]},
         "_meta": {"title": "How alike each face of the photograph is"},
     }
-    # Faces of a group photograph are small: the pose is that of the largest one's cut-out, so that it fills the picture.
+    # Faces of a group photograph are small: the pose is that of the largest one's cut-out, which fills the picture.
     detect = graph[faces]
     graph[PORTRAIT] = {**detect, "inputs": {**detect["inputs"], "index": "0"}, "_meta": {"title": "Portrait"}}
     graph[node_of(graph, "LandmarkControl")]["inputs"]["image"] = [PORTRAIT, 1]
