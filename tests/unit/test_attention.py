@@ -1,0 +1,84 @@
+"""The pure residual functions against attention written out, row by row."""
+
+import pytest
+import torch
+from likeness.core.attention import WEIGHT_TYPES, block_factors, chunks_of, identity_residual, token_mask
+
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+
+
+def randn(*shape, seed, device, dtype):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(device, dtype)
+
+
+def attention_of_one_row(q, k, v, heads):
+    """softmax(q k^T / sqrt(d)) v for q [N,C], k and v [T,C], head by head, in double precision."""
+    parts = []
+    for q_head, k_head, v_head in zip(*(t.double().chunk(heads, dim=-1) for t in (q, k, v)), strict=True):
+        parts.append(torch.softmax(q_head @ k_head.T / q_head.shape[-1] ** 0.5, dim=-1) @ v_head)
+    return torch.cat(parts, dim=-1)
+
+
+@pytest.mark.parametrize("kinds", [[1, 0], [0, 1], [0], [1], [0, 0, 1], [1, 0, 0, 1]])
+@pytest.mark.parametrize("pictures", [1, 3])
+def test_each_row_attends_to_the_keys_of_its_half(kinds, pictures, device, dtype):
+    uncond, cond = (randn(2, 16, 64, seed=seed, device=device, dtype=dtype) for seed in (1, 2))  # K and V of each
+    banks = [torch.stack([uncond[part], cond[part], uncond[part]]) for part in (0, 1)]
+    q = randn(pictures * len(kinds), 12, 64, seed=3, device=device, dtype=dtype)
+    out = identity_residual(q, *(chunks_of(bank, kinds) for bank in banks), heads=4)
+    assert out.shape == q.shape and out.dtype == dtype
+    for row, kind in enumerate(kind for kind in kinds for _ in range(pictures)):
+        k, v = uncond if kind else cond
+        expected = attention_of_one_row(q[row], k, v, 4)
+        torch.testing.assert_close(out[row].double(), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("kinds", [[1, 0], [0, 1], [0], [1]])
+def test_the_usual_layouts_copy_nothing(kinds, device, dtype):
+    bank = randn(3, 16, 64, seed=1, device=device, dtype=dtype)
+    chunks = chunks_of(bank, kinds)
+    assert chunks.untyped_storage().data_ptr() == bank.untyped_storage().data_ptr()
+
+
+def test_a_mask_weighs_each_token(device, dtype):
+    q = randn(2, 16, 64, seed=1, device=device, dtype=dtype)
+    k, v = (randn(2, 16, 64, seed=seed, device=device, dtype=dtype) for seed in (2, 3))
+    mask = token_mask(torch.ones(1, 8, 8).tril().to(device, dtype), 4, 4, 2, 2)
+    assert mask.shape == (2, 16, 1)
+    assert torch.equal(identity_residual(q, k, v, 4, mask), identity_residual(q, k, v, 4) * mask)
+
+
+@pytest.mark.parametrize(
+    ("masks", "rows", "chunks", "order"),
+    [
+        (1, 2, 2, [0, 0]),
+        (2, 4, 2, [0, 1, 0, 1]),
+        (2, 3, 1, [0, 1, 0]),
+        (5, 2, 1, [0, 1]),
+        (3, 6, 2, [0, 1, 2, 0, 1, 2]),
+    ],
+)
+def test_masks_go_by_picture(masks, rows, chunks, order, device, dtype):
+    """A short batch of masks is cycled, a long one cut, and every chunk starts anew."""
+    batch = torch.arange(1, masks + 1, device=device, dtype=dtype).view(-1, 1, 1).expand(-1, 6, 10)
+    tokens = token_mask(batch, 3, 5, chunks, rows)
+    assert tokens[:, :, 0].tolist() == [[number + 1.0] * 15 for number in order]
+
+
+def test_weight_types_follow_their_table():
+    """The curves of IPAdapter_plus at transformer t of 4, by hand."""
+    kinds = ["input", "input", "middle", "output"]
+    expected = {
+        "linear": [1, 1, 1, 1],
+        "ease in": [1, 0.7625, 0.525, 0.2875],
+        "ease out": [0.05, 0.2875, 0.525, 0.7625],
+        "ease in-out": [0.05, 0.525, 1, 0.525],
+        "reverse in-out": [1, 0.525, 0.05, 0.525],
+        "weak input": [0.2, 0.2, 1, 1],
+        "weak output": [1, 1, 1, 0.2],
+        "weak middle": [1, 1, 0.2, 1],
+        "strong middle": [0.2, 0.2, 1, 0.2],
+    }
+    assert tuple(expected) == WEIGHT_TYPES
+    for weight_type, factors in expected.items():
+        assert block_factors(weight_type, kinds) == pytest.approx(factors)
