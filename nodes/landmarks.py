@@ -118,7 +118,7 @@ class LandmarkControl(io.ComfyNode):
         canvas = control.canvas_size(image, latent)
         source = control.PoseSource(face_encoder, image, landmarks, face_index, on_no_face)
         drawn, described = control.draw(source, control.Placement(offset_x, offset_y, scale, rotate), canvas)
-        how = control.ControlStrength(strength, start_at, end_at)
+        how = control.Strength(strength, start_at, end_at)
         positive, negative = control.apply(positive, negative, control_net, drawn, how, vae)
         return io.NodeOutput(positive, negative, control.as_image(drawn, canvas), described)
 

@@ -1,5 +1,28 @@
 """Graphs in API format that several test folders run."""
 
+import importlib.util
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def group_photograph() -> Path:
+    """The photograph of six people that the insightface wheel carries; the package itself is not imported."""
+    package = importlib.util.find_spec("insightface").submodule_search_locations[0]
+    return Path(package) / "data/images/t1.jpg"
+
+
+def example_on_tiny_models(size: int, steps: int, adapter: str = "tiny_instantid.safetensors") -> dict:
+    """workflows/api/instantid_basic.json with the files of tests/tiny; its LoadImage still asks for person.jpg."""
+    graph = json.loads((ROOT / "workflows/api/instantid_basic.json").read_text())
+    graph["1"]["inputs"]["ckpt_name"] = "tiny_sdxl.safetensors"
+    graph["8"]["inputs"]["adapter"] = f"instantid/{adapter}"
+    graph["10"]["inputs"]["control_net_name"] = "tiny_sdxl_controlnet.safetensors"
+    graph["11"]["inputs"].update(width=size, height=size)
+    graph["13"]["inputs"]["steps"] = steps
+    return graph
+
 
 def text_to_image(checkpoint, text="a portrait of a woman", seed=1, steps=3, size=128):
     """Checkpoint, two prompts, KSampler, decode, save: node ids "model", "positive", ... "image", "save"."""

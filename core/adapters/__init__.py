@@ -4,14 +4,14 @@ from torch import nn
 
 from ..weights import WeightFile, WeightsError, kind_of
 from . import instantid
-from .base import AdapterSpec, IDAdapter
+from .base import AdapterSpec, IDAdapter, base_name
 
 # (recognise, module class) of every family; the first that recognises a file has it.
 _FAMILIES = ((instantid.recognise, instantid.InstantID),)
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (("module.", ""), ("image_proj_model.", "image_proj."), ("adapter_modules.", "ip_adapter."))
 
-__all__ = ["AdapterSpec", "IDAdapter", "load_adapter"]
+__all__ = ["AdapterSpec", "IDAdapter", "base_name", "load_adapter"]
 
 
 def load_adapter(file: WeightFile, device=None, dtype=None, operations=nn) -> IDAdapter:

@@ -7,6 +7,12 @@ import torch
 from torch import nn
 
 
+def base_name(sites: int, token_dim: int) -> str:
+    """A foundation model's name, from the number of its cross-attention sites and its text width."""
+    names = {(16, 768): "SD1.5", (16, 1024): "SD2.1", (70, 2048): "SDXL"}
+    return names.get((sites, token_dim), "a model of its own kind")
+
+
 @dataclass(frozen=True)
 class AdapterSpec:
     """What a checkpoint is and what it needs, read from its keys and shapes.
@@ -27,22 +33,23 @@ class AdapterSpec:
 
     @property
     def base(self) -> str:
-        """The foundation model's name, from the number and the width of its sites."""
-        names = {(16, 768): "SD1.5", (16, 1024): "SD2.1", (70, 2048): "SDXL"}
-        return names.get((len(self.site_widths), self.token_dim), "a model of its own kind")
+        """The name of the foundation model that the adapter is for."""
+        return base_name(len(self.site_widths), self.token_dim)
+
+    @property
+    def faces_from(self) -> str:
+        """The encoder whose faces it takes, in words."""
+        if self.face_space is None:
+            return f"any encoder with {self.face_dim} numbers"
+        return f"{self.face_space} ({self.face_dim} numbers)"
 
     def about(self, file_name: str) -> str:
         """Text for the artist: what the file is, what it fits and which faces it takes."""
-        faces = (
-            f"{self.face_space} ({self.face_dim} numbers)"
-            if self.face_space
-            else f"any encoder with {self.face_dim} numbers"
-        )
         lines = [
             f"{self.title} adapter ({file_name})",
             f"For: {self.base}, {len(self.site_widths)} attention sites, text width {self.token_dim}",
             f"Identity tokens: {self.tokens}",
-            f"Faces from: {faces}",
+            f"Faces from: {self.faces_from}",
             f"Landmark ControlNet: {'expected, connect LandmarkControl' if self.needs_control_net else 'not needed'}",
             f"Licence: {self.licence}",
         ]

@@ -15,7 +15,7 @@ def landmarks_to_json(landmarks, height: int, width: int) -> str:
 
     Numbers are written so that they read back exactly. Raises ValueError as `as_faces` does.
     """
-    return json.dumps({"size": [width, height], "faces": as_faces(landmarks).tolist()})
+    return json.dumps({"size": [width, height], "faces": as_faces(landmarks).tolist()})  # host read: numpy
 
 
 def parse_landmarks(text: str) -> tuple[np.ndarray, tuple[int, int] | None]:

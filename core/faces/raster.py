@@ -99,7 +99,7 @@ def _outline(vertices: np.ndarray, height: int, width: int) -> np.ndarray:
     before, beyond = segments < 0, segments >= limit
     inside = ~(before | beyond).any(axis=1)
     hidden = ((before[:, :2] & before[:, 2:]) | (beyond[:, :2] & beyond[:, 2:])).any(axis=1)
-    cut = [_clip(segment, (width, height)) for segment in segments[~inside & ~hidden].tolist()]
+    cut = [_clip(segment, (width, height)) for segment in segments[~inside & ~hidden].tolist()]  # host read: numpy
     visible = [segment for segment in cut if segment]
     lines = np.concatenate([segments[inside], np.array(visible, dtype=np.int64).reshape(-1, 4)])
     return _lines(lines, width)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..adapters import AdapterSpec, load_adapter
+from ..adapters import AdapterSpec, base_name, load_adapter
 from ..attention import block_factors
 from ..faces.identity import Identity
 from ..weights import read_weights
@@ -14,6 +14,7 @@ from .managed import OPERATIONS, loaded, managed
 from .patch import IdentityBank, Injection, inject
 from .run import open_scope
 from .sites import attention_sites
+from .strength import Strength
 
 TOKENS_KEY = "cross_attn_controlnet"  # what ComfyUI feeds a ControlNet in place of the prompt
 
@@ -25,20 +26,6 @@ class LoadedAdapter:
     file_name: str
     spec: AdapterSpec
     patcher: ModelPatcher
-
-
-@dataclass(frozen=True)
-class Strength:
-    """How much of an adapter, where along the U-Net and during which part (0..1) of the denoising."""
-
-    weight: float
-    start_at: float = 0.0
-    end_at: float = 1.0
-    weight_type: str = "linear"
-
-    @property
-    def is_nothing(self) -> bool:
-        return self.weight == 0 or self.start_at >= self.end_at
 
 
 def load(name: str) -> LoadedAdapter:
@@ -65,7 +52,7 @@ def apply(model, positive, negative, adapter: LoadedAdapter, identity: Identity,
         if (attn_mask >= 1).all():
             attn_mask = None
 
-    tokens, bank, entries = _build_bank(model, adapter, identity, strength, sites, attn_mask)
+    tokens, bank = _build_bank(model, adapter, identity, strength, sites, attn_mask)
     patched = model.clone()
     sampling = patched.get_model_object("model_sampling")
     injection = Injection(
@@ -73,8 +60,8 @@ def apply(model, positive, negative, adapter: LoadedAdapter, identity: Identity,
         float(sampling.percent_to_sigma(strength.start_at)),
         float(sampling.percent_to_sigma(strength.end_at)),
     )
-    inject(patched, injection, entries)
-    open_scope(patched, frozenset(site.key for site, _ in entries))
+    inject(patched, injection, sites)
+    open_scope(patched, frozenset(site.key for site in sites))
     uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
     return patched, _with_tokens(positive, cond), _with_tokens(negative, uncond)
 
@@ -83,20 +70,16 @@ def _check_fit(adapter, sites, identity):
     spec = adapter.spec
     widths, contexts = tuple(site.width for site in sites), {site.context for site in sites}
     if widths != spec.site_widths or contexts != {spec.token_dim}:
-        model = AdapterSpec("", "", None, 0, 0, max(contexts, default=0), widths, False, "").base
+        text_width = max(contexts, default=0)
         raise ValueError(
             f"{adapter.file_name} is an {spec.title} adapter for {spec.base} ({len(spec.site_widths)} attention sites, "
-            f"text width {spec.token_dim}), but the connected model is {model} ({len(sites)} sites, text width "
-            f"{max(contexts, default=0)}); choose an adapter and a model that belong together."
+            f"text width {spec.token_dim}), but the connected model is "
+            f"{base_name(len(sites), text_width)} ({len(sites)} sites, text width {text_width}); "
+            "choose an adapter and a model that belong together."
         )
     if spec.face_space not in (None, identity.space) or spec.face_dim != identity.dim:
-        needs = (
-            f"{spec.face_space} ({spec.face_dim} numbers)"
-            if spec.face_space
-            else f"an encoder with {spec.face_dim} numbers"
-        )
         raise ValueError(
-            f"{adapter.file_name} takes faces from {needs}, but this identity was made by {identity.space} "
+            f"{adapter.file_name} takes faces from {spec.faces_from}, but this identity was made by {identity.space} "
             f"({identity.dim} numbers); choose that encoder in LoadFaceEncoder and encode the photograph again."
         )
 
@@ -112,7 +95,7 @@ def _as_masks(mask):
 
 
 def _build_bank(model, adapter, identity, strength, sites, attn_mask):
-    """Tokens [2,T,D] (unconditional, conditional), the bank of weighted K and V, (site, bank index) of each site."""
+    """Tokens [2,T,D] (unconditional, conditional), and the bank of weighted K and V, site by site."""
     module = loaded(adapter.patcher)
     device = adapter.patcher.load_device
     vector = identity.vector.to(device=device, dtype=torch.float32).reshape(1, 1, -1)
@@ -121,12 +104,11 @@ def _build_bank(model, adapter, identity, strength, sites, attn_mask):
     kinds = [kind for _, kind in sorted({(site.order, site.kind) for site in sites})]
     factors = block_factors(strength.weight_type, kinds)
     dtype = model.model.manual_cast_dtype or model.model.get_dtype()
-    keys_values, entries = [], []
-    for site, (k, v) in zip(sites, module.keys_values(tokens), strict=True):
-        weight = strength.weight * factors[site.order]
-        entries.append((site, len(keys_values)))
-        keys_values.append((_bank(k, dtype), _bank(v * weight, dtype)))
-    return tokens, IdentityBank(keys_values, attn_mask), entries
+    keys_values = [
+        (_bank(k, dtype), _bank(v * (strength.weight * factors[site.order]), dtype))
+        for site, (k, v) in zip(sites, module.keys_values(tokens), strict=True)
+    ]
+    return tokens, IdentityBank(keys_values, attn_mask)
 
 
 def _bank(pair, dtype):

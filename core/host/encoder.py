@@ -18,15 +18,13 @@ _BATCH = 4  # images detected at once: bounds the memory of the image pyramids
 class LoadedEncoder:
     """A face encoder and the confidence a face must have. All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
 
-    name: str
     space: str
-    dim: int
     patcher: ModelPatcher
     min_confidence: float
 
     def detect(self, image: torch.Tensor) -> Faces:
         """All faces of a batch of images, on the compute device."""
-        module = loaded(self.patcher)
+        module = self._module()
         image, found = checked(image), []
         progress = ProgressBar(len(image))
         for part in image.split(_BATCH):
@@ -56,7 +54,7 @@ def load(name: str, min_confidence: float) -> LoadedEncoder:
     if name not in ENCODERS:
         raise ValueError(f"The face encoder {name!r} was not found; choose one of: {', '.join(ENCODERS)}.")
     module = load_embedded(operations=OPERATIONS)
-    return LoadedEncoder(name, module.space, module.dim, managed(module), min_confidence)
+    return LoadedEncoder(module.space, managed(module), min_confidence)
 
 
 def checked(image: torch.Tensor) -> torch.Tensor:

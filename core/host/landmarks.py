@@ -10,6 +10,7 @@ from ..faces.landmark_json import landmarks_to_json, parse_landmarks
 from ..faces.pose import place
 from .detection import choose_faces
 from .encoder import LoadedEncoder, checked
+from .strength import Strength
 
 _LATENT_PIXELS = 8  # pixels per latent cell of SD1.5 and SDXL
 
@@ -33,19 +34,6 @@ class Placement:
     offset_y: float
     scale: float
     rotate: float
-
-
-@dataclass(frozen=True)
-class ControlStrength:
-    """How much of the control and during which part (0..1) of the denoising."""
-
-    strength: float
-    start_at: float
-    end_at: float
-
-    @property
-    def is_nothing(self) -> bool:
-        return self.strength == 0 or self.start_at >= self.end_at
 
 
 def canvas_size(image: torch.Tensor, latent: dict | None) -> tuple[int, int]:
@@ -99,7 +87,7 @@ def as_image(drawn: torch.Tensor, canvas: tuple[int, int]) -> torch.Tensor:
     return drawn if len(drawn) else torch.zeros(1, height, width, 3)
 
 
-def apply(positive, negative, control_net, drawn: torch.Tensor, strength: ControlStrength, vae=None):
+def apply(positive, negative, control_net, drawn: torch.Tensor, strength: Strength, vae=None):
     """Both conditionings with the ControlNet added; the very objects that came in when there is nothing to do."""
     if strength.is_nothing or len(drawn) == 0:
         return positive, negative
@@ -109,9 +97,7 @@ def apply(positive, negative, control_net, drawn: torch.Tensor, strength: Contro
     def controlled(options):
         before = options.get("control")
         if before not in nets:
-            net = control_net.copy().set_cond_hint(
-                hint, strength.strength, (strength.start_at, strength.end_at), vae=vae
-            )
+            net = control_net.copy().set_cond_hint(hint, strength.weight, (strength.start_at, strength.end_at), vae=vae)
             nets[before] = net.set_previous_controlnet(before)
         return {**options, "control": nets[before], "control_apply_to_uncond": False}
 

@@ -9,9 +9,9 @@ OPERATIONS = comfy.ops.manual_cast  # layers that cast their weights to the inpu
 _Patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
 
 
-def managed(module, offload_device=None):
+def managed(module):
     """A ModelPatcher around a module, on the compute device when loaded and on the offload device otherwise."""
-    offload_device = offload_device or mm.unet_offload_device()
+    offload_device = mm.unet_offload_device()
     return _Patcher(module.to(offload_device), load_device=mm.get_torch_device(), offload_device=offload_device)
 
 

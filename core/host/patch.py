@@ -118,10 +118,10 @@ class IDPatch:
         return self
 
 
-def inject(model, injection: Injection, entries):
-    """Add an injection to `model`, a clone of the caller's own; `entries` are (site, index in the bank)."""
+def inject(model, injection: Injection, sites):
+    """Add an injection to `model`, a clone of the caller's own; `sites` in the order of its bank."""
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
-    for site, index in entries:
+    for index, site in enumerate(sites):
         before = taken.get(site.key) or taken.get(site.key[:2])
         if isinstance(before, IDPatch):
             patch = IDPatch(site.key, (*before.injections, (injection, index)), before.base, before.strangers)

@@ -19,10 +19,8 @@ class Run:
     def sigma(self, sigmas) -> float:
         """The noise level of this forward as a number; read once per forward, however many sites ask."""
         if sigmas is not self._sigmas:
-            self._sigmas, self._sigma = (
-                sigmas,
-                float(sigmas[0]),
-            )  # host read: only for adapters with a partial step range
+            self._sigma = float(sigmas[0])  # host read: only for a partial step range
+            self._sigmas = sigmas
         return self._sigma
 
 

@@ -1,17 +1,16 @@
 """The whole example runs on a ComfyUI that has none of the packages whose installation fails so often."""
 
-import importlib.util
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 from comfy_process import ROOT
+from graphs import group_photograph
 
 BLOCKED = ("insightface", "onnxruntime", "onnx", "diffusers", "cv2", "facenet_pytorch", "mediapipe", "skimage")
 
 SCRIPT = """
-    import json, shutil, sys
+    import shutil, sys
     from importlib.machinery import PathFinder
 
     class WithoutThem(PathFinder):
@@ -32,25 +31,16 @@ SCRIPT = """
     assert pack.loaded
     from tiny.files import write_files
     write_files(base / "models")
+    from graphs import example_on_tiny_models
     shutil.copy({photograph!r}, base / "input/person.jpg")
-    graph = json.load(open({graph!r}))
-    graph["1"]["inputs"]["ckpt_name"] = "tiny_sdxl.safetensors"
-    graph["8"]["inputs"]["adapter"] = "instantid/tiny_instantid.bin"
-    graph["10"]["inputs"]["control_net_name"] = "tiny_sdxl_controlnet.safetensors"
-    graph["11"]["inputs"].update(width=128, height=128)
-    graph["13"]["inputs"]["steps"] = 1
+    graph = example_on_tiny_models(size=128, steps=1, adapter="tiny_instantid.bin")
     outputs = pack.run_graph(graph).outputs
     print("faces:", len(outputs["6"]["faces"][0]["faces"]), "pictures:", len(outputs["15"]["images"]))
 """
 
 
 def test_the_example_runs_without_any_optional_package():
-    package = Path(importlib.util.find_spec("insightface").submodule_search_locations[0])
-    script = SCRIPT.format(
-        blocked=set(BLOCKED),
-        photograph=str(package / "data/images/t1.jpg"),
-        graph=str(ROOT / "workflows/api/instantid_basic.json"),
-    )
+    script = SCRIPT.format(blocked=set(BLOCKED), photograph=str(group_photograph()))
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT / "tests", capture_output=True, text=True
     )

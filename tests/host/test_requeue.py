@@ -1,30 +1,20 @@
 """Queueing again and again: the same pixels, an untouched model upstream, nothing that grows."""
 
 import gc
-import importlib.util
-import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
-from comfy_process import ROOT
+from graphs import example_on_tiny_models, group_photograph
 
-SAMPLER, ADAPTER, IMAGE, MODEL = "13", "9", "14", "1"
+ADAPTER, IMAGE, MODEL = "9", "14", "1"
 
 
 @pytest.fixture(scope="module")
 def graph(pack, tiny_files):
     """The example workflow on the tiny models and a real photograph."""
-    package = Path(importlib.util.find_spec("insightface").submodule_search_locations[0])
-    shutil.copy(package / "data/images/t1.jpg", pack.base / "input/person.jpg")
-    graph = json.loads((ROOT / "workflows/api/instantid_basic.json").read_text())
-    graph[MODEL]["inputs"]["ckpt_name"] = "tiny_sdxl.safetensors"
-    graph["8"]["inputs"]["adapter"] = "instantid/tiny_instantid.safetensors"
-    graph["10"]["inputs"]["control_net_name"] = "tiny_sdxl_controlnet.safetensors"
-    graph["11"]["inputs"].update(width=128, height=128)
-    graph[SAMPLER]["inputs"]["steps"] = 2
-    return graph
+    shutil.copy(group_photograph(), pack.base / "input/person.jpg")
+    return example_on_tiny_models(size=128, steps=2)
 
 
 def run(pack, graph, executor, weight):

@@ -1,32 +1,19 @@
 """The example workflow posted to a real server, as a headless client does."""
 
-import importlib.util
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
-from comfy_process import ROOT
+from graphs import example_on_tiny_models, group_photograph
 from PIL import Image
-
-TINY = {
-    "1": {"ckpt_name": "tiny_sdxl.safetensors"},
-    "8": {"adapter": "instantid/tiny_instantid.safetensors"},
-    "10": {"control_net_name": "tiny_sdxl_controlnet.safetensors"},
-    "11": {"width": 256, "height": 256},
-    "13": {"steps": 3},
-}
 
 
 @pytest.fixture(scope="module")
 def graph(server):
-    package = Path(importlib.util.find_spec("insightface").submodule_search_locations[0])
-    graph = json.loads((ROOT / "workflows/api/instantid_basic.json").read_text())
-    for node_id, values in TINY.items():
-        graph[node_id]["inputs"].update(values)
-    graph["4"]["inputs"]["image"] = server.upload_image(package / "data/images/t1.jpg")
+    graph = example_on_tiny_models(size=256, steps=3)
+    graph["4"]["inputs"]["image"] = server.upload_image(group_photograph())
     return graph
 
 
