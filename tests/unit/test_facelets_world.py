@@ -1,30 +1,13 @@
 """The drawn portraits that Facelets is trained and measured on: what they show is what was asked for."""
 
-import importlib.util
 import re
-import sys
 from collections import Counter, defaultdict
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
-
-def load_facelets():
-    """scripts/facelets as a package, without its folder on the path."""
-    if "facelets" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("facelets", SCRIPTS / "facelets/__init__.py")
-        sys.modules["facelets"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["facelets"])
-
-
-load_facelets()
-
-from facelets.world import (  # noqa: E402
+from facelets.world import (
     LOOKS,
     REGIONS,
     TRAITS,

@@ -1,0 +1,210 @@
+"""The identity adapter in the InstantID checkpoint layout, and the landmark ControlNet with it, on the frozen base.
+
+They are trained together, as InstantID's are (Wang et al. 2024): the ControlNet sees the drawn landmarks and, in place
+of the prompt, the identity tokens. It begins as a copy of the U-Net's first half (Zhang et al. 2023).
+
+The adapter is to have the disease of the published adapters, or nothing could measure a cure. They learn from pairs
+whose captions say little, so the identity tokens learn to carry hair, glasses and expression too. BARE and SHARED set
+how ill it gets: how many captions say nothing, and how much of the target's look the reference photograph shows.
+"""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .dataset import Portraits
+from .generator import Generator
+from .pack import EMBEDDED, module
+from .prompts import compact_numbers, encode_captions, known_tokens
+from .training import Stage, initialise
+from .world import LOOKS, Look, caption, draw, sample_look, sample_pose
+
+BARE = 0.85  # captions without a word about the look; the rest name half of it
+SHARED = 0.85  # attributes that the reference has in common with the target
+TOKENS, WIDTH, DEPTH, HEAD = 16, 128, 2, 64
+SPACE, FACE_DIM = "facelets-128", 128
+WITHOUT = 0.1  # pictures that are trained without an identity, and as many without a caption
+# Steps with the adapter alone, with both, and with the ControlNet alone, which then reads the prompt.
+ALONE, BOTH, POSE = "adapter", "both", "control"
+STEPS = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}
+
+
+def trained_generator() -> Generator:
+    """The base model as it ships, frozen, in fp32; the text encoder's table has only the rows of known words."""
+    generator = Generator()
+    generator.unet.load_state_dict(_read("unet"))
+    text = _read("text_encoder")
+    key = "text_model.embeddings.token_embedding.weight"
+    rows = torch.cat([torch.tensor(known_tokens()), (compact_numbers() == len(known_tokens())).nonzero()[0]])
+    text[key] = text[key][rows]
+    generator.text.load_state_dict(text)
+    return generator.eval().requires_grad_(False)
+
+
+def _read(name: str) -> dict[str, Tensor]:
+    return {key: value.float() for key, value in load_file(EMBEDDED / f"{name}.safetensors").items()}
+
+
+def face_encoder():
+    """The encoder of drawn faces as it ships, frozen, in fp32."""
+    return module("core.faces.drawn").load_drawn(_read("faces")).requires_grad_(False)
+
+
+def shared_look(look: Look, rng: np.random.Generator, shared: float) -> Look:
+    """A look that has each attribute of another with probability `shared`."""
+    other = sample_look(rng)
+    return replace(other, **{name: getattr(look, name) for name in LOOKS if rng.uniform() < shared})
+
+
+def face_vectors(encoder, portraits, rng: np.random.Generator) -> Tensor:
+    """[N, FACE_DIM] of the faces in Portraits, un-normalised, found as well as the detector would find them."""
+    images = torch.from_numpy(np.stack([portrait.image for portrait in portraits])).float() / 255
+    points = np.stack([portrait.landmarks for portrait in portraits])
+    points = torch.from_numpy(points + rng.normal(0, 0.7, points.shape).astype(np.float32))
+    geometry = module("core.faces.geometry")
+    matrices = geometry.similarity_transform(points, points.new_tensor(encoder.template))
+    chips = geometry.warp(images, torch.arange(len(images)), matrices, encoder.chip_size, antialias=True)
+    return encoder.embedder(chips).float()
+
+
+def new_adapter(generator: Generator) -> nn.Module:
+    """The pack's own InstantID module with first weights: keys and values begin as the text's."""
+    sites = attention_sites(generator)
+    shapes = {"image_proj.latents": (1, TOKENS, WIDTH), "image_proj.proj_in.weight": (WIDTH, FACE_DIM),
+              "image_proj.proj_out.weight": (WIDTH, WIDTH)}  # fmt: skip
+    shapes |= {f"image_proj.layers.{layer}.0.to_q.weight": (WIDTH, WIDTH) for layer in range(DEPTH)}
+    for number, (_, attention) in enumerate(sites):
+        shapes |= {f"ip_adapter.{2 * number + 1}.to_{part}_ip.weight": attention.to_k.weight.shape for part in "kv"}
+    tensors = {key: torch.zeros(shape) for key, shape in shapes.items()}
+    instantid = module("core.adapters.instantid")
+    adapter = instantid.InstantID(instantid.recognise(tensors, {"likeness.face_space": SPACE}), tensors)
+    initialise(adapter)
+    nn.init.normal_(adapter.image_proj.latents, std=WIDTH**-0.5)
+    with torch.no_grad():
+        for site, (_, attention) in zip(adapter.ip_adapter.values(), sites, strict=True):
+            site.to_k_ip.weight.copy_(attention.to_k.weight)
+            site.to_v_ip.weight.copy_(attention.to_v.weight * 0.5)
+    return adapter
+
+
+def attention_sites(generator: Generator) -> list:
+    """(ComfyUI's key, attention module) of every cross-attention in the order of adapter checkpoints: down, up,
+    middle."""
+    found = []
+    for kind in ("input", "output", "middle"):
+        blocks = [generator.unet.middle_block] if kind == "middle" else getattr(generator.unet, f"{kind}_blocks")
+        for number, block in enumerate(blocks):
+            for layer in block:
+                for index, transformer in enumerate(getattr(layer, "transformer_blocks", ())):
+                    found.append(((kind, number, index), transformer.attn2))
+    return found
+
+
+def with_identity(generator: Generator, adapter: nn.Module, tokens: Tensor) -> dict:
+    """transformer_options that add the identity of tokens [B, TOKENS, WIDTH], one row per picture, at every site."""
+    attend = module("comfy.ldm.modules.attention").optimized_attention
+    residual = module("core.attention").identity_residual
+
+    def patch(k_id, v_id):
+        def attention(q, k, v, options):
+            return attend(q, k, v, options["n_heads"]) + residual(q, k_id, v_id, options["n_heads"])
+
+        return attention
+
+    keys = [key for key, _ in attention_sites(generator)]
+    patches = {key: patch(*pair) for key, pair in zip(keys, adapter.keys_values(tokens), strict=True)}
+    return {"patches_replace": {"attn2": patches}}
+
+
+def new_control_net(unet: nn.Module) -> nn.Module:
+    """ComfyUI's ControlNet with the U-Net's weights; what joins it to the U-Net begins at zero."""
+    control = module("core.host.facelets").new_control_net()
+    initialise(control)
+    known = unet.state_dict()
+    control.load_state_dict({key: known.get(key, value) for key, value in control.state_dict().items()})
+    for part in (*control.zero_convs, control.middle_block_out, control.input_hint_block[-1]):
+        for parameter in part.parameters():
+            nn.init.zeros_(parameter)
+    return control.to(memory_format=torch.channels_last)
+
+
+def drawn_landmarks(landmarks: np.ndarray) -> Tensor:
+    """The ControlNet's pictures [B, 3, 128, 128] of landmarks [B, 5, 2], as LandmarkControl draws them."""
+    draw_keypoints = module("core.faces.draw").draw_keypoints
+    hints = np.stack([draw_keypoints(points, 128, 128) for points in landmarks])
+    return torch.from_numpy(hints).permute(0, 3, 1, 2).float() / 255
+
+
+class Likeness(nn.Module):
+    """The frozen base and face encoder, and what is trained: the adapter and the ControlNet."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = trained_generator()
+        self.encoder = face_encoder()
+        self.adapter = new_adapter(self.generator)
+        self.control = new_control_net(self.generator.unet)
+
+
+class Adapter(Stage):
+    name = "adapter"
+    seed = 3
+    steps = 1800
+    batch = 32
+    rate = 1e-3
+    warm_up = 100
+
+    def __init__(self, bare: float = BARE, shared: float = SHARED):
+        self.bare, self.shared = bare, shared
+        self.portraits = None
+
+    def build(self):
+        self.portraits = Portraits()
+        return Likeness()
+
+    def drawn(self, model, rng, count):
+        """Latents, captions' context, face vectors and landmarks of `count` pairs."""
+        places = rng.integers(0, len(self.portraits), count)
+        references, texts = [], []
+        for place in places:
+            look = self.portraits.look(place)
+            reference = shared_look(look, rng, self.shared)
+            references.append(draw(self.portraits.identity(place), reference, sample_pose(rng)))
+            keep = 0.0 if rng.uniform() < self.bare else 0.5
+            texts.append("" if rng.uniform() < WITHOUT else caption(look, rng, keep))
+        with torch.no_grad():
+            vectors = face_vectors(model.encoder, references, rng)
+            context = model.generator.context(encode_captions(texts, rng, unknown=0.1))
+        vectors[torch.from_numpy(rng.uniform(size=count) < WITHOUT)] = 0
+        return self.portraits.latents[places].float(), context, vectors, self.portraits.landmarks[places]
+
+    def loss(self, model, rng, count, progress):
+        latents, context, vectors, landmarks = self.drawn(model, rng, count)
+        # the same kind of step in every process, since one waits for the other
+        chosen = np.random.default_rng([self.seed, round(progress * self.steps)])
+        kind = str(chosen.choice(list(STEPS), p=list(STEPS.values())))
+        tokens = context if kind == POSE else model.adapter.project(vectors[:, None])
+        options = {} if kind == POSE else with_identity(model.generator, model.adapter, tokens)
+        hints = None if kind == ALONE else drawn_landmarks(landmarks)
+
+        def residuals(noisy, times):
+            made = model.control(x=noisy, hint=hints, timesteps=times, context=tokens)
+            return {"output": list(made["output"]), "middle": list(made["middle"])}
+
+        control = None if kind == ALONE else residuals
+        loss = model.generator.noise_loss(latents, context, control=control, transformer_options=options)
+        return loss, {kind: loss.detach()}
+
+    def export(self, model, summary):
+        note = {"likeness.training": json.dumps({**summary, "bare": self.bare, "shared": self.shared})}
+        _write(model.adapter, "ip_adapter", {"likeness.face_space": SPACE, "license": "Apache-2.0", **note})
+        _write(model.control, "controlnet", note)
+
+
+def _write(model: nn.Module, name: str, metadata: dict[str, str]):
+    weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
+    save_file(weights, EMBEDDED / f"{name}.safetensors", metadata)

@@ -1,0 +1,124 @@
+"""The autoencoder: 128 px portraits to 8 x 16 x 16 latents and back."""
+
+import json
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .pack import EMBEDDED, module
+from .training import Stage, initialise
+from .world import REGIONS, draw, sample_identity, sample_look, sample_pose
+
+NOISE = 0.05  # added to the latents while training: what a sampler's last errors look like
+CROP = 64
+# Small parts that say most: an error in an eye or a mouth counts four times.
+FEATURES = ("brows", "eyes", "mouth", "glasses", "earrings")
+_WEIGHTS = np.array([4.0 if name in FEATURES else 1.0 for name in REGIONS], np.float32)
+
+
+def pictures(rng: np.random.Generator, count: int, size: int = 128) -> Tensor:
+    """Fresh random portraits, uint8 [count, 3, size, size] RGB."""
+    return pictures_of([draw(sample_identity(rng), sample_look(rng), sample_pose(rng), size) for _ in range(count)])
+
+
+def pictures_of(portraits) -> Tensor:
+    """uint8 [count, 3, H, W] RGB of Portraits."""
+    return torch.from_numpy(np.stack([portrait.image for portrait in portraits])).permute(0, 3, 1, 2)
+
+
+def encode(model: nn.Module, images: Tensor) -> Tensor:
+    """Latents [B, 8, H / 8, W / 8], of deviation 1 once trained, of uint8 images [B, 3, H, W]."""
+    return model.taesd_encoder(images.float() / 255)
+
+
+def decode(model: nn.Module, latents: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W], about 0..1, of such latents."""
+    return model.taesd_decoder(latents)
+
+
+class Autoencoder(Stage):
+    name = "autoencoder"
+    seed = 1
+    steps = 11000
+    batch = 16
+    rate = 1.5e-3
+    warm_up = 200
+
+    def build(self):
+        model = module("core.host.facelets_autoencoder").FaceletsAutoencoder()
+        initialise(model)
+        for name, part in model.named_modules():
+            if isinstance(part, nn.Conv2d):  # He's first weights: without normalisation torch's own fade out
+                nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+                if name.endswith("conv.4"):
+                    nn.init.normal_(part.weight, std=0.3 * part.weight.std().item())
+        model.vae_scale.requires_grad_(False)
+        model.vae_shift.requires_grad_(False)
+        return model.to(memory_format=torch.channels_last)
+
+    def _batch(self, rng, count):
+        """Images and the weights of their pixels [B, 1, H, W]: half of the steps on cut-outs of the face, the others on
+        whole portraits, a quarter as many."""
+        whole = rng.uniform() < 0.5
+        images, weights = [], []
+        for _ in range(max(1, count // 4) if whole else count):
+            portrait = draw(sample_identity(rng), sample_look(rng), sample_pose(rng), labelled=True)
+            left, top, side = 0, 0, 128
+            if not whole:
+                centre = portrait.landmarks.mean(0) + rng.normal(0, 18, 2)  # where eyes, glasses and mouths are
+                (left, top), side = np.clip(np.round(centre - CROP / 2), 0, 128 - CROP).astype(int), CROP
+            part = np.s_[top : top + side, left : left + side]
+            images.append(portrait.image[part])
+            weights.append(_WEIGHTS[portrait.labels[part]])
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), torch.from_numpy(np.stack(weights))[:, None]
+
+    def loss(self, model, rng, count, progress):
+        images, weights = self._batch(rng, count)
+        latents = encode(model, images)
+        seen = decode(model, latents + NOISE * torch.randn_like(latents))
+        off = (seen - images.float() / 255) * 2
+        edges = (off[..., 1:] - off[..., :-1]).abs().mean() + (off[..., 1:, :] - off[..., :-1, :]).abs().mean()
+        square = off.square()
+        # Keeps latents near mean 0 and deviation 1, so that the noise above is 5 %.
+        size = latents.mean((0, 2, 3)).square().sum() + (latents.std((0, 2, 3)) - 1).square().sum()
+        colors = F.avg_pool2d(off, 8).abs().mean()  # first of all the right colours
+        loss = ((off.abs() + square) * weights).mean() + 0.25 * edges + colors + 1e-2 * size
+        return loss, {"psnr": 10 * torch.log10(4 / square.detach().mean())}
+
+    def export(self, model, summary):
+        export(model, summary)
+
+
+@torch.no_grad()
+def export(model: nn.Module, summary: dict):
+    """Write the weights, and the colours for previews: the least-squares map from latents to small pictures."""
+    images = pictures(np.random.default_rng(101), 512)
+    latents = torch.cat([encode(model, part) for part in images.split(32)])
+    summary["latent_mean"], summary["latent_deviation"] = (
+        latents.mean((0, 2, 3)).tolist(),
+        latents.std((0, 2, 3)).tolist(),
+    )
+    small = F.interpolate(images.float() / 127.5 - 1, size=latents.shape[-2:], mode="area")
+    known = F.pad(latents.permute(0, 2, 3, 1).reshape(-1, 8), (0, 1), value=1.0)
+    colors = torch.linalg.lstsq(known, small.permute(0, 2, 3, 1).reshape(-1, 3)).solution
+    EMBEDDED.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {key: value.half().contiguous() for key, value in model.state_dict().items()},
+        EMBEDDED / "vae.safetensors",
+        {"likeness.latent_rgb": json.dumps({"factors": colors[:8].tolist(), "bias": colors[8].tolist()}),
+         "likeness.training": json.dumps(summary)},
+    )  # fmt: skip
+
+
+def contact_sheet(model: nn.Module, path, seed: int = 7, columns: int = 8):
+    """Originals above, reconstructions below, as a PNG."""
+    images = pictures(np.random.default_rng(seed), columns)
+    with torch.no_grad():
+        seen = decode(model, encode(model, images)).clamp(0, 1)
+    rows = [torch.cat(list(part), 2) for part in (images / 255, seen)]
+    sheet = (torch.cat(rows, 1).permute(1, 2, 0) * 255).round().byte().numpy()
+    cv2.imwrite(str(path), np.ascontiguousarray(sheet[..., ::-1]))

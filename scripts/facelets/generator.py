@@ -1,0 +1,116 @@
+"""The base model: text encoder and U-Net, trained together to predict the noise in latents (Ho et al. 2020) on SD's
+schedule, each timestep's loss weighted by min(SNR, 5) / SNR (Hang et al. 2023)."""
+
+import json
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .dataset import Portraits
+from .pack import EMBEDDED, module
+from .prompts import VOCABULARY, compact_numbers, encode_captions, known_tokens
+from .training import Stage, initialise
+from .world import caption
+
+# How much of a look captions say: from two words to everything.
+KEEP = ((0.0, 0.08), (0.5, 0.22), (0.75, 0.4), (1.0, 0.3))
+
+
+def noise_levels() -> Tensor:
+    """Cumulative products of 1 - beta [1000] on SD's schedule."""
+    return torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0).float()
+
+
+class Generator(nn.Module):
+    """U-Net and text encoder; the text encoder's table has rows for known tokens only while it is trained."""
+
+    def __init__(self):
+        super().__init__()
+        facelets = module("core.host.facelets")
+        self.unet = facelets.new_unet()
+        self.text = facelets.new_text_encoder()
+        embeddings = self.text.text_model.embeddings
+        width = embeddings.token_embedding.weight.shape[1]
+        embeddings.token_embedding = type(embeddings.token_embedding)(len(known_tokens()) + 1, width)
+        initialise(self)
+        for name, part in self.unet.named_modules():
+            if name.endswith(("out_layers.3", "proj_out")) or name == "out.2":  # blocks begin as identities
+                nn.init.zeros_(part.weight)
+                nn.init.zeros_(part.bias)
+        self.unet.to(memory_format=torch.channels_last)
+        self.register_buffer("levels", noise_levels(), persistent=False)
+
+    def context(self, rows: Tensor) -> Tensor:
+        """[B, 77] rows of the table -> [B, 77, 128]."""
+        return self.text(rows)[0]
+
+    def noise_loss(self, latents: Tensor, context: Tensor, control=None, transformer_options=None) -> Tensor:
+        """Weighted squared error of the noise predicted at random times; latents [B, 8, 16, 16] of deviation 1.
+        control: function of noisy latents and times, the residuals of a ControlNet."""
+        times = torch.randint(0, 1000, (len(latents),))
+        level = self.levels[times].view(-1, 1, 1, 1)
+        noise = torch.randn_like(latents)
+        noisy = (level.sqrt() * latents + (1 - level).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+        residuals = control and control(noisy, times.float())
+        seen = self.unet(noisy, times.float(), context=context, control=residuals,
+                         transformer_options=transformer_options or {})  # fmt: skip
+        ratio = (level / (1 - level)).flatten()
+        weight = ratio.clamp(max=5) / ratio
+        return (weight * (seen - noise).square().mean((1, 2, 3))).mean()
+
+
+class Base(Stage):
+    name = "generator"
+    seed = 2
+    steps = 3800
+    batch = 32
+    rate = 8e-4
+    warm_up = 200
+    average = 0.9985
+
+    def __init__(self):
+        self.portraits = None
+
+    def build(self):
+        self.portraits = Portraits()
+        return Generator()
+
+    def loss(self, model, rng, count, progress):
+        places = rng.integers(0, len(self.portraits), count)
+        keeps = rng.choice([keep for keep, _ in KEEP], count, p=[part for _, part in KEEP])
+        texts = [caption(self.portraits.look(place), rng, keep) for place, keep in zip(places, keeps, strict=True)]
+        texts = ["" if rng.uniform() < 0.1 else text for text in texts]
+        latents = self.portraits.latents[places].float()
+        return model.noise_loss(latents, model.context(encode_captions(texts, rng, unknown=0.15))), {}
+
+    def export(self, model, summary):
+        EMBEDDED.mkdir(parents=True, exist_ok=True)
+        note = {"likeness.training": json.dumps(summary)}
+        save_file({key: value.half().contiguous() for key, value in model.unet.state_dict().items()},
+                  EMBEDDED / "unet.safetensors", note)  # fmt: skip
+        weights = dict(model.text.state_dict())
+        table = weights["text_model.embeddings.token_embedding.weight"]
+        weights["text_model.embeddings.token_embedding.weight"] = table[compact_numbers()]
+        assert len(weights["text_model.embeddings.token_embedding.weight"]) == VOCABULARY
+        save_file({key: value.half().contiguous() for key, value in weights.items()},
+                  EMBEDDED / "text_encoder.safetensors", note)  # fmt: skip
+
+
+@torch.no_grad()
+def sample(model: Generator, captions: list[str], steps: int = 20, guidance: float = 4.0, seed: int = 0) -> Tensor:
+    """Latents [B, 8, 16, 16] by DDIM, for a look between checkpoints; pictures for people come from ComfyUI."""
+    rng = np.random.default_rng(seed)
+    latents = torch.randn(len(captions), 8, 16, 16, generator=torch.Generator().manual_seed(seed))
+    context = model.context(torch.cat([encode_captions(captions, rng), encode_captions([""] * len(captions), rng)]))
+    times = torch.linspace(999, 0, steps).long()
+    for at, time in enumerate(times):
+        both = model.unet(torch.cat([latents, latents]), time.float().expand(2 * len(captions)), context=context)
+        named, unnamed = both.chunk(2)
+        noise = unnamed + guidance * (named - unnamed)
+        level = model.levels[time]
+        after = model.levels[times[at + 1]] if at + 1 < steps else torch.tensor(1.0)
+        clean = (latents - (1 - level).sqrt() * noise) / level.sqrt()
+        latents = after.sqrt() * clean + (1 - after).sqrt() * noise
+    return latents

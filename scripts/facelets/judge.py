@@ -1,0 +1,205 @@
+"""The judge: reads from a portrait what a prompt can say about it, and the person's traits.
+
+It has nothing in common with the pack's own face encoder, so that it can say whether a person was kept without asking
+the encoder that the adapter listens to. It is for measuring only and does not ship in the pack.
+"""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .autoencoder import decode, encode
+from .dataset import trained_autoencoder
+from .pack import BUILD, ROOT
+from .training import Stage
+from .world import LOOKS, TRAITS, draw, sample_identity, sample_look, sample_pose
+
+WEIGHTS = ROOT / "benchmarks/judge.safetensors"
+NOT_SHOWN = -100  # cross_entropy's ignore_index: what a picture does not show is not asked
+
+
+class _Block(nn.Module):
+    def __init__(self, wide: int, device, dtype, operations):
+        super().__init__()
+        self.norm = operations.GroupNorm(8, wide, device=device, dtype=dtype)
+        self.conv = operations.Conv2d(wide, wide, 3, padding=1, device=device, dtype=dtype)
+
+    def forward(self, x):
+        return x + self.conv(F.silu(self.norm(x)))
+
+
+class Judge(nn.Module):
+    """image [B, 128, 128, 3] RGB in 0..1 -> ({attribute: logits [B, values]}, traits [B, len(TRAITS)], landmarks
+    [B, 5, 2] in pixels)."""
+
+    def __init__(self, device=None, dtype=None, operations=nn):
+        super().__init__()
+        place = {"device": device, "dtype": dtype}
+        widths = (12, 24, 48, 96, 160)  # at 64, 64, 32, 16 and 8 pixels
+        layers = [operations.Conv2d(12, 24, 3, padding=1, **place)]
+        for before, wide in zip(widths[1:-1], widths[2:], strict=True):
+            layers += [operations.Conv2d(before, wide, 3, stride=2, padding=1, **place)]
+            layers += [_Block(wide, device, dtype, operations)]
+        self.layers = nn.Sequential(*layers, operations.GroupNorm(8, widths[-1], **place), nn.SiLU())
+        # Where things are matters for traits, what there is for attributes: a grid of few numbers, and a mean of many.
+        self.grid = operations.Conv2d(widths[-1], 24, 1, **place)
+        self.joined = operations.Linear(24 * 8 * 8 + widths[-1], 224, **place)
+        self.attributes = operations.Linear(224, sum(len(values) for values in LOOKS.values()), **place)
+        self.traits = operations.Linear(224, len(TRAITS), **place)
+        self.landmarks = operations.Linear(224, 5 * 2, **place)
+
+    def forward(self, image: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        pixels = image.movedim(-1, 1).to(self.joined.weight.dtype)
+        seen = self.layers(F.pixel_unshuffle(pixels * 2 - 1, 2))
+        joined = F.silu(self.joined(torch.cat([self.grid(seen).flatten(1), seen.mean((2, 3))], 1)))
+        logits = self.attributes(joined).split([len(values) for values in LOOKS.values()], 1)
+        landmarks = 63.5 + 64 * self.landmarks(joined).unflatten(1, (5, 2))
+        return dict(zip(LOOKS, logits, strict=True)), self.traits(joined), landmarks
+
+
+def load_judge(path: Path = WEIGHTS) -> Judge:
+    """The trained judge in eval mode, computing in fp32."""
+    judge = Judge()
+    judge.load_state_dict(load_file(path))
+    return judge.eval().requires_grad_(False)
+
+
+class Reading(NamedTuple):
+    """What the judge sees on a batch: {attribute: value} per picture, traits [B, len(TRAITS)], landmarks [B, 5, 2]."""
+
+    looks: list[dict[str, str]]
+    traits: Tensor
+    landmarks: Tensor
+
+
+@torch.inference_mode()
+def read(judge: Judge, images: Tensor) -> Reading:
+    """Read IMAGE [B, 128, 128, 3]. A value is given for every attribute, shown or not."""
+    looks, traits, landmarks = [], [], []
+    for part in images.split(32):
+        logits, part_traits, part_landmarks = judge(part)
+        best = {name: values.argmax(1).tolist() for name, values in logits.items()}
+        looks += [{name: LOOKS[name][best[name][row]] for name in LOOKS} for row in range(len(part))]
+        traits.append(part_traits)
+        landmarks.append(part_landmarks)
+    return Reading(looks, torch.cat(traits), torch.cat(landmarks))
+
+
+class Samples(NamedTuple):
+    """Portraits uint8 [B, 128, 128, 3] and the truth about them: values as indices [B, len(LOOKS)] (NOT_SHOWN where
+    the picture shows none), traits [B, len(TRAITS)], landmarks [B, 5, 2]."""
+
+    images: np.ndarray
+    answers: np.ndarray
+    traits: np.ndarray
+    landmarks: np.ndarray
+
+
+def samples(rng: np.random.Generator, count: int) -> Samples:
+    """`count` fresh portraits."""
+    drawn = []
+    for _ in range(count):
+        person, look = sample_identity(rng), sample_look(rng)
+        portrait = draw(person, look, sample_pose(rng))
+        answers = [words.index(getattr(look, name)) if look.says(name) else NOT_SHOWN for name, words in LOOKS.items()]
+        drawn.append((portrait.image, answers, person.vector, portrait.landmarks))
+    return Samples(*(np.stack(column) for column in zip(*drawn, strict=True)))
+
+
+def corrupted(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A portrait as a generator might have drawn it (moved, blurred, tinted, noisy, compressed), and its landmarks."""
+    moved, blurred, tinted, noisy, compressed = rng.uniform(size=5)
+    if moved < 0.5:
+        scale = rng.uniform(0.93, 1.07)
+        across, down = rng.uniform(-4, 4, 2) + 63.5 * (1 - scale)
+        matrix = np.array([[scale, 0, across], [0, scale, down]])
+        image = cv2.warpAffine(image, matrix, (128, 128), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        landmarks = landmarks * scale + matrix[:, 2]
+    if blurred < 0.4:
+        image = cv2.GaussianBlur(image, (7, 7), rng.uniform(0.3, 1.3))
+    if tinted < 0.6 or noisy < 0.4:
+        image = image.astype(np.float32)
+        if tinted < 0.6:
+            image = image * rng.uniform(0.93, 1.07) * rng.uniform(0.97, 1.03, 3) + rng.uniform(-6, 6, 3)
+        if noisy < 0.4:
+            image = image + rng.normal(0, rng.uniform(1, 10), image.shape)
+        image = np.clip(image, 0, 255).astype(np.uint8)
+    if compressed < 0.25:
+        _, packed = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(45, 96))))
+        image = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+    return image, landmarks
+
+
+@torch.inference_mode()
+def round_trip(model: nn.Module, images: np.ndarray, noise: Tensor | float = 0.0) -> np.ndarray:
+    """Portraits uint8 [B, 128, 128, 3] through the autoencoder and back; `noise` is the deviation of what is added to
+    the latents, whose own is 1."""
+    latents = encode(model, torch.from_numpy(images).permute(0, 3, 1, 2))
+    seen = decode(model, latents + noise * torch.randn_like(latents)).clamp(0, 1)
+    return (seen * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+class JudgeTraining(Stage):
+    name = "judge"
+    seed = 31
+    steps = 1500
+    batch = 32
+    rate = 2e-3
+    warm_up = 100
+    average = 0.995
+    drawings_only = 0.4  # part of the steps; then half of the pictures come out of the autoencoder
+    pool = 3072  # of these there are so many: a round trip takes six times as long as a drawing
+
+    def build(self):
+        return Judge()
+
+    @cached_property
+    def _passed(self) -> Samples:
+        """Portraits after the autoencoder, half of them with errors like a sampler's in their latents."""
+        kept = BUILD / "judge_pool.npz"
+        if not kept.exists():
+            fresh = samples(np.random.default_rng([self.seed, 1]), self.pool)
+            model, generator = trained_autoencoder(), np.random.default_rng([self.seed, 2])
+            seen = []
+            for part in np.array_split(fresh.images, self.pool // 16):
+                level = generator.uniform(0, 0.25, len(part)) * (generator.uniform(size=len(part)) < 0.5)
+                seen.append(round_trip(model, part, torch.from_numpy(level).float().view(-1, 1, 1, 1)))
+            np.savez(kept, **fresh._replace(images=np.concatenate(seen))._asdict())
+        with np.load(kept) as arrays:
+            return Samples(**arrays)
+
+    def _batch(self, rng, count, progress) -> Samples:
+        if progress < self.drawings_only:
+            batch = samples(rng, count)
+        else:
+            fresh = samples(rng, count // 2)
+            chosen = rng.choice(self.pool, count - count // 2, replace=False)
+            pairs = zip(fresh, self._passed, strict=True)
+            batch = Samples(*(np.concatenate([drawn, passed[chosen]]) for drawn, passed in pairs))
+        pairs = zip(batch.images, batch.landmarks, strict=True)
+        images, landmarks = zip(*(corrupted(image, points, rng) for image, points in pairs), strict=True)
+        return batch._replace(images=np.stack(images), landmarks=np.stack(landmarks))
+
+    def loss(self, model, rng, count, progress):
+        images, answers, traits, landmarks = (torch.from_numpy(part) for part in self._batch(rng, count, progress))
+        logits, seen_traits, seen_landmarks = model(images.float() / 255)
+        words = sum(
+            F.cross_entropy(values, answers[:, column], ignore_index=NOT_SHOWN, reduction="sum") / count
+            for column, values in enumerate(logits.values())
+        )
+        trait_error = F.mse_loss(seen_traits, traits)
+        pixels = (seen_landmarks - landmarks.float()).norm(dim=-1).mean()
+        numbers = {"words": words / len(LOOKS), "traits": trait_error, "pixels": pixels}
+        return words + 8 * trait_error + 0.3 * pixels, {name: value.detach() for name, value in numbers.items()}
+
+    def export(self, model, summary):
+        weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
+        save_file(weights, WEIGHTS, {"likeness.training": json.dumps(summary)})

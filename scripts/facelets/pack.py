@@ -1,0 +1,39 @@
+"""The pack and ComfyUI in a training process, without a server."""
+
+import importlib
+import importlib.util
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EMBEDDED = ROOT / "embedded/facelets"
+BUILD = ROOT / "build/facelets"
+
+
+@cache
+def start():
+    """Make ComfyUI importable on the CPU and load the pack as the package `likeness`."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    comfyui = importlib.import_module("comfy_server").find_comfyui()
+    sys.path.insert(0, str(comfyui))
+    importlib.import_module("comfy.options").enable_args_parsing()
+    own, sys.argv = (
+        sys.argv,
+        ["main.py", "--cpu", "--use-pytorch-cross-attention", "--base-directory", tempfile.mkdtemp(prefix="facelets-")],
+    )
+    try:
+        importlib.import_module("comfy.cli_args")
+    finally:
+        sys.argv = own
+    spec = importlib.util.spec_from_file_location("likeness", ROOT / "__init__.py",
+                                                  submodule_search_locations=[str(ROOT)])  # fmt: skip
+    sys.modules["likeness"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["likeness"])
+
+
+def module(name: str):
+    """A module of the pack, such as "core.faces.geometry", or ComfyUI's if the name starts with "comfy."."""
+    start()
+    return importlib.import_module(name if name.startswith("comfy.") else f"likeness.{name}")

@@ -1,0 +1,129 @@
+"""What the faces of drawn portraits are worth, on people that no training saw: `python -m facelets.verify_faces`."""
+
+import argparse
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .autoencoder import decode, encode
+from .dataset import trained_autoencoder
+from .face_pictures import Gallery, faceless
+from .faces import FILE, as_batch
+from .pack import EMBEDDED, module
+from .world import TRAITS, draw, sample_identity, sample_look, sample_pose
+
+SEED = 10_000_019  # far from those of the stages
+EQUAL_SKIN = 0.2  # difference of skin depth below which two people have the same skin tone
+CONFIDENCE = 0.5
+BATCH = 32
+
+
+def portraits(people: int, views: int, seed: int = SEED) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """images [people * views, 128, 128, 3] in 0..1, landmarks [.., 5, 2] and traits [people, 32]; person by person."""
+    rng = np.random.default_rng(seed)
+    who = [sample_identity(rng) for _ in range(people)]
+    drawn = [draw(person, sample_look(rng), sample_pose(rng)) for person in who for _ in range(views)]
+    landmarks = np.stack([portrait.landmarks for portrait in drawn])
+    return as_batch([portrait.image for portrait in drawn]), landmarks, np.stack([person.vector for person in who])
+
+
+@torch.no_grad()
+def described(encoder, images: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per image whether there is a face, the largest one's landmarks [N, 5, 2] and its vector [N, 128]."""
+    count = len(images)
+    there, landmarks, vectors = np.zeros(count, bool), np.zeros((count, 5, 2)), np.zeros((count, encoder.dim))
+    for first in range(0, count, BATCH):
+        part = images[first : first + BATCH]
+        faces = encoder.detect(part, CONFIDENCE).select("largest", "0")
+        at = first + faces.image_index.numpy()
+        there[at], landmarks[at], vectors[at] = True, faces.landmarks, encoder.embed(part, faces)
+    return there, landmarks, vectors
+
+
+def area_under_curve(same: np.ndarray, different: np.ndarray) -> float:
+    """Probability that a pair of one person is more alike than a pair of two (Mann and Whitney's U)."""
+    ranks = np.argsort(np.argsort(np.concatenate([same, different]))) + 1.0
+    return float((ranks[: len(same)].sum() - len(same) * (len(same) + 1) / 2) / (len(same) * len(different)))
+
+
+def verification(vectors: np.ndarray, there: np.ndarray, traits: np.ndarray) -> dict:
+    """Scores of same and different pairs of vectors [people, views, D]; pictures without a face count as cosine 0."""
+    people, views = vectors.shape[:2]
+    flat = vectors.reshape(people * views, -1) * there.reshape(-1, 1)
+    cosines = flat @ flat.T
+    person = np.repeat(np.arange(people), views)
+    first, second = np.triu_indices(len(flat), 1)
+    alike, one = cosines[first, second], person[first] == person[second]
+    apart = np.abs(traits[person[first], 0] - traits[person[second], 0])
+    same, different = alike[one], alike[~one]
+    hard = alike[~one & (apart < EQUAL_SKIN)]
+    return {
+        "AUC": area_under_curve(same, different),
+        f"AUC, skin depths less than {EQUAL_SKIN} apart": area_under_curve(same, hard),
+        "TAR at FAR 1e-2": float((same > np.quantile(different, 0.99)).mean()),
+        "TAR at FAR 1e-3": float((same > np.quantile(different, 0.999)).mean()),
+        "mean cosine, same": float(same.mean()),
+        "mean cosine, different": float(different.mean()),
+        "deviation of cosines, different": float(different.std()),
+    }
+
+
+def readable_traits(vectors: np.ndarray, traits: np.ndarray) -> dict[str, float]:
+    """Correlation of each trait with a linear reading of the vectors [people, views, D], fitted on half the people."""
+    people, views = vectors.shape[:2]
+    known = np.concatenate([vectors, np.ones((people, views, 1))], 2)
+    half = people // 2
+
+    def rows(part):
+        return known[part].reshape(-1, known.shape[2]), np.repeat(traits[part], views, 0)
+
+    x, y = rows(slice(half))
+    ridge = 1e-2 * len(x) / known.shape[2] * np.eye(known.shape[2])
+    weights = np.linalg.solve(x.T @ x + ridge, x.T @ y)
+    x, y = rows(slice(half, None))
+    read = x @ weights
+    return {name: float(np.corrcoef(read[:, i], y[:, i])[0, 1]) for i, name in enumerate(TRAITS)}
+
+
+@torch.no_grad()
+def through_autoencoder(images: Tensor) -> Tensor:
+    """Pictures after the embedded autoencoder has packed and unpacked them."""
+    model = trained_autoencoder()
+    pictures = (images * 255).round().byte().movedim(-1, 1)
+    return torch.cat([decode(model, encode(model, part)).clamp(0, 1) for part in pictures.split(8)]).movedim(1, -1)
+
+
+def report(encoder, images, landmarks, traits, views):
+    there, found, vectors = described(encoder, images)
+    people = len(traits)
+    off = np.linalg.norm(found - landmarks, axis=2)[there]
+    print(f"  found {there.mean():.2%}; landmarks off by {off.mean():.3f} px, p95 {np.quantile(off, 0.95):.3f} px")
+    vectors = vectors.reshape(people, views, -1)
+    for name, value in verification(vectors, there.reshape(people, views), traits).items():
+        print(f"  {name}: {value:.4f}")
+    print("  traits:", ", ".join(f"{name} {value:.2f}" for name, value in readable_traits(vectors, traits).items()))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--people", type=int, default=500)
+    parser.add_argument("--views", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    encoder = module("core.faces.drawn").load_drawn(load_file(FILE))
+    images, landmarks, traits = portraits(options.people, options.views)
+    print(f"{options.people} people, {options.views} portraits each:")
+    report(encoder, images, landmarks, traits, options.views)
+    if (EMBEDDED / "vae.safetensors").exists():
+        print("the same after the autoencoder:")
+        report(encoder, through_autoencoder(images), landmarks, traits, options.views)
+    rng = np.random.default_rng(SEED + 1)
+    gallery = Gallery()
+    alarms, _, _ = described(encoder, as_batch([faceless(gallery, rng) for _ in range(options.people)]))
+    print(f"false alarms on {options.people} pictures without a face: {alarms.mean():.2%}")
+
+
+if __name__ == "__main__":
+    main()
