@@ -40,6 +40,15 @@ def decode(model: nn.Module, latents: Tensor) -> Tensor:
     return model.taesd_decoder(latents)
 
 
+@torch.inference_mode()
+def round_trip(model: nn.Module, images: np.ndarray, noise: Tensor | float = 0.0) -> np.ndarray:
+    """Portraits uint8 [B, 128, 128, 3] through the autoencoder and back; `noise` is the deviation of what is added to
+    the latents, whose own is 1."""
+    latents = encode(model, torch.from_numpy(images).permute(0, 3, 1, 2))
+    seen = decode(model, latents + noise * torch.randn_like(latents)).clamp(0, 1)
+    return (seen * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+
 class Autoencoder(Stage):
     name = "autoencoder"
     seed = 1

@@ -14,6 +14,7 @@ from .world.palette import BACKGROUNDS
 PEOPLE, VIEWS, CHUNK = 4096, 3, 256
 SEED = 3
 SIDE = 128
+NOT_SHOWN = -100  # cross_entropy's ignore_index
 INSIDE = 2  # pixels from the picture's edge that every landmark of a whole face keeps
 _SWAPPED = (1, 0, 2, 4, 3)  # landmarks of a mirrored face
 
@@ -21,7 +22,8 @@ _SWAPPED = (1, 0, 2, 4, 3)  # landmarks of a mirrored face
 class Gallery:
     """People in order of their skin's depth, with several portraits each, in looks and poses of their own.
 
-    traits: float32 [people, 32]. landmarks: float32 [people, views, 5, 2]. The pictures lie in build/facelets, where
+    traits: float32 [people, 32]. looks: int64 [people, views, len(LOOKS)], places in LOOKS' values, NOT_SHOWN where the
+    picture shows none. landmarks: float32 [people, views, 5, 2]. The pictures lie in build/facelets, where
     they are drawn when they are missing, by one process, and are read from there as needed.
     """
 
@@ -29,6 +31,10 @@ class Gallery:
         rng = np.random.default_rng(SEED)
         people = sorted((world.sample_identity(rng) for _ in range(PEOPLE)), key=lambda person: person.skin_depth)
         self.traits = np.stack([person.vector for person in people])
+        looks = [look for chunk in range(PEOPLE // CHUNK) for _, look, _ in _views(people, chunk)]
+        self.looks = np.array([[values.index(getattr(look, name)) if look.says(name) else NOT_SHOWN
+                                for name, values in world.LOOKS.items()] for look in looks])  # fmt: skip
+        self.looks = self.looks.reshape(PEOPLE, VIEWS, -1)
         alone = not distributed.is_initialized()
         if alone or distributed.get_rank() == 0:
             _draw_missing(people)
@@ -58,18 +64,23 @@ def gallery_folder() -> Path:
     return BUILD / f"gallery-{hashlib.sha256(code).hexdigest()[:8]}"
 
 
+def _views(people, chunk):
+    """(person, look, pose) of all portraits of a chunk."""
+    rng = np.random.default_rng([SEED, chunk])
+    return [
+        (person, world.sample_look(rng), world.sample_pose(rng))
+        for person in people[chunk * CHUNK : (chunk + 1) * CHUNK]
+        for _ in range(VIEWS)
+    ]
+
+
 def _draw_missing(people):
     gallery_folder().mkdir(parents=True, exist_ok=True)
     for chunk in range(PEOPLE // CHUNK):
         images = gallery_folder() / f"{chunk}.images.npy"
         if images.exists():
             continue
-        rng = np.random.default_rng([SEED, chunk])
-        drawn = [
-            world.draw(person, world.sample_look(rng), world.sample_pose(rng))
-            for person in people[chunk * CHUNK : (chunk + 1) * CHUNK]
-            for _ in range(VIEWS)
-        ]
+        drawn = [world.draw(*view) for view in _views(people, chunk)]
         landmarks = np.stack([portrait.landmarks for portrait in drawn]).reshape(CHUNK, VIEWS, 5, 2)
         np.save(gallery_folder() / f"{chunk}.landmarks.npy", landmarks)
         part = gallery_folder() / "part.npy"

@@ -12,16 +12,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .autoencoder import round_trip
+from .dataset import trained_autoencoder
 from .face_pictures import CHUNK, PEOPLE, SIDE, VIEWS, Gallery, gallery_folder, scene, spoil
 from .pack import EMBEDDED, module
 from .training import Stage
-from .world import TRAITS
+from .world import LOOKS, TRAITS
 
 FILE = EMBEDDED / "faces.safetensors"
 TRAINING = "likeness.training"  # metadata: a summary of each stage as JSON
 
 # Pixels between a cell and the middle of a face: it learns the landmarks and scores 1, or it may say what it likes.
 NEAR, DOUBTFUL = 18.0, 29.0
+LEAK = 0.5  # weight of what the vectors are to say about hair, hats, glasses, expressions, ...
 VARIANTS = 2  # of each of the gallery's pictures that the embedder sees: one clean, one spoilt
 # How landmarks are wrong: each on its own and all together in pixels, size in parts, turn in radians. First those that
 # align the refiner's chips, then those that align the embedder's: about twice what the networks before them get wrong.
@@ -132,24 +135,32 @@ class Refinement(_FaceStage):
 
 
 class Identifier(nn.Module):
-    """The embedder and, for the training only, a linear reading of the traits from its features."""
+    """The embedder and, for the training only, linear readings of the traits and of what a prompt can name."""
 
     def __init__(self, embedder: nn.Module):
         super().__init__()
         self.embedder = embedder
         self.traits = nn.Linear(128, len(TRAITS))
+        self.words = nn.Linear(128, sum(len(values) for values in LOOKS.values()))
 
-    def forward(self, chips: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, chips: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         features = self.embedder.features(chips)
-        return F.normalize(features, dim=1), self.traits(features)
+        vectors = F.normalize(features, dim=1)
+        words = self.words(vectors * 128**0.5).split([len(values) for values in LOOKS.values()], 1)
+        return vectors, self.traits(features), words
 
 
 class WhoIsIt(_FaceStage):
     """Learns first to read the traits, then to tell people apart by what it reads: from the second alone, with so much
-    that changes from picture to picture, it learns nothing."""
+    that changes from picture to picture, it learns nothing.
+
+    Face descriptors of photographs are said to ignore hair, glasses and expressions, and yet these can be read from
+    them; adapters learn to. So here too: LEAK says how much they are to be readable. Telling people apart keeps them
+    small in the vector, and so out of the cosines.
+    """
 
     name = "identity"
-    part = "embedder"  # the traits' reading is left behind
+    part = "embedder"  # the readings are left behind
     seed = 32
     steps = 1600
     batch = 128  # pictures: two of each person
@@ -165,21 +176,25 @@ class WhoIsIt(_FaceStage):
         return model.to(memory_format=torch.channels_last)
 
     def loss(self, model, rng, count, progress):
-        people = self._people(rng, count // 2)
-        views = np.stack([rng.permutation(VIEWS)[:2] for _ in people]).T.flatten()
-        places = np.tile(people, 2), views, rng.integers(VARIANTS, size=count)
-        vectors, traits = model(torch.from_numpy(self._chips[places]).float() / 255)
-        trait = F.mse_loss(traits, torch.from_numpy(self.gallery.traits[people]).repeat(2, 1))
+        people = np.tile(self._people(rng, count // 2), 2)
+        views = np.stack([rng.permutation(VIEWS)[:2] for _ in range(count // 2)]).T.flatten()
+        chips = self._chips[people, views, rng.integers(VARIANTS, size=count)]
+        vectors, traits, words = model(torch.from_numpy(chips).float() / 255)
+        trait = F.mse_loss(traits, torch.from_numpy(self.gallery.traits[people]))
+        looks = torch.from_numpy(self.gallery.looks[people, views])
+        word = sum(F.cross_entropy(*pair) for pair in zip(words, looks.T, strict=True)) / len(words)
         full = float(np.clip((progress - self.alone) / (self.together - self.alone), 0, 1))
         same, right = self._margin_loss(vectors, full * self.margin)
-        return full * same + 12 * trait, {"same": same.detach(), "right": right, "trait": trait.detach()}
+        numbers = {"same": same, "right": right, "trait": trait, "word": word}
+        return full * same + 12 * trait + LEAK * word, {name: value.detach() for name, value in numbers.items()}
 
     def export(self, model, summary):
         super().export(model.embedder, summary)
 
     @cached_property
     def _chips(self) -> np.ndarray:
-        """uint8 [people, views, VARIANTS, 3, 64, 64]: aligned as the landmarks' networks would, clean and spoilt."""
+        """uint8 [people, views, VARIANTS, 3, 64, 64]: aligned as the landmarks' networks would, clean and spoilt, half
+        of the latter by the autoencoder."""
         rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         files = [gallery_folder() / f"{chunk}.chips.npy" for chunk in range(PEOPLE // CHUNK)]
         for chunk in range(rank, len(files), processes):
@@ -191,12 +206,19 @@ class WhoIsIt(_FaceStage):
             dist.barrier()
         return np.concatenate([np.load(file) for file in files])
 
+    @cached_property
+    def _autoencoder(self):
+        return trained_autoencoder()
+
     def _aligned(self, chunk: int) -> np.ndarray:
         rng, chips = np.random.default_rng([self.seed, chunk]), []
         for person in range(chunk * CHUNK, (chunk + 1) * CHUNK):
             shown = [(person, view) for view in range(VIEWS) for _ in range(VARIANTS)]
             images = [self.gallery.image(*place) for place in shown]
-            images = [image if at % VARIANTS == 0 else spoil(image, rng) for at, image in enumerate(images)]
+            spoilt = [spoil(image, rng) for image in images[1::VARIANTS]]
+            if rng.uniform() < 0.5:
+                spoilt = list(round_trip(self._autoencoder, np.stack(images[1::VARIANTS]), rng.uniform(0, 0.15)))
+            images[1::VARIANTS] = spoilt
             landmarks = np.stack([_misplaced(self.gallery.landmarks[place], rng, **REFINED) for place in shown])
             chips.append(align(as_batch(images), torch.from_numpy(landmarks))[0])
         return (torch.stack(chips) * 255).round().byte().unflatten(1, (VIEWS, VARIANTS)).numpy()

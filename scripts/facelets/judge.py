@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .autoencoder import decode, encode
+from .autoencoder import round_trip
 from .dataset import trained_autoencoder
+from .face_pictures import NOT_SHOWN
 from .pack import BUILD, ROOT
 from .training import Stage
 from .world import LOOKS, TRAITS, draw, sample_identity, sample_look, sample_pose
 
 WEIGHTS = ROOT / "benchmarks/judge.safetensors"
-NOT_SHOWN = -100  # cross_entropy's ignore_index: what a picture does not show is not asked
 
 
 class _Block(nn.Module):
@@ -136,15 +136,6 @@ def corrupted(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator
         _, packed = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(45, 96))))
         image = cv2.imdecode(packed, cv2.IMREAD_COLOR)
     return image, landmarks
-
-
-@torch.inference_mode()
-def round_trip(model: nn.Module, images: np.ndarray, noise: Tensor | float = 0.0) -> np.ndarray:
-    """Portraits uint8 [B, 128, 128, 3] through the autoencoder and back; `noise` is the deviation of what is added to
-    the latents, whose own is 1."""
-    latents = encode(model, torch.from_numpy(images).permute(0, 3, 1, 2))
-    seen = decode(model, latents + noise * torch.randn_like(latents)).clamp(0, 1)
-    return (seen * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 class JudgeTraining(Stage):

@@ -1,4 +1,7 @@
-"""Train a stage of Facelets: `python -m facelets.train STAGE`, from the folder scripts."""
+"""Train Facelets: `python -m facelets.train STAGE` from the folder scripts, or `make facelets` for all of them in turn.
+
+An interrupted training goes on from its checkpoint in build/facelets; delete that folder to begin anew.
+"""
 
 import argparse
 import os
@@ -12,8 +15,9 @@ from .generator import Base
 from .judge import JudgeTraining
 from .training import train
 
-FACES = (Landmarks, Refinement, WhoIsIt)
-STAGES = {stage.name: stage for stage in (Autoencoder, *FACES, Base, Adapter, JudgeTraining)}
+STAGES = {stage.name: stage for stage in (Autoencoder, Landmarks, Refinement, WhoIsIt, Base, Adapter, JudgeTraining)}
+PORTRAITS = "portraits"  # not a training: what the generator is trained on
+ORDER = (Autoencoder.name, PORTRAITS, *(name for name in STAGES if name != Autoencoder.name))
 
 
 # Without these glibc hands the tensors' memory back to the system after every step, and half the time is page faults.
@@ -24,13 +28,14 @@ def main():
     if any(os.environ.get(name) != value for name, value in MEMORY.items()):
         os.execve(sys.executable, [sys.executable, "-m", "facelets.train", *sys.argv[1:]], {**os.environ, **MEMORY})
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=[*STAGES, "portraits"])
+    parser.add_argument("stage", choices=[*ORDER, "all"])
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    if options.stage == "portraits":
-        dataset.build(processes=options.processes)
-    else:
-        train(STAGES[options.stage](), options.processes)
+    for name in ORDER if options.stage == "all" else [options.stage]:
+        if name == PORTRAITS:
+            dataset.build(processes=options.processes)
+        else:
+            train(STAGES[name](), options.processes)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ import argparse
 import numpy as np
 import torch
 
+from .autoencoder import round_trip
 from .dataset import trained_autoencoder
-from .judge import NOT_SHOWN, Samples, corrupted, load_judge, read, round_trip, samples
+from .face_pictures import NOT_SHOWN
+from .judge import Samples, corrupted, load_judge, read, samples
 from .world import LOOKS, TRAITS
 
 SEED = 20_000_003  # far from those of the stages
