@@ -1,0 +1,89 @@
+"""How well a person is kept, and the prompt and the pose with it: drawn portraits through ComfyUI, against truth.
+
+    make bench-identity
+
+Each person has one reference portrait; each prompt contradicts it in every attribute that a prompt can name. The same
+prompts, poses and noise go through every condition. The tables, a row per picture and contact sheets go to
+out/bench-identity. Same options, same numbers, apart from the times.
+"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+# Read when a worker starts: one thread each, and glibc keeps the tensors' memory between steps.
+os.environ |= {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "2147483648", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
+
+from ruler.conditions import CONDITIONS, DRAWING  # noqa: E402
+from ruler.figures import markdown, write_csv  # noqa: E402
+from ruler.sheets import contact_sheet  # noqa: E402
+from ruler.task import person  # noqa: E402
+from ruler.work import SHOWN, WEIGHTS, Options, measure_person  # noqa: E402
+
+ALL = (DRAWING, *CONDITIONS)
+SHEET = 12  # people on a contact sheet
+RECORD = {"identities": 40, "prompts": 8, "seeds": 3}  # what benchmarks/README.md quotes
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--conditions", nargs="+", choices=ALL, default=list(ALL))
+    parser.add_argument("--identities", type=int, default=12, help="people")
+    parser.add_argument("--prompts", type=int, default=6, help="per person")
+    parser.add_argument("--seeds", type=int, default=2, help="per prompt")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--cfg", type=float, default=4.0)
+    parser.add_argument("--record", action="store_true", help="the setting of the numbers in benchmarks/README.md")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="Facelets' weights, instead of those that ship")
+    parser.add_argument("--judge", type=Path, default=WEIGHTS)
+    parser.add_argument("--out", type=Path, default=ROOT / "out/bench-identity")
+    options = parser.parse_args()
+    if options.record:
+        vars(options).update(RECORD)
+    return options
+
+
+def measure(options: Options, processes: int):
+    """Scores in the order of the conditions, people, prompts and seeds, and pictures by (condition, prompt, person)."""
+    scores, shown = [], {}
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        results = pool.imap(partial(measure_person, options), range(options.identities))
+        for number, (own, pictures) in enumerate(results):
+            scores += own
+            shown |= {(*key, number): picture for key, picture in pictures.items()}
+            print(f"person {number + 1} of {options.identities}", file=sys.stderr, flush=True)
+        pool.close()
+        pool.join()  # so that workers end on their own
+    return sorted(scores, key=lambda score: options.conditions.index(score.condition)), shown
+
+
+def write_sheets(options: Options, shown: dict, folder: Path):
+    people = range(min(SHEET, options.identities))
+    references = [person(number).reference.image for number in people]
+    for prompt in range(min(SHOWN, options.prompts)):
+        rows = {name: [shown[name, prompt, number] for number in people] for name in options.conditions}
+        contact_sheet({"reference": references, **rows}, folder / f"sheet_{prompt + 1}.png")
+
+
+def main():
+    given = arguments()
+    options = Options(tuple(given.conditions), given.identities, given.prompts, given.seeds, given.steps, given.cfg,
+                      given.folder, given.judge)  # fmt: skip
+    scores, shown = measure(options, given.processes)
+    given.out.mkdir(parents=True, exist_ok=True)
+    size = f"{options.identities} people, {options.prompts} prompts each, {options.seeds} seeds"
+    text = f"{size}; {options.steps} steps of Euler, CFG {options.cfg:g}\n\n{markdown(scores)}"
+    (given.out / "table.md").write_text(text)
+    write_csv(scores, given.out / "scores.csv")
+    write_sheets(options, shown, given.out)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

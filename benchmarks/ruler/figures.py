@@ -1,0 +1,160 @@
+"""The arithmetic: scores of pictures to figures of a condition, and figures to tables."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Score:
+    """What was measured on one picture. Words are {attribute: value}: what the prompt asked for, what the reference
+    shows of it, what the judge reads. `right` and `wrong` are cosines to the own and to all other references, None and
+    empty without a face or a face encoder; `apart` is the difference to the same case's other seeds."""
+
+    condition: str
+    person: int
+    prompt: int
+    seed: int
+    text: str
+    asked: dict[str, str]
+    reference: dict[str, str]
+    read: dict[str, str]
+    traits: float
+    found: bool
+    right: float | None
+    wrong: tuple[float, ...]
+    landmarks: float | None
+    judged_landmarks: float
+    apart: float | None
+    seconds: float
+
+    @property
+    def kept(self) -> float:
+        """Share of what the prompt names that the picture shows."""
+        return float(np.mean([self.read[name] == value for name, value in self.asked.items()]))
+
+    @property
+    def leaked(self) -> float:
+        """Share of what the prompt contradicts that the picture shows as the reference has it."""
+        contradicted = [name for name, value in self.reference.items() if self.asked[name] != value]
+        return float(np.mean([self.read[name] == self.reference[name] for name in contradicted]))
+
+
+def area_under_curve(right: Iterable[float], wrong: Iterable[float]) -> float:
+    """Chance that a right cosine is above a wrong one, ties counting half (Mann and Whitney's U over its maximum)."""
+    right, wrong = np.asarray(right), np.sort(wrong)
+    below = (np.searchsorted(wrong, right, "left") + np.searchsorted(wrong, right, "right")) / 2
+    return float(below.mean() / len(wrong))
+
+
+def mean_and_error(values: list[tuple[int, float]]) -> tuple[float, float]:
+    """Mean of (person, value) pairs, and the standard error of the mean of people (NaN for a single one): pictures of
+    one person are not independent of each other."""
+    people = defaultdict(list)
+    for person, value in values:
+        people[person].append(value)
+    means = [np.mean(own) for own in people.values()]
+    error = np.std(means, ddof=1) / len(means) ** 0.5 if len(means) > 1 else float("nan")
+    return float(np.mean([value for _, value in values])), float(error)
+
+
+def pairwise_difference(pictures: np.ndarray) -> float | None:
+    """Mean absolute difference in 0..255 of all pairs of pictures uint8 [S, H, W, 3], None for a single picture."""
+    pairs = [np.abs(one.astype(np.int16) - other).mean() for at, one in enumerate(pictures) for other in pictures[:at]]
+    return float(np.mean(pairs)) if pairs else None
+
+
+def attribute_shares(scores: list[Score]) -> dict[str, tuple[float, float]]:
+    """For each attribute: share of pictures that show the prompt's value, and that show the reference's instead."""
+    kept, leaked = defaultdict(list), defaultdict(list)
+    for score in scores:
+        for name, value in score.asked.items():
+            kept[name].append(score.read[name] == value)
+            if score.reference.get(name, value) != value:
+                leaked[name].append(score.read[name] == score.reference[name])
+    return {name: (float(np.mean(kept[name])), float(np.mean(leaked[name] or [np.nan]))) for name in kept}
+
+
+def shown(value: float, places: int, error: float = float("nan")) -> str:
+    """A number as the tables have it; a dash for NaN."""
+    if np.isnan(value):
+        return "–"
+    return f"{value:.{places}f}" + ("" if np.isnan(error) else f" ± {error:.{places}f}")
+
+
+def overview(scores: list[Score]) -> dict[str, str]:
+    """The figures of one condition by their names, as text."""
+
+    def averaged(name, places):
+        known = [(score.person, value) for score in scores if (value := getattr(score, name)) is not None]
+        mean, error = mean_and_error(known) if known else (float("nan"),) * 2
+        return shown(mean, places, error)
+
+    right = [score.right for score in scores if score.right is not None]
+    wrong = [cosine for score in scores for cosine in score.wrong]
+    return {
+        "pictures": str(len(scores)),
+        "face found": averaged("found", 3),
+        "cosine, right": averaged("right", 3),
+        "cosine, wrong": shown(np.mean(wrong) if wrong else float("nan"), 3),
+        "AUC": shown(area_under_curve(right, wrong) if wrong else float("nan"), 3),
+        "traits": averaged("traits", 3),
+        "prompt kept": averaged("kept", 3),
+        "reference leaked": averaged("leaked", 3),
+        "landmarks off, px": averaged("landmarks", 2),
+        "seeds apart": averaged("apart", 1),
+        "CPU s": shown(np.median([score.seconds for score in scores]), 2),
+    }
+
+
+def by_condition(scores: list[Score]) -> dict[str, list[Score]]:
+    """Scores by condition, in the order in which conditions first occur."""
+    groups = defaultdict(list)
+    for score in scores:
+        groups[score.condition].append(score)
+    return dict(groups)
+
+
+def markdown(scores: list[Score]) -> str:
+    """Both tables: figures per condition, and kept (leaked) per attribute and condition."""
+    groups = by_condition(scores)
+    rows = {name: overview(group) for name, group in groups.items()}
+    columns = list(next(iter(rows.values())))
+    lines = [_row("condition", columns), _row("---", ["---"] * len(columns))]
+    lines += [_row(name, row.values()) for name, row in rows.items()]
+    shares = {name: attribute_shares(group) for name, group in groups.items()}
+    attributes = [name for name in scores[0].read if any(name in share for share in shares.values())]
+    lines += ["", _row("prompt kept (reference leaked)", groups), _row("---", ["---"] * len(groups))]
+    for attribute in attributes:
+        pairs = [share.get(attribute, (float("nan"),) * 2) for share in shares.values()]
+        lines.append(_row(attribute, [f"{shown(kept, 2)} ({shown(leaked, 2)})" for kept, leaked in pairs]))
+    return "\n".join(lines) + "\n"
+
+
+def _row(name, cells):
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def write_csv(scores: list[Score], path: Path):
+    """One row per picture; per attribute what was asked (empty: nothing), what the reference has, what is read."""
+    rows = [_csv_row(score) for score in scores]
+    with open(path, "w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _csv_row(score):
+    numbers = {name: getattr(score, name) for name in ("right", "traits", "kept", "leaked", "landmarks",
+                                                       "judged_landmarks", "apart", "seconds")}  # fmt: skip
+    numbers["wrong"] = np.mean(score.wrong) if score.wrong else None
+    row = {name: getattr(score, name) for name in ("condition", "person", "prompt", "seed", "text", "found")}
+    row |= {name: "" if value is None else f"{value:.4f}" for name, value in numbers.items()}
+    for name in score.read:
+        for part in ("asked", "reference", "read"):
+            row[f"{name} {part}"] = getattr(score, part).get(name, "")
+    return row

@@ -1,0 +1,89 @@
+"""Facelets inside ComfyUI, part by part: what LoadFacelets gives, and a picture through ComfyUI's own sampler."""
+
+import importlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from facelets.pack import module
+
+SIZE = 128  # pixels
+
+
+class Graph(NamedTuple):
+    """What is wired into the sampler."""
+
+    model: Any
+    positive: list
+    negative: list
+
+
+class Stack:
+    """The parts as LoadFacelets gives them, each loaded when it is first asked for: a folder in which only the first
+    files are trained serves the conditions that need no more."""
+
+    def __init__(self, folder: Path | None = None):
+        self._host = module("core.host.facelets")
+        self.folder = Path(folder or self._host.FOLDER)
+        self._nodes = importlib.import_module("nodes")
+        module("comfy.utils").set_progress_bar_enabled(False)
+
+    def _read(self, name):
+        return module("core.weights").read_weights(self.folder / name)
+
+    @cached_property
+    def model(self):
+        rgb = self._read(self._host.VAE_FILE).metadata.get(self._host.LATENT_RGB, "null")
+        return self._host.build_model(self._read(self._host.UNET_FILE).tensors, json.loads(rgb))
+
+    @cached_property
+    def clip(self):
+        return self._host.build_clip(self._read(self._host.TEXT_FILE).tensors)
+
+    @cached_property
+    def vae(self):
+        return self._host.build_vae(self._read(self._host.VAE_FILE).tensors)
+
+    @cached_property
+    def control_net(self):
+        return self._host.build_control_net(self._read(self._host.CONTROL_NET_FILE).tensors)
+
+    @cached_property
+    def adapter(self):
+        file = self._read(self._host.ADAPTER_FILE)
+        managed = module("core.host.managed")
+        loaded = module("core.adapters").load_adapter(file, operations=managed.OPERATIONS)
+        return module("core.host.adapter").LoadedAdapter(file.name, loaded.spec, managed.managed(loaded))
+
+    @cached_property
+    def face_encoder(self):
+        """None while the folder has no faces.safetensors; then similarities are not measured."""
+        if not (self.folder / self._host.FACES_FILE).exists():
+            return None
+        managed = module("core.host.managed")
+        weights = self._read(self._host.FACES_FILE).tensors
+        drawn = module("core.faces.drawn").load_drawn(weights, operations=managed.OPERATIONS)
+        encoder = module("core.host.encoder").LoadedEncoder
+        return encoder(drawn.space, managed.managed(drawn), self._host.MIN_CONFIDENCE)
+
+    def prompt(self, text: str) -> list:
+        """As CLIPTextEncode."""
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+
+    def plain(self, text: str) -> Graph:
+        """The prompt and an empty negative one on the model as it is."""
+        return Graph(self.model, self.prompt(text), self.prompt(""))
+
+    def sample(self, graph: Graph, seed: int, count: int, steps: int, cfg: float) -> torch.Tensor:
+        """IMAGE [count, 128, 128, 3], as KSampler and VAEDecode make it of one seed."""
+        latent = {"samples": torch.zeros(count, 4, SIZE // 8, SIZE // 8)}
+        sampled = self._nodes.common_ksampler(
+            graph.model, seed, steps, cfg, "euler", "normal", graph.positive, graph.negative, latent
+        )[0]
+        return self.vae.decode(sampled["samples"])
+
+    def through_autoencoder(self, images: torch.Tensor) -> torch.Tensor:
+        """As VAEEncode and VAEDecode."""
+        return self.vae.decode(self.vae.encode(images))

@@ -1,0 +1,94 @@
+"""The measuring of one person in a worker process."""
+
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from facelets.judge import WEIGHTS
+from facelets.pack import module
+
+from .conditions import CONDITIONS, DRAWING, Task
+from .figures import Score, pairwise_difference
+from .measure import Instruments, as_image, distance, trait_correlation
+from .stack import Stack
+from .task import case, person
+
+SHOWN = 3  # prompts whose pictures are kept for contact sheets
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much is measured; `folder` and `judge` say with which weights."""
+
+    conditions: tuple[str, ...]
+    identities: int
+    prompts: int
+    seeds: int
+    steps: int
+    cfg: float
+    folder: Path | None = None
+    judge: Path = WEIGHTS
+
+
+@cache
+def _setup(options: Options):
+    torch.set_num_threads(1)
+    stack, people = Stack(options.folder), [person(number) for number in range(options.identities)]
+    return stack, people, Instruments(stack.face_encoder, people, options.judge)
+
+
+def measure_person(options: Options, number: int) -> tuple[list[Score], dict[tuple[str, int], np.ndarray]]:
+    """Scores of all pictures of one person, and first pictures uint8 by (condition, prompt) for contact sheets."""
+    with torch.inference_mode():  # as ComfyUI runs nodes
+        stack, people, instruments = _setup(options)
+        scores, shown = [], {}
+        for prompt in range(options.prompts):
+            asked = case(people[number], number, prompt)
+            task = Task(stack, asked, _identity(stack, people[number], options))
+            for condition in options.conditions:
+                start = time.process_time()
+                images = _pictures(condition, task, options)
+                seconds = (time.process_time() - start) / len(images)
+                scores += _scores(condition, asked, images, instruments, people[number], seconds)
+                if prompt < SHOWN:
+                    shown[condition, prompt] = _bytes(images[:1])[0]
+    return scores, shown
+
+
+def _identity(stack, whom, options):
+    """As EncodeIdentity; None where no condition needs it."""
+    if stack.face_encoder is None:
+        return None
+    encode = module("core.host.identity").encode
+    return encode(stack.face_encoder, as_image(whom.reference.image), "mean", "0", "passthrough")[0]
+
+
+def _pictures(condition, task, options):
+    if condition == DRAWING:
+        return task.stack.through_autoencoder(as_image(task.case.drawing.image))
+    graph = task.stack.plain(task.case.text)
+    for step in CONDITIONS[condition]:
+        graph = step(graph, task)
+    return task.stack.sample(graph, task.case.seed, options.seeds, options.steps, options.cfg)
+
+
+def _scores(condition, asked, images, instruments, whom, seconds):
+    images = images.float().clamp(0, 1).cpu()
+    apart = pairwise_difference(_bytes(images))
+    reading, scores = instruments.read(images), []
+    for seed, face in enumerate(instruments.faces(images)):
+        right, wrong = instruments.cosines(asked.person, face)
+        scores.append(Score(
+            condition, asked.person, asked.prompt, seed, asked.text, asked.asked, asked.reference, reading.looks[seed],
+            trait_correlation(reading.traits[seed].numpy(), whom.identity.vector), face is not None, right, wrong,
+            None if face is None else distance(face.landmarks, asked.drawing.landmarks),
+            distance(reading.landmarks[seed].numpy(), asked.drawing.landmarks), apart, seconds,
+        ))  # fmt: skip
+    return scores
+
+
+def _bytes(images):
+    return (images.clamp(0, 1) * 255).round().byte().cpu().numpy()
