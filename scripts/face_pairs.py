@@ -17,6 +17,7 @@ import conftest  # noqa: E402, F401  (loads the pack)
 import photographs  # noqa: E402
 from likeness.core.faces.encoder import load_embedded  # noqa: E402
 from likeness.core.faces.geometry import warp  # noqa: E402
+from pairs import area_under_curve, logistic  # noqa: E402
 
 
 def box_chips(image, faces, grown: float, size: int) -> torch.Tensor:
@@ -31,8 +32,8 @@ def box_chips(image, faces, grown: float, size: int) -> torch.Tensor:
 def report(name: str, vectors: torch.Tensor, pairs: list[tuple[int, int, bool]]) -> None:
     """One row of the table."""
     same, different = photographs.cosines(vectors, pairs)
-    slope, middle = photographs.logistic(same, different)
-    print(f"| {name} | {len(same)} | {len(different)} | {photographs.area_under_curve(same, different):.4f} "
+    slope, middle = logistic(same, different)
+    print(f"| {name} | {len(same)} | {len(different)} | {area_under_curve(same, different):.4f} "
           f"| {same.mean():.4f} ± {same.std():.4f} | {same.min():.4f} | {different.mean():.4f} ± {different.std():.4f} "
           f"| {different.max():.4f} | {slope:.0f} | {middle:.4f} |")  # fmt: skip
 

@@ -127,31 +127,6 @@ def pairs(labels: list[tuple[str, str, str]]) -> list[tuple[int, int, bool]]:
     return certain
 
 
-def area_under_curve(same: torch.Tensor, different: torch.Tensor) -> float:
-    """Chance that a pair of one person scores above a pair of two people (ties count half)."""
-    difference = same[:, None] - different[None, :]
-    return ((difference > 0).double() + 0.5 * (difference == 0).double()).mean().item()
-
-
-def logistic(same: torch.Tensor, different: torch.Tensor) -> tuple[float, float]:
-    """(a, b) of p(same) = sigmoid(a * (cosine - b)), both kinds weighing the same, by Newton's method."""
-    x = torch.cat([same, different]).double()
-    y = torch.cat([torch.ones(len(same)), torch.zeros(len(different))]).double()
-    weight = torch.where(y == 1, 0.5 / len(same), 0.5 / len(different))
-    centre, spread = x.mean(), x.std()
-    design = torch.stack([(x - centre) / spread, torch.ones_like(x)], 1)
-    theta = torch.zeros(2, dtype=torch.float64)
-    # a small ridge keeps the slope finite when the two kinds do not overlap
-    ridge = torch.diag(torch.tensor([1e-4, 0.0], dtype=torch.float64))
-    for _ in range(100):
-        p = torch.sigmoid(design @ theta)
-        gradient = design.T @ (weight * (p - y)) + ridge @ theta
-        theta = theta - torch.linalg.solve(design.T @ (design * (weight * p * (1 - p))[:, None]) + ridge, gradient)
-    slope, offset = theta.tolist()
-    a = slope / spread.item()
-    return a, centre.item() - offset / a
-
-
 def cosines(vectors: torch.Tensor, chosen: list[tuple[int, int, bool]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosines of descriptors [N, D] over pairs, of one person and of two."""
     unit = F.normalize(vectors.double(), dim=1)

@@ -2,11 +2,11 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pairs import area_under_curve
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,6 @@ class Score:
         """Share of what the prompt contradicts that the picture shows as the reference has it."""
         contradicted = [name for name, value in self.reference.items() if self.asked[name] != value]
         return float(np.mean([self.read[name] == self.reference[name] for name in contradicted]))
-
-
-def area_under_curve(right: Iterable[float], wrong: Iterable[float]) -> float:
-    """Chance that a right cosine is above a wrong one, ties counting half (Mann and Whitney's U over its maximum)."""
-    right, wrong = np.asarray(right), np.sort(wrong)
-    below = (np.searchsorted(wrong, right, "left") + np.searchsorted(wrong, right, "right")) / 2
-    return float(below.mean() / len(wrong))
 
 
 def mean_and_error(values: list[tuple[int, float]]) -> tuple[float, float]:

@@ -9,8 +9,8 @@ from ..faces.identity import SAME_PERSON, Identity
 
 # space -> slope of the logistic that turns a cosine into the percentage "same person"; SAME_PERSON is its midpoint.
 # dlib: scripts/face_pairs.py fits 189 on the labelled test photographs. They hold few people, and their two kinds of
-# pairs don't overlap, so the fit is steeper than the world and is softened here.
-_SLOPES = {"dlib-resnet34-128": 100.0}
+# pairs don't overlap, so the fit is steeper than the world and is softened here. facelets: facelets.verify_faces.
+_SLOPES = {"dlib-resnet34-128": 100.0, "facelets-128": 19.0}
 
 
 def cosines(identity: Identity, space: str, vectors: torch.Tensor) -> torch.Tensor:

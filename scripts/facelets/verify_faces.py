@@ -4,6 +4,7 @@ import argparse
 
 import numpy as np
 import torch
+from pairs import area_under_curve, logistic
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -42,12 +43,6 @@ def described(encoder, images: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return there, landmarks, vectors
 
 
-def area_under_curve(same: np.ndarray, different: np.ndarray) -> float:
-    """Probability that a pair of one person is more alike than a pair of two (Mann and Whitney's U)."""
-    ranks = np.argsort(np.argsort(np.concatenate([same, different]))) + 1.0
-    return float((ranks[: len(same)].sum() - len(same) * (len(same) + 1) / 2) / (len(same) * len(different)))
-
-
 def verification(vectors: np.ndarray, there: np.ndarray, traits: np.ndarray) -> dict:
     """Scores of same and different pairs of vectors [people, views, D]; pictures without a face count as cosine 0."""
     people, views = vectors.shape[:2]
@@ -59,6 +54,7 @@ def verification(vectors: np.ndarray, there: np.ndarray, traits: np.ndarray) -> 
     apart = np.abs(traits[person[first], 0] - traits[person[second], 0])
     same, different = alike[one], alike[~one]
     hard = alike[~one & (apart < EQUAL_SKIN)]
+    slope, middle = logistic(same, different)
     return {
         "AUC": area_under_curve(same, different),
         f"AUC, skin depths less than {EQUAL_SKIN} apart": area_under_curve(same, hard),
@@ -67,6 +63,8 @@ def verification(vectors: np.ndarray, there: np.ndarray, traits: np.ndarray) -> 
         "mean cosine, same": float(same.mean()),
         "mean cosine, different": float(different.mean()),
         "deviation of cosines, different": float(different.std()),
+        "slope of the logistic": slope,
+        "middle of the logistic": middle,
     }
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from facelets.world import LOOKS, TRAITS, caption
+from pairs import area_under_curve, logistic
 from ruler.figures import (
     Score,
-    area_under_curve,
     attribute_shares,
     by_condition,
     markdown,
@@ -38,6 +38,15 @@ def test_area_under_curve_is_the_chance_to_rank_right():
     assert area_under_curve(right.tolist(), wrong.tolist()) == pytest.approx(np.mean(pairs))
     assert area_under_curve([2, 3], [0, 1]) == 1 and area_under_curve([0], [1, 2]) == 0
     assert area_under_curve([1, 1], [1]) == 0.5
+
+
+def test_logistic_finds_the_curve_that_scores_were_drawn_from():
+    rng = np.random.default_rng(3)
+    scores = rng.uniform(-1, 1, 200_000)
+    same = rng.uniform(size=len(scores)) < 1 / (1 + np.exp(-8 * (scores - 0.1)))
+    slope, middle = logistic(scores[same], scores[~same])
+    more = np.log(same.sum() / (~same).sum())  # in the fit both kinds weigh the same
+    assert slope == pytest.approx(8, rel=0.03) and middle == pytest.approx(0.1 + more / 8, abs=0.02)
 
 
 def test_the_error_is_that_of_people_not_of_pictures():
