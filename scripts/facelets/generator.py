@@ -10,12 +10,10 @@ from torch import Tensor, nn
 
 from .dataset import Portraits
 from .pack import EMBEDDED, module
-from .prompts import VOCABULARY, compact_numbers, encode_captions, known_tokens
+from .prompts import VOCABULARY, compact_numbers, encode_captions
 from .training import Stage, initialise
+from .words import KEEP, compact_text_encoder, trained_text_encoder
 from .world import caption
-
-# How much of a look captions say: from two words to everything.
-KEEP = ((0.0, 0.08), (0.5, 0.22), (0.75, 0.4), (1.0, 0.3))
 
 
 def noise_levels() -> Tensor:
@@ -30,10 +28,7 @@ class Generator(nn.Module):
         super().__init__()
         facelets = module("core.host.facelets")
         self.unet = facelets.new_unet()
-        self.text = facelets.new_text_encoder()
-        embeddings = self.text.text_model.embeddings
-        width = embeddings.token_embedding.weight.shape[1]
-        embeddings.token_embedding = type(embeddings.token_embedding)(len(known_tokens()) + 1, width)
+        self.text = compact_text_encoder()
         initialise(self)
         for name, part in self.unet.named_modules():
             if name.endswith(("out_layers.3", "proj_out")) or name == "out.2":  # blocks begin as identities
@@ -75,7 +70,9 @@ class Base(Stage):
 
     def build(self):
         self.portraits = Portraits()
-        return Generator()
+        generator = Generator()
+        generator.text.load_state_dict(trained_text_encoder())
+        return generator
 
     def loss(self, model, rng, count, progress):
         places = rng.integers(0, len(self.portraits), count)

@@ -1,5 +1,6 @@
 """Captions as token numbers, on ComfyUI's own tokenizer, with the few words that the world uses numbered anew."""
 
+import re
 from functools import cache
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .pack import module
-from .world import caption, sample_look
+from .world import LOOKS, caption, sample_look
 
 LENGTH, START, END = 77, 49406, 49407
 VOCABULARY = 49408
@@ -61,3 +62,32 @@ def encode_captions(texts: list[str], rng: np.random.Generator, unknown: float =
         row[0] = compact[START]
         row[1 : 1 + len(numbers)] = torch.tensor(numbers, dtype=torch.long)
     return rows
+
+
+# A piece of a caption, as `caption` writes them, and the value that it names.
+_PIECES = {
+    "hat": {"none": r"no hat|without a hat", "hat": r"hat$", "beanie": r"beanie$"},
+    "glasses": {"none": r"no glasses|without glasses", "sunglasses": r"sunglasses$", "glasses": r"glasses$"},
+    "facial_hair": {"none": r"clean-shaven|no beard", "beard": r"\bbeard", "moustache": r"moustache$"},
+    "earrings": {"none": r"no earrings", "earrings": r"earrings$"},
+    "expression": {"neutral": r"neutral|serious", "smiling": r"\bsmil", "laughing": r"laughing", "sad": r"\bsad\b",
+                   "surprised": r"surprised"},
+    "hair_length": {**{word: rf"\b{word}\b.* hair$" for word in LOOKS["hair_length"]}, "bald": r"\bbald\b|no hair"},
+    "hair_curl": {word: rf"\b{word}\b.* hair$" for word in LOOKS["hair_curl"]},
+    "hair_color": {word: rf"\b{word} hair$" for word in LOOKS["hair_color"]},
+    "hat_color": {word: rf"\b{word} (hat|beanie)$" for word in LOOKS["hat_color"]},
+    "eye_color": {word: rf"\b{word} eyes$" for word in LOOKS["eye_color"]},
+    "background": {word: rf"\b{word} (background|wall)$" for word in LOOKS["background"]},
+    "style": {"ink": r"\bink(ed)? (portrait|drawing|picture)", "pastel": r"\bpastel\b", "flat": r"\b(flat|simple)\b"},
+}  # fmt: skip
+
+
+def said(text: str) -> dict[str, str]:
+    """What a caption of the world says, as {attribute: value}. The plain style has a way of going without saying."""
+    named = {}
+    for piece in text.split(", "):
+        for attribute, values in _PIECES.items():
+            for value, pattern in values.items():
+                if attribute not in named and re.search(pattern, piece):
+                    named[attribute] = value
+    return named

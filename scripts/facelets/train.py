@@ -14,8 +14,11 @@ from .faces import Landmarks, Refinement, WhoIsIt
 from .generator import Base
 from .judge import JudgeTraining
 from .training import train
+from .words import Words
 
-STAGES = {stage.name: stage for stage in (Autoencoder, Landmarks, Refinement, WhoIsIt, Base, Adapter, JudgeTraining)}
+STAGES = {
+    stage.name: stage for stage in (Autoencoder, Landmarks, Refinement, WhoIsIt, Words, Base, Adapter, JudgeTraining)
+}
 PORTRAITS = "portraits"  # not a training: what the generator is trained on
 ORDER = (Autoencoder.name, PORTRAITS, *(name for name in STAGES if name != Autoencoder.name))
 
