@@ -138,7 +138,7 @@ def _fill(module, weights, file_name):
 
 
 def new_unet(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init) -> UNetModel:
-    """forward(x [B,8,h,w], timesteps [B], context [B,T,128]) -> predicted noise [B,8,h,w]."""
+    """forward(x [B,8,h,w], timesteps [B], context [B,T,128]) -> predicted velocity [B,8,h,w]."""
     return UNetModel(**UNET, dtype=dtype, device=device, operations=operations)
 
 

@@ -1,6 +1,6 @@
 """Facelets, the tiny generator of drawn portraits: its models' sizes, and the classes that describe it to ComfyUI."""
 
-from comfy import latent_formats, sd1_clip, supported_models
+from comfy import latent_formats, model_base, sd1_clip, supported_models
 
 from .facelets_autoencoder import CHANNELS
 
@@ -53,7 +53,7 @@ class FaceletsLatent(latent_formats.SD15):
 
 
 class FaceletsModel(supported_models.SD15):
-    """The U-Net as ComfyUI's loaders describe a model: it predicts the noise, on SD1.5's schedule."""
+    """The U-Net as ComfyUI's loaders describe a model: it predicts the velocity, on SD's schedule."""
 
     unet_extra_config = {}
     memory_usage_factor = supported_models.SD15.memory_usage_factor * UNET_MEMORY
@@ -61,6 +61,9 @@ class FaceletsModel(supported_models.SD15):
     def __init__(self, latent_rgb: dict | None = None):
         super().__init__(UNET)
         self.latent_format = FaceletsLatent(latent_rgb)
+
+    def model_type(self, state_dict, prefix=""):
+        return model_base.ModelType.V_PREDICTION
 
     def inpaint_model(self):
         return False  # ComfyUI takes every U-Net with more than 4 channels for one

@@ -196,7 +196,7 @@ class Adapter(Stage):
             return {"output": list(made["output"]), "middle": list(made["middle"])}
 
         control = None if kind == ALONE else residuals
-        loss = model.generator.noise_loss(latents, context, control=control, transformer_options=options)
+        loss = model.generator.denoising_loss(latents, context, control=control, transformer_options=options)
         return loss, {kind: loss.detach()}
 
     def export(self, model, summary):

@@ -68,19 +68,22 @@ def test_unet(facelets, weights, renamed, seen):
 
 
 @torch.inference_mode()
-def test_noise_prediction_on_sd15_s_schedule(facelets, weights, renamed, seen):
-    """ComfyUI's whole way from a noisy latent to the denoised one, by diffusers' formula for the predicted noise."""
-    from diffusers import DDPMScheduler
+def test_velocity_prediction_on_sd_s_schedule(facelets, weights, renamed, seen):
+    """ComfyUI's whole way from a noisy latent to the denoised one, by diffusers' formula for the predicted velocity."""
+    from diffusers import DDIMScheduler
 
     model = facelets.build_model(weights["unet"]).model
     schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    kept = DDPMScheduler(**schedule).alphas_cumprod[[37, 801]]
+    scheduler = DDIMScheduler(**schedule, prediction_type="v_prediction", clip_sample=False)
+    kept = scheduler.alphas_cumprod[[37, 801]]
     sigma = ((1 - kept) / kept).sqrt()
     latents, steps, context = seen
     noisy = latents * (1 + sigma.square()).sqrt().view(-1, 1, 1, 1)  # as ComfyUI holds it: picture + sigma * noise
     ours = model.apply_model(noisy, sigma, c_crossattn=context)
-    noise = model.diffusion_model(latents, steps, context)
-    agree(ours, noisy - sigma.view(-1, 1, 1, 1) * noise, tolerance=1e-3)
+    velocity = model.diffusion_model(latents, steps, context)
+    scheduler.set_timesteps(1000)
+    theirs = [scheduler.step(velocity[i], int(steps[i]), latents[i]).pred_original_sample for i in (0, 1)]
+    agree(ours, torch.stack(theirs), tolerance=1e-3)
     assert model.latent_format.scale_factor == 0.18215
 
 
