@@ -8,6 +8,7 @@ import json
 import math
 import os
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ SAVE_EVERY = 120  # seconds between checkpoints
 LOG_EVERY = 50  # steps between lines of the log
 
 
-class Stage:
+class Stage(ABC):
     """One model's training. Subclasses give `build`, `loss` and `export`."""
 
     name = ""
@@ -34,17 +35,17 @@ class Stage:
     decay = 0.01
     average = 0.999  # of the weights, per step
 
+    @abstractmethod
     def build(self) -> nn.Module:
         """The module to train, initialised."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, model: nn.Module, rng: np.random.Generator, count: int, progress: float) -> tuple[Tensor, dict]:
         """The loss of `count` fresh pictures, and numbers for the log; progress runs from 0 to 1."""
-        raise NotImplementedError
 
+    @abstractmethod
     def export(self, model: nn.Module, summary: dict):
         """Write the averaged model where the pack looks for it."""
-        raise NotImplementedError
 
     @property
     def checkpoint(self) -> Path:

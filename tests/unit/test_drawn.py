@@ -11,10 +11,9 @@ from likeness.core.faces.encoder import EMBEDDED, Faces, HostFace
 from likeness.core.faces.geometry import apply, similarity_transform
 from likeness.core.similarity.scores import percent
 from likeness.core.weights import WeightsError
+from on_device import StaysOnDevice
 from safetensors.torch import load_file
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 FILE = EMBEDDED / "facelets/faces.safetensors"
 
@@ -173,17 +172,6 @@ def test_what_is_loaded(encoder):
     del weights["detector.grid.head.bias"]
     with pytest.raises(WeightsError, match="^faces.safetensors is damaged: .*; fetch it again.$"):
         load_drawn(weights)
-
-
-class StaysOnDevice(TorchDispatchMode):
-    """Fails on any operator that takes a CUDA tensor and gives a CPU one, which FakeTensorMode alone lets pass."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        places = [{leaf.device.type for leaf in tree_leaves(side) if isinstance(leaf, torch.Tensor)}
-                  for side in ((args, kwargs), out)]  # fmt: skip
-        assert not ("cuda" in places[0] and "cpu" in places[1]), f"{func} left the device"
-        return out
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

@@ -5,20 +5,8 @@ import torch
 from likeness.core.faces.descriptor import DlibResNet
 from likeness.core.faces.encoder import DLIB_TEMPLATE, FaceEncoder, Faces, HostFace
 from likeness.core.faces.mtcnn import FACES, MTCNN
+from on_device import StaysOnDevice
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-
-
-class StaysOnDevice(TorchDispatchMode):
-    """Fails on any operator that takes a CUDA tensor and gives a CPU one, which FakeTensorMode alone lets pass."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        places = [{leaf.device.type for leaf in tree_leaves(side) if isinstance(leaf, torch.Tensor)}
-                  for side in ((args, kwargs), out)]  # fmt: skip
-        assert not ("cuda" in places[0] and "cpu" in places[1]), f"{func} left the device"
-        return out
 
 
 @pytest.fixture()
