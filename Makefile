@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test setup setup-test lint bench-overhead bench-faces
+.PHONY: demo test setup setup-test lint bench-overhead bench-faces facelets
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -26,3 +26,7 @@ bench-overhead: setup
 
 bench-faces: setup-test
 	@OMP_NUM_THREADS=1 $(RUN) scripts/face_pairs.py
+
+# trains everything in embedded/facelets anew, hours on two cores; it goes on where it was stopped
+facelets: setup
+	@cd scripts && ../$(RUN) -m facelets.train all

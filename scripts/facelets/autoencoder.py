@@ -2,7 +2,6 @@
 
 import json
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -121,13 +120,3 @@ def export(model: nn.Module, summary: dict):
         {"likeness.latent_rgb": json.dumps({"factors": colors[:8].tolist(), "bias": colors[8].tolist()}),
          "likeness.training": json.dumps(summary)},
     )  # fmt: skip
-
-
-def contact_sheet(model: nn.Module, path, seed: int = 7, columns: int = 8):
-    """Originals above, reconstructions below, as a PNG."""
-    images = pictures(np.random.default_rng(seed), columns)
-    with torch.no_grad():
-        seen = decode(model, encode(model, images)).clamp(0, 1)
-    rows = [torch.cat(list(part), 2) for part in (images / 255, seen)]
-    sheet = (torch.cat(rows, 1).permute(1, 2, 0) * 255).round().byte().numpy()
-    cv2.imwrite(str(path), np.ascontiguousarray(sheet[..., ::-1]))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .autoencoder import round_trip
 from .dataset import trained_autoencoder
-from .face_pictures import CHUNK, PEOPLE, SIDE, VIEWS, Gallery, gallery_folder, scene, spoil
+from .face_pictures import CHUNK, PEOPLE, VIEWS, Gallery, gallery_folder, scene, spoil
 from .pack import EMBEDDED, module
 from .training import Stage
 from .world import LOOKS, TRAITS
@@ -258,19 +258,3 @@ def align(images: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
     drawn, geometry = module("core.faces.drawn"), module("core.faces.geometry")
     matrices = geometry.similarity_transform(landmarks, landmarks.new_tensor(drawn.TEMPLATE))
     return geometry.warp(images, torch.arange(len(images)), matrices, drawn.CHIP_SIZE, antialias=True), matrices
-
-
-def show_scenes(path, seed: int = 1, columns: int = 12, rows: int = 8):
-    """Random training scenes with their landmarks, as a PNG; half-seen faces are marked in red."""
-    import cv2
-
-    gallery, rng, tiles = Gallery(), np.random.default_rng(seed), []
-    for _ in range(columns * rows):
-        image, faces, cut = scene(gallery, rng)
-        image = spoil(image, rng).copy()
-        for face, color in [(face, (0, 255, 0)) for face in faces] + [(face, (255, 0, 0)) for face in cut]:
-            for x, y in face:
-                cv2.circle(image, (round(x), round(y)), 2, color, -1)
-        tiles.append(image)
-    sheet = np.array(tiles).reshape(rows, columns, SIDE, SIDE, 3).swapaxes(1, 2).reshape(rows * SIDE, columns * SIDE, 3)
-    cv2.imwrite(str(path), np.ascontiguousarray(sheet[..., ::-1]))
