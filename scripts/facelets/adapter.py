@@ -13,13 +13,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .dataset import Portraits
-from .generator import Generator
+from .generator import Generator, read_embedded, trained_generator
 from .pack import EMBEDDED, module
-from .prompts import compact_numbers, encode_captions, known_tokens
+from .prompts import encode_captions
 from .training import Stage, initialise
 from .world import LOOKS, Look, caption, draw, sample_look, sample_pose
 
@@ -33,25 +33,9 @@ ALONE, BOTH, POSE = "adapter", "both", "control"
 STEPS = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}
 
 
-def trained_generator() -> Generator:
-    """The base model as it ships, frozen, in fp32; the text encoder's table has only the rows of known words."""
-    generator = Generator()
-    generator.unet.load_state_dict(_read("unet"))
-    text = _read("text_encoder")
-    key = "text_model.embeddings.token_embedding.weight"
-    rows = torch.cat([torch.tensor(known_tokens()), (compact_numbers() == len(known_tokens())).nonzero()[0]])
-    text[key] = text[key][rows]
-    generator.text.load_state_dict(text)
-    return generator.eval().requires_grad_(False)
-
-
-def _read(name: str) -> dict[str, Tensor]:
-    return {key: value.float() for key, value in load_file(EMBEDDED / f"{name}.safetensors").items()}
-
-
 def face_encoder():
     """The encoder of drawn faces as it ships, frozen, in fp32."""
-    return module("core.faces.drawn").load_drawn(_read("faces")).requires_grad_(False)
+    return module("core.faces.drawn").load_drawn(read_embedded("faces")).requires_grad_(False)
 
 
 def shared_look(look: Look, rng: np.random.Generator, shared: float) -> Look:

@@ -6,15 +6,16 @@ and there the error of a predicted noise hardly tells right from wrong. Timestep
 """
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .dataset import Portraits
 from .pack import EMBEDDED, module
-from .prompts import VOCABULARY, compact_numbers, encode_captions
+from .prompts import VOCABULARY, compact_numbers, encode_captions, known_tokens
 from .training import Stage, initialise
 from .words import KEEP, compact_text_encoder, trained_text_encoder
 from .world import caption
@@ -47,17 +48,36 @@ class Generator(nn.Module):
         """[B, 77] rows of the table -> [B, 77, 128]."""
         return self.text(rows)[0]
 
-    def denoising_loss(self, latents: Tensor, context: Tensor, control=None, transformer_options=None) -> Tensor:
-        """Squared error of the velocity predicted at random times; latents [B, 8, 16, 16] of deviation 1.
-        control: function of noisy latents and times, the residuals of a ControlNet."""
+    def noised(self, latents: Tensor) -> "Noised":
+        """Latents [B, 8, 16, 16] of deviation 1 at random times."""
         times = torch.multinomial(self.chances, len(latents), replacement=True)
         level = self.levels[times].view(-1, 1, 1, 1)
         noise = torch.randn_like(latents)
         noisy = (level.sqrt() * latents + (1 - level).sqrt() * noise).contiguous(memory_format=torch.channels_last)
-        residuals = control and control(noisy, times.float())
-        seen = self.unet(noisy, times.float(), context=context, control=residuals,
+        return Noised(noisy, times.float(), level, level.sqrt() * noise - (1 - level).sqrt() * latents)
+
+    def denoising_loss(self, latents: Tensor, context: Tensor, control=None, transformer_options=None) -> Tensor:
+        """Squared error of the velocity predicted at random times. control: function of noisy latents and times, the
+        residuals of a ControlNet."""
+        noised = self.noised(latents)
+        residuals = control and control(noised.latents, noised.times)
+        seen = self.unet(noised.latents, noised.times, context=context, control=residuals,
                          transformer_options=transformer_options or {})  # fmt: skip
-        return (seen - (level.sqrt() * noise - (1 - level).sqrt() * latents)).square().mean()
+        return (seen - noised.velocity).square().mean()
+
+
+class Noised(NamedTuple):
+    """Noisy latents at times [B], the picture's share `level` [B, 1, 1, 1] of their variance, and the velocity to be
+    predicted."""
+
+    latents: Tensor
+    times: Tensor
+    level: Tensor
+    velocity: Tensor
+
+    def expected(self, velocity: Tensor) -> Tensor:
+        """The picture's latents that a predicted velocity means."""
+        return self.level.sqrt() * self.latents - (1 - self.level).sqrt() * velocity
 
 
 class Base(Stage):
@@ -79,12 +99,18 @@ class Base(Stage):
         return generator
 
     def loss(self, model, rng, count, progress):
+        latents, context, _, _ = self.drawn(model, rng, count)
+        return model.denoising_loss(latents, context), {}
+
+    def drawn(self, model, rng, count, absent=0.12):
+        """Latents, the context of captions, the captions, and which portraits they are of."""
         places = rng.integers(0, len(self.portraits), count)
         keeps = rng.choice([keep for keep, _ in KEEP], count, p=[part for _, part in KEEP])
-        texts = [caption(self.portraits.look(place), rng, keep) for place, keep in zip(places, keeps, strict=True)]
+        looks = [self.portraits.look(place) for place in places]
+        texts = [caption(look, rng, keep, absent) for look, keep in zip(looks, keeps, strict=True)]
         texts = ["" if rng.uniform() < 0.1 else text for text in texts]
-        latents = self.portraits.latents[places].float()
-        return model.denoising_loss(latents, model.context(encode_captions(texts, rng, unknown=0.15))), {}
+        context = model.context(encode_captions(texts, rng, unknown=0.15))
+        return self.portraits.latents[places].float(), context, texts, places
 
     def export(self, model, summary):
         EMBEDDED.mkdir(parents=True, exist_ok=True)
@@ -97,6 +123,23 @@ class Base(Stage):
         assert len(weights["text_model.embeddings.token_embedding.weight"]) == VOCABULARY
         save_file({key: value.half().contiguous() for key, value in weights.items()},
                   EMBEDDED / "text_encoder.safetensors", note)  # fmt: skip
+
+
+def trained_generator() -> Generator:
+    """The base model as it was exported last, frozen, in fp32; its text encoder knows the world's words only."""
+    generator = Generator()
+    generator.unet.load_state_dict(read_embedded("unet"))
+    text = read_embedded("text_encoder")
+    key = "text_model.embeddings.token_embedding.weight"
+    rows = torch.cat([torch.tensor(known_tokens()), (compact_numbers() == len(known_tokens())).nonzero()[0]])
+    text[key] = text[key][rows]
+    generator.text.load_state_dict(text)
+    return generator.eval().requires_grad_(False)
+
+
+def read_embedded(name: str) -> dict[str, Tensor]:
+    """Weights of a file that ships, in fp32."""
+    return {key: value.float() for key, value in load_file(EMBEDDED / f"{name}.safetensors").items()}
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ the encoder that the adapter listens to. It is for measuring only and does not s
 """
 
 import json
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -141,7 +142,7 @@ def corrupted(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator
 class JudgeTraining(Stage):
     name = "judge"
     seed = 31
-    steps = 1500
+    steps = 3000
     batch = 32
     rate = 2e-3
     warm_up = 100
@@ -163,7 +164,9 @@ class JudgeTraining(Stage):
             for part in np.array_split(fresh.images, self.pool // 16):
                 level = generator.uniform(0, 0.25, len(part)) * (generator.uniform(size=len(part)) < 0.5)
                 seen.append(round_trip(model, part, torch.from_numpy(level).float().view(-1, 1, 1, 1)))
-            np.savez(kept, **fresh._replace(images=np.concatenate(seen))._asdict())
+            part = kept.with_name(f"judge_pool_{os.getpid()}.npz")  # the other process makes the same
+            np.savez(part, **fresh._replace(images=np.concatenate(seen))._asdict())
+            part.replace(kept)
         with np.load(kept) as arrays:
             return Samples(**arrays)
 

@@ -11,14 +11,15 @@ from . import dataset
 from .adapter import Adapter
 from .autoencoder import Autoencoder
 from .faces import Landmarks, Refinement, WhoIsIt
+from .following import Following
 from .generator import Base
 from .judge import JudgeTraining
+from .reader import Reading
 from .training import train
 from .words import Words
 
-STAGES = {
-    stage.name: stage for stage in (Autoencoder, Landmarks, Refinement, WhoIsIt, Words, Base, Adapter, JudgeTraining)
-}
+_IN_ORDER = (Autoencoder, Landmarks, Refinement, WhoIsIt, Words, Base, Reading, Following, Adapter, JudgeTraining)
+STAGES = {stage.name: stage for stage in _IN_ORDER}
 PORTRAITS = "portraits"  # not a training: what the generator is trained on
 ORDER = (Autoencoder.name, PORTRAITS, *(name for name in STAGES if name != Autoencoder.name))
 

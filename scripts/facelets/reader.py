@@ -1,0 +1,101 @@
+"""What latents show, read without drawing them: the teacher of the generator's last lesson.
+
+It says of latents what the judge says of pictures, but has nothing in common with it: who taught a generator must not
+judge it.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .dataset import Portraits
+from .face_pictures import NOT_SHOWN
+from .pack import BUILD
+from .training import Stage, initialise
+from .world import LOOKS
+
+FILE = BUILD / "reader.safetensors"
+NOISE = 0.6  # at most, on what it reads: what a generator expects is never quite a portrait
+
+
+class _Block(nn.Module):
+    def __init__(self, wide: int):
+        super().__init__()
+        self.norm, self.conv = nn.GroupNorm(8, wide), nn.Conv2d(wide, wide, 3, padding=1)
+
+    def forward(self, x):
+        return x + self.conv(F.silu(self.norm(x)))
+
+
+class LatentReader(nn.Module):
+    """latents [B, 8, 16, 16] of deviation 1 -> logits [B, values] for each attribute of LOOKS."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(8, 48, 3, padding=1), _Block(48),
+            nn.Conv2d(48, 96, 3, stride=2, padding=1), _Block(96), _Block(96),
+            nn.Conv2d(96, 128, 3, stride=2, padding=1), _Block(128), nn.GroupNorm(8, 128), nn.SiLU(),
+        )  # fmt: skip
+        self.grid = nn.Conv2d(128, 48, 1)  # where it is, at 4 x 4 places
+        self.joined = nn.Linear(48 * 4 * 4 + 128, 192)
+        self.looks = nn.Linear(192, sum(len(values) for values in LOOKS.values()))
+
+    def forward(self, latents: Tensor) -> list[Tensor]:
+        seen = self.layers(latents)
+        joined = F.silu(self.joined(torch.cat([self.grid(seen).flatten(1), seen.mean((2, 3))], 1)))
+        return self.looks(joined).split([len(values) for values in LOOKS.values()], 1)
+
+
+def answers_of(portraits: Portraits, places: np.ndarray) -> Tensor:
+    """[B, len(LOOKS)] places in LOOKS' values, NOT_SHOWN where the picture shows none."""
+    answers = torch.from_numpy(portraits.looks[places].astype(np.int64))
+    for row, place in zip(answers, places, strict=True):
+        look = portraits.look(place)
+        for column, name in enumerate(LOOKS):
+            if not look.says(name):
+                row[column] = NOT_SHOWN
+    return answers
+
+
+def trained_reader() -> LatentReader:
+    """The reader as its stage left it, frozen."""
+    reader = LatentReader()
+    reader.load_state_dict(load_file(FILE))
+    return reader.eval().requires_grad_(False)
+
+
+class Reading(Stage):
+    name = "reader"
+    seed = 41
+    steps = 2000
+    batch = 64
+    rate = 2e-3
+    warm_up = 100
+    average = 0.995
+    decay = 0.05
+
+    def __init__(self):
+        self.portraits = None
+
+    def build(self):
+        self.portraits = Portraits()
+        reader = LatentReader()
+        initialise(reader)
+        return reader
+
+    def loss(self, model, rng, count, progress):
+        places = rng.integers(0, len(self.portraits), count)
+        answers = answers_of(self.portraits, places)
+        latents = self.portraits.latents[places].float()
+        level = NOISE * torch.from_numpy(rng.uniform(size=(count, 1, 1, 1))).float()
+        logits = model(latents + level * torch.randn_like(latents))
+        pairs = list(zip(logits, answers.T, strict=True))
+        loss = sum(F.cross_entropy(*pair, ignore_index=NOT_SHOWN) for pair in pairs) / len(pairs)
+        right = [(part.argmax(1) == answer)[answer != NOT_SHOWN].float().mean() for part, answer in pairs]
+        return loss, {name: value.detach() for name, value in zip(LOOKS, right, strict=True)}
+
+    def export(self, model, summary):
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, FILE)

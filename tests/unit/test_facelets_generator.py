@@ -1,0 +1,56 @@
+"""The generator's two lessons: what they take for truth, and the arithmetic between velocities and pictures."""
+
+import numpy as np
+import pytest
+import torch
+from facelets.face_pictures import NOT_SHOWN
+from facelets.following import SURE, misread, named_answers
+from facelets.generator import Generator, Noised, noise_levels
+from facelets.reader import LatentReader
+from facelets.world import LOOKS
+
+
+def test_a_velocity_without_error_means_the_picture_itself():
+    torch.manual_seed(0)
+    latents, noise = torch.randn(3, 8, 16, 16), torch.randn(3, 8, 16, 16)
+    level = noise_levels()[torch.tensor([999, 500, 3])].view(-1, 1, 1, 1)
+    noisy = level.sqrt() * latents + (1 - level).sqrt() * noise
+    noised = Noised(noisy, torch.zeros(3), level, level.sqrt() * noise - (1 - level).sqrt() * latents)
+    torch.testing.assert_close(noised.expected(noised.velocity), latents, atol=1e-5, rtol=0)
+
+
+def test_noise_is_added_as_the_schedule_says(monkeypatch):
+    class Bare:  # the schedule without the networks
+        levels, chances = noise_levels(), torch.ones(1000)
+
+    torch.manual_seed(1)
+    latents = torch.randn(64, 8, 16, 16)
+    noised = Generator.noised(Bare, latents)
+    assert noised.latents.square().mean() == pytest.approx(1, abs=0.02)
+    torch.testing.assert_close(noised.expected(noised.velocity), latents, atol=1e-4, rtol=0)
+    torch.testing.assert_close(noised.level.flatten(), noise_levels()[noised.times.long()])
+
+
+def test_only_what_a_caption_names_is_asked_of_the_reader():
+    answers = torch.arange(2).view(2, 1).expand(2, len(LOOKS)).clone()
+    answers[0, list(LOOKS).index("eye_color")] = NOT_SHOWN
+    kept = named_answers(answers, ["portrait of a person, sunglasses, blue eyes", ""])
+    assert (kept[1] == NOT_SHOWN).all()
+    assert [name for name, value in zip(LOOKS, kept[0], strict=True) if value != NOT_SHOWN] == ["glasses"]
+
+
+def test_doubt_is_the_cross_entropy_above_what_is_sure_enough():
+    answers = torch.full((2, len(LOOKS)), NOT_SHOWN)
+    answers[0, 0], answers[1, 0] = 1, 0
+    logits = [torch.zeros(2, len(values)) for values in LOOKS.values()]
+    logits[0][1, 0] = 50  # the second picture is read right beyond doubt
+    weights = torch.tensor([1.0, 3.0])
+    count = len(next(iter(LOOKS.values())))
+    expected = (np.log(count) - SURE) / weights.sum()
+    assert misread(logits, answers, weights).item() == pytest.approx(float(expected), rel=1e-5)
+    assert misread(logits, torch.full_like(answers, NOT_SHOWN), weights).item() == 0
+
+
+def test_the_reader_answers_for_every_attribute():
+    logits = LatentReader()(torch.zeros(2, 8, 16, 16))
+    assert [tuple(part.shape) for part in logits] == [(2, len(values)) for values in LOOKS.values()]
