@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .dataset import Portraits
-from .generator import Generator, read_embedded, trained_generator
+from .generator import Generator, half_precision, quicken, read_embedded, trained_generator
 from .pack import EMBEDDED, module
 from .prompts import encode_captions
+from .reader import trained_reader
 from .training import Stage, initialise
 from .world import LOOKS, Look, caption, draw, sample_look, sample_pose
 
@@ -31,6 +32,9 @@ WITHOUT = 0.1  # pictures that are trained without an identity, and as many with
 # Steps with the adapter alone, with both, and with the ControlNet alone, which then reads the prompt.
 ALONE, BOTH, POSE = "adapter", "both", "control"
 STEPS = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}
+# Against the denoising error, which hardly notices a brow or three pixels: what the frozen reader makes of the expected
+# latents, as PuLID's identity loss does with a face encoder (Guo et al. 2024). Squared error of traits, and pixels.
+LIKENESS, PLACE = 0.2, 0.005
 
 
 def face_encoder():
@@ -113,7 +117,8 @@ def new_control_net(unet: nn.Module) -> nn.Module:
     for part in (*control.zero_convs, control.middle_block_out, control.input_hint_block[-1]):
         for parameter in part.parameters():
             nn.init.zeros_(parameter)
-    return control.to(memory_format=torch.channels_last)
+    quicken(control)
+    return control
 
 
 def drawn_landmarks(landmarks: np.ndarray) -> Tensor:
@@ -123,13 +128,19 @@ def drawn_landmarks(landmarks: np.ndarray) -> Tensor:
     return torch.from_numpy(hints).permute(0, 3, 1, 2).float() / 255
 
 
+def weighted(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean of values [B] with weights [B], 0 where none has any."""
+    return (values * weights).sum() / weights.sum().clamp(min=1e-6)
+
+
 class Likeness(nn.Module):
-    """The frozen base and face encoder, and what is trained: the adapter and the ControlNet."""
+    """The frozen base, face encoder and reader, and what is trained: the adapter and the ControlNet."""
 
     def __init__(self):
         super().__init__()
         self.generator = trained_generator()
         self.encoder = face_encoder()
+        self.reader = trained_reader()
         self.adapter = new_adapter(self.generator)
         self.control = new_control_net(self.generator.unet)
 
@@ -151,7 +162,7 @@ class Adapter(Stage):
         return Likeness()
 
     def drawn(self, model, rng, count):
-        """Latents, captions' context, face vectors and landmarks of `count` pairs."""
+        """Latents, captions' context, face vectors, and which portraits they are of, for `count` pairs."""
         places = rng.integers(0, len(self.portraits), count)
         references, texts = [], []
         for place in places:
@@ -164,24 +175,35 @@ class Adapter(Stage):
             vectors = face_vectors(model.encoder, references, rng)
             context = model.generator.context(encode_captions(texts, rng, unknown=0.1))
         vectors[torch.from_numpy(rng.uniform(size=count) < WITHOUT)] = 0
-        return self.portraits.latents[places].float(), context, vectors, self.portraits.landmarks[places]
+        return self.portraits.latents[places].float(), context, vectors, places
 
     def loss(self, model, rng, count, progress):
-        latents, context, vectors, landmarks = self.drawn(model, rng, count)
+        latents, context, vectors, places = self.drawn(model, rng, count)
         # the same kind of step in every process, since one waits for the other
         chosen = np.random.default_rng([self.seed, round(progress * self.steps)])
         kind = str(chosen.choice(list(STEPS), p=list(STEPS.values())))
+        noised, landmarks = model.generator.noised(latents), self.portraits.landmarks[places]
         tokens = context if kind == POSE else model.adapter.project(vectors[:, None])
         options = {} if kind == POSE else with_identity(model.generator, model.adapter, tokens)
-        hints = None if kind == ALONE else drawn_landmarks(landmarks)
-
-        def residuals(noisy, times):
-            made = model.control(x=noisy, hint=hints, timesteps=times, context=tokens)
-            return {"output": list(made["output"]), "middle": list(made["middle"])}
-
-        control = None if kind == ALONE else residuals
-        loss = model.generator.denoising_loss(latents, context, control=control, transformer_options=options)
-        return loss, {kind: loss.detach()}
+        residuals = None
+        if kind != ALONE:
+            hints = drawn_landmarks(landmarks)
+            with half_precision():
+                residuals = model.control(x=noised.latents, hint=hints, timesteps=noised.times, context=tokens)
+        velocity = model.generator.velocity(noised, context, residuals, options)
+        loss = noised.error(velocity, self.portraits.emphasis(places))
+        numbers = {kind: loss.detach()}
+        seen = model.reader(noised.expected(velocity))
+        weights = noised.level.flatten().sqrt()  # what is expected of nothing but noise is a blur that nobody can read
+        if kind != POSE:
+            traits = torch.from_numpy(self.portraits.identities[places])
+            trait = weighted((seen.traits - traits).square().mean(1), weights * vectors.any(1))
+            loss, numbers["trait"] = loss + LIKENESS * trait, trait.detach()
+        if kind != ALONE:
+            off = (seen.landmarks - torch.from_numpy(landmarks)).norm(dim=2).mean(1)
+            pixels = weighted(off, weights)
+            loss, numbers["pixels"] = loss + PLACE * pixels, pixels.detach()
+        return loss, numbers
 
     def export(self, model, summary):
         note = {"likeness.training": json.dumps({**summary, "bare": self.bare, "shared": self.shared})}

@@ -13,6 +13,7 @@ from .world import LOOKS, Identity, Look, Pose, draw, sample_identity, sample_lo
 
 SEED = 11
 CHUNK = 1000
+EMPHASIS, REACH = 4.0, 0.3  # of eyes and mouth over the rest, and how far it goes, in distances between the eyes
 FOLDER = BUILD / "portraits"
 
 
@@ -39,6 +40,18 @@ class Portraits:
 
     def identity(self, place: int) -> Identity:
         return Identity(*self.identities[place].tolist())
+
+    def emphasis(self, places: np.ndarray) -> torch.Tensor:
+        """[B, 1, 16, 16] of mean 1: how much each place of the latents counts. Eyes and mouth are a few places of 256,
+        and what a portrait is looked at for."""
+        points = self.landmarks[places]
+        mouth = points[:, 3:].mean(1, keepdims=True)
+        middles = np.concatenate([points[:, :2], points[:, 3:], mouth], 1)
+        eyes_apart = np.linalg.norm(points[:, 0] - points[:, 1], axis=1)
+        grid = np.stack(np.meshgrid(*[np.arange(16) * 8 + 3.5] * 2, indexing="xy"), 2)
+        away = np.linalg.norm(middles[:, :, None, None] - grid, axis=4).min(1) / (REACH * eyes_apart[:, None, None])
+        weights = 1 + EMPHASIS * np.exp(-(away**2) / 2)
+        return torch.from_numpy(weights / weights.mean((1, 2), keepdims=True)).float()[:, None]
 
     def pose(self, place: int) -> Pose:
         return Pose(*self.poses[place].tolist())

@@ -48,10 +48,10 @@ def misread(logits: list[Tensor], answers: Tensor, weights: Tensor) -> Tensor:
 class Following(Base):
     name = "following"
     seed = 22
-    steps = 1800
-    rate = 4e-4
+    steps = 6000
+    rate = 6e-4
     warm_up = 50
-    average = 0.997
+    average = 0.9985
 
     def build(self):
         self.portraits = Portraits()
@@ -60,11 +60,11 @@ class Following(Base):
     def loss(self, model, rng, count, progress):
         latents, context, texts, places = self.drawn(model.generator, rng, count, ABSENT)
         noised = model.generator.noised(latents)
-        velocity = model.generator.unet(noised.latents, noised.times, context=context)
-        denoising = (velocity - noised.velocity).square().mean()
+        velocity = model.generator.velocity(noised, context)
+        denoising = noised.error(velocity, self.portraits.emphasis(places))
         answers = named_answers(answers_of(self.portraits, np.asarray(places)), texts)
         # what is expected of nothing but noise is a blur that nobody can read
-        doubt = misread(model.reader(noised.expected(velocity)), answers, noised.level.flatten().sqrt())
+        doubt = misread(model.reader(noised.expected(velocity)).looks, answers, noised.level.flatten().sqrt())
         return denoising + WEIGHT * doubt, {"denoising": denoising.detach(), "doubt": doubt.detach()}
 
     def export(self, model, summary):

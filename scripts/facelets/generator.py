@@ -6,12 +6,14 @@ and there the error of a predicted noise hardly tells right from wrong. Timestep
 """
 
 import json
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .dataset import Portraits
 from .pack import EMBEDDED, module
@@ -39,7 +41,7 @@ class Generator(nn.Module):
             if name.endswith(("out_layers.3", "proj_out")) or name == "out.2":  # blocks begin as identities
                 nn.init.zeros_(part.weight)
                 nn.init.zeros_(part.bias)
-        self.unet.to(memory_format=torch.channels_last)
+        quicken(self.unet)
         self.register_buffer("levels", noise_levels(), persistent=False)
         ratio = self.levels / (1 - self.levels)
         self.register_buffer("chances", (ratio.clamp(max=5) + 1) / (ratio + 1), persistent=False)
@@ -56,14 +58,40 @@ class Generator(nn.Module):
         noisy = (level.sqrt() * latents + (1 - level).sqrt() * noise).contiguous(memory_format=torch.channels_last)
         return Noised(noisy, times.float(), level, level.sqrt() * noise - (1 - level).sqrt() * latents)
 
-    def denoising_loss(self, latents: Tensor, context: Tensor, control=None, transformer_options=None) -> Tensor:
-        """Squared error of the velocity predicted at random times. control: function of noisy latents and times, the
-        residuals of a ControlNet."""
-        noised = self.noised(latents)
-        residuals = control and control(noised.latents, noised.times)
-        seen = self.unet(noised.latents, noised.times, context=context, control=residuals,
-                         transformer_options=transformer_options or {})  # fmt: skip
-        return (seen - noised.velocity).square().mean()
+    def velocity(self, noised: "Noised", context: Tensor, residuals=None, transformer_options=None) -> Tensor:
+        """What is predicted at noised latents. residuals: a ControlNet's {"output": 6 tensors, "middle": 1}."""
+        options = dict(transformer_options or {})
+        if residuals:
+            options["patches"] = {"output_block_patch": [_added(residuals)]}
+        with half_precision():
+            return self.unet(noised.latents, noised.times, context=context, transformer_options=options).float()
+
+
+def quicken(model: nn.Module):
+    """Lay a U-Net or ControlNet out for training under half_precision: 1.4 times the speed of float32 on CPUs that
+    multiply bfloat16, with norms and attention where they are fast."""
+    model.to(memory_format=torch.channels_last)
+    for part in model.modules():
+        if isinstance(part, nn.GroupNorm):
+            part.register_forward_pre_hook(lambda _, given: (given[0].float(),))
+
+
+@contextmanager
+def half_precision():
+    """Multiply in bfloat16; weights, their gradients and everything else stay in float32."""
+    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def _added(residuals):
+    """ComfyUI's U-Net adds a ControlNet's residuals in place, which autograd does not forgive; this does not."""
+    joined = list(residuals["output"])
+    (middle,) = residuals["middle"]
+
+    def patch(h, skipped, options):
+        return h + middle if options["block"] == ("output", 0) else h, skipped + joined.pop()
+
+    return patch
 
 
 class Noised(NamedTuple):
@@ -78,6 +106,10 @@ class Noised(NamedTuple):
     def expected(self, velocity: Tensor) -> Tensor:
         """The picture's latents that a predicted velocity means."""
         return self.level.sqrt() * self.latents - (1 - self.level).sqrt() * velocity
+
+    def error(self, velocity: Tensor, emphasis: Tensor) -> Tensor:
+        """Mean square of what a predicted velocity is off by, places weighted by emphasis [B, 1, 16, 16]."""
+        return ((velocity - self.velocity).square() * emphasis).mean()
 
 
 class Base(Stage):
@@ -99,8 +131,9 @@ class Base(Stage):
         return generator
 
     def loss(self, model, rng, count, progress):
-        latents, context, _, _ = self.drawn(model, rng, count)
-        return model.denoising_loss(latents, context), {}
+        latents, context, _, places = self.drawn(model, rng, count)
+        noised = model.noised(latents)
+        return noised.error(model.velocity(noised, context), self.portraits.emphasis(places)), {}
 
     def drawn(self, model, rng, count, absent=0.12):
         """Latents, the context of captions, the captions, and which portraits they are of."""

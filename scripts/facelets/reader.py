@@ -1,8 +1,10 @@
-"""What latents show, read without drawing them: the teacher of the generator's last lesson.
+"""What latents show, read without drawing them: the teacher of the generator's last lesson and of the adapter.
 
 It says of latents what the judge says of pictures, but has nothing in common with it: who taught a generator must not
 judge it.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from .dataset import Portraits
 from .face_pictures import NOT_SHOWN
 from .pack import BUILD
 from .training import Stage, initialise
-from .world import LOOKS
+from .world import LOOKS, TRAITS
 
 FILE = BUILD / "reader.safetensors"
 NOISE = 0.6  # at most, on what it reads: what a generator expects is never quite a portrait
@@ -29,8 +31,16 @@ class _Block(nn.Module):
         return x + self.conv(F.silu(self.norm(x)))
 
 
+class Seen(NamedTuple):
+    """Logits [B, values] for each attribute of LOOKS, traits [B, len(TRAITS)], landmarks [B, 5, 2] in pixels of 128."""
+
+    looks: list[Tensor]
+    traits: Tensor
+    landmarks: Tensor
+
+
 class LatentReader(nn.Module):
-    """latents [B, 8, 16, 16] of deviation 1 -> logits [B, values] for each attribute of LOOKS."""
+    """latents [B, 8, 16, 16] of deviation 1 -> Seen."""
 
     def __init__(self):
         super().__init__()
@@ -42,11 +52,14 @@ class LatentReader(nn.Module):
         self.grid = nn.Conv2d(128, 48, 1)  # where it is, at 4 x 4 places
         self.joined = nn.Linear(48 * 4 * 4 + 128, 192)
         self.looks = nn.Linear(192, sum(len(values) for values in LOOKS.values()))
+        self.traits = nn.Linear(192, len(TRAITS))
+        self.landmarks = nn.Linear(192, 5 * 2)
 
-    def forward(self, latents: Tensor) -> list[Tensor]:
+    def forward(self, latents: Tensor) -> Seen:
         seen = self.layers(latents)
         joined = F.silu(self.joined(torch.cat([self.grid(seen).flatten(1), seen.mean((2, 3))], 1)))
-        return self.looks(joined).split([len(values) for values in LOOKS.values()], 1)
+        looks = self.looks(joined).split([len(values) for values in LOOKS.values()], 1)
+        return Seen(looks, self.traits(joined), 63.5 + 64 * self.landmarks(joined).unflatten(1, (5, 2)))
 
 
 def answers_of(portraits: Portraits, places: np.ndarray) -> Tensor:
@@ -70,7 +83,7 @@ def trained_reader() -> LatentReader:
 class Reading(Stage):
     name = "reader"
     seed = 41
-    steps = 2000
+    steps = 7000
     batch = 64
     rate = 2e-3
     warm_up = 100
@@ -91,11 +104,15 @@ class Reading(Stage):
         answers = answers_of(self.portraits, places)
         latents = self.portraits.latents[places].float()
         level = NOISE * torch.from_numpy(rng.uniform(size=(count, 1, 1, 1))).float()
-        logits = model(latents + level * torch.randn_like(latents))
-        pairs = list(zip(logits, answers.T, strict=True))
-        loss = sum(F.cross_entropy(*pair, ignore_index=NOT_SHOWN) for pair in pairs) / len(pairs)
+        seen = model(latents + level * torch.randn_like(latents))
+        pairs = list(zip(seen.looks, answers.T, strict=True))
+        look = sum(F.cross_entropy(*pair, ignore_index=NOT_SHOWN) for pair in pairs) / len(pairs)
+        trait = F.mse_loss(seen.traits, torch.from_numpy(self.portraits.identities[places]))
+        off = seen.landmarks - torch.from_numpy(self.portraits.landmarks[places])
+        point = F.smooth_l1_loss(off, torch.zeros_like(off))
         right = [(part.argmax(1) == answer)[answer != NOT_SHOWN].float().mean() for part, answer in pairs]
-        return loss, {name: value.detach() for name, value in zip(LOOKS, right, strict=True)}
+        numbers = {"trait": trait, "pixels": off.norm(dim=2).mean(), **dict(zip(LOOKS, right, strict=True))}
+        return look + 2 * trait + 0.05 * point, {name: value.detach() for name, value in numbers.items()}
 
     def export(self, model, summary):
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, FILE)

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from facelets.dataset import Portraits
 from facelets.face_pictures import NOT_SHOWN
 from facelets.following import SURE, misread, named_answers
 from facelets.generator import Generator, Noised, noise_levels
 from facelets.reader import LatentReader
-from facelets.world import LOOKS
+from facelets.world import LOOKS, TRAITS
 
 
 def test_a_velocity_without_error_means_the_picture_itself():
@@ -51,6 +52,25 @@ def test_doubt_is_the_cross_entropy_above_what_is_sure_enough():
     assert misread(logits, torch.full_like(answers, NOT_SHOWN), weights).item() == 0
 
 
-def test_the_reader_answers_for_every_attribute():
-    logits = LatentReader()(torch.zeros(2, 8, 16, 16))
-    assert [tuple(part.shape) for part in logits] == [(2, len(values)) for values in LOOKS.values()]
+def test_the_reader_answers_for_every_attribute_trait_and_landmark():
+    seen = LatentReader()(torch.zeros(2, 8, 16, 16))
+    assert [tuple(part.shape) for part in seen.looks] == [(2, len(values)) for values in LOOKS.values()]
+    assert seen.traits.shape == (2, len(TRAITS)) and seen.landmarks.shape == (2, 5, 2)
+
+
+def test_eyes_and_mouth_count_most():
+    class Known:  # what the reckoning looks at
+        landmarks = np.array([[[44, 60], [76, 60], [60, 75], [48, 92], [72, 92]]], np.float32)
+
+    emphasis = Portraits.emphasis(Known, np.array([0]))
+    assert emphasis.shape == (1, 1, 16, 16) and emphasis.mean().item() == pytest.approx(1, abs=1e-5)
+    for best in emphasis[0, 0].flatten().topk(6).indices.tolist():
+        row, column = divmod(best, 16)
+        place = np.array([column * 8 + 3.5, row * 8 + 3.5])
+        assert np.linalg.norm(np.append(Known.landmarks[0], [[60, 92]], 0) - place, axis=1).min() < 8
+    assert emphasis[0, 0, 0, 0] < 0.8 < 2.5 < emphasis.max()
+    velocity = torch.zeros(1, 8, 16, 16)
+    at_mouth, at_corner = velocity.clone(), velocity.clone()
+    at_mouth[:, :, 11, 7], at_corner[:, :, 0, 0] = 1, 1
+    noised = Noised(None, None, None, velocity)
+    assert noised.error(at_mouth, emphasis) > 3 * noised.error(at_corner, emphasis)
