@@ -74,11 +74,16 @@ def cluster(features: torch.Tensor, count: int, iterations: int = 10) -> torch.T
         centres.append(centre)
     centres = torch.cat(centres, dim=1)
     for _ in range(iterations):
-        members = F.one_hot((features @ centres.transpose(1, 2)).argmax(-1), count).to(features)
+        members = _members((features @ centres.transpose(1, 2)).argmax(-1), count, features)
         sums = members.transpose(1, 2) @ features
         empty = members.sum(dim=1).unsqueeze(-1) == 0
         centres = torch.where(empty, centres, F.normalize(sums, dim=-1))
     return (features @ centres.transpose(1, 2)).argmax(-1)
+
+
+def _members(labels, count, like):
+    """One-hot labels [B,N] -> [B,N,count]; torch's own one_hot reads the labels from the device."""
+    return (labels.unsqueeze(-1) == torch.arange(count, device=labels.device)).to(like)
 
 
 def covered_clusters(labels: torch.Tensor, masks: torch.Tensor, count: int, coverage: float) -> torch.Tensor:
@@ -86,7 +91,7 @@ def covered_clusters(labels: torch.Tensor, masks: torch.Tensor, count: int, cove
 
     A mask that covers no cluster so far takes the one it covers most.
     """
-    members = F.one_hot(labels, count).to(masks)
+    members = _members(labels, count, masks)
     share = (masks @ members) / members.sum(dim=1, keepdim=True).clamp_min(1)
     taken = share >= torch.minimum(share.amax(dim=-1, keepdim=True), share.new_tensor(coverage))
     return (taken & (share > 0)).to(masks) @ members.transpose(1, 2)

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from comfy.patcher_extension import WrappersMP
+from comfy_api.latest import ComfyAPISync
 
 from ..adapters import base_name
 from ..cure import MODES, TRAJECTORIES, CureSettings, find_attributes, named_attributes, plain_text, without
@@ -43,6 +45,9 @@ def apply(
     MODEL without identity, where another pack's adapter can't be switched off. `observe(attributes, masks [B,A,H,W])`
     is called at the end of each sampling run that found masks. ValueError with one sentence for what can't be done.
     """
+    for name, word, options in (("mode", mode, MODES), ("trajectory", trajectory, TRAJECTORIES)):
+        if word not in options:  # over a wire or from a script
+            raise ValueError(f"The {name} is {word!r}, but must be one of: {', '.join(options)}; choose one of these.")
     if strength.is_nothing:
         return model
     if mask is not None:
@@ -51,7 +56,7 @@ def apply(
             return model
         if (mask >= 1).all():
             mask = None
-    _check(model, foundation)
+    _check(model, clip, foundation)
     placed, abstract = _choose(prompt, attributes, settings, mask, abstract_pass)
     layers = cure_layers(model, settings)
     positions = token_positions(clip, prompt, [_located_by(prompt, one, settings) for one in placed])
@@ -90,7 +95,29 @@ def apply(
     return patched
 
 
-def _check(model, foundation):
+def allowed(mask: torch.Tensor | None) -> torch.Tensor:
+    """Where the cure may work, before it is known where it will: the artist's mask [M,H,W], or white."""
+    return torch.ones(1, 64, 64) if mask is None else as_masks(mask, "mask")
+
+
+def preview_on(node_id: str):
+    """An `observe` that shows the masks of the first picture on a node, side by side in the order of the prompt."""
+
+    def show(attributes, masks):
+        sides = torch.cat(list(masks[0]), dim=-1)
+        picture = F.interpolate(sides[None, None], scale_factor=8, mode="nearest")[0, 0]
+        picture = picture.float().cpu().clamp(0, 1)  # host read: once per run, for the artist's eyes
+        ComfyAPISync().execution.set_progress(1, 1, node_id, picture[None, ..., None].expand(-1, -1, -1, 3))
+
+    return show
+
+
+def _check(model, clip, foundation):
+    if clip is None:
+        raise ValueError(
+            "The clip is missing: the checkpoint that it comes from holds no text encoder; connect the CLIP that "
+            "encodes your prompt, from a loader such as Load CLIP."
+        )
     if model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
         raise ValueError(
             "The connected model has been through AttributeCure already; use one AttributeCure and name all attributes "
