@@ -54,8 +54,10 @@ def apply(
         mask = as_masks(mask, "mask")
         if not mask.any():
             return model
-        if (mask >= 1).all():
+        if (mask >= 1).all() and settings.source != "mask":
             mask = None
+    elif settings.source == "mask":
+        raise ValueError("The source of the masks is the mask input, but no mask is connected; connect one.")
     _check(model, clip, foundation)
     placed, abstract = _choose(prompt, attributes, settings, mask, abstract_pass)
     layers = cure_layers(model, settings)

@@ -44,11 +44,10 @@ class _Reader:
     def __call__(self, n, context, value, options):
         run = options.get(KEY)
         if run is not None and run.collects and self._wanted(options):
-            size, chunks = _token_grid(options, n.shape[1]), foundation_chunks(options)
-            if size is not None and chunks:
-                rows, uuids, grid = n.chunk(len(options["cond_or_uncond"])), _uuids(options), options["original_shape"]
-                for index in chunks:
-                    self._read(run, rows[index], options, size, tuple(grid[-2:]), uuids[index])
+            size, uuids, grid = _token_grid(options, n.shape[1]), _uuids(options), tuple(options["original_shape"][-2:])
+            for index in foundation_chunks(options) if size is not None else ():
+                if run.is_whole(uuids[index], grid):
+                    self._read(run, n.chunk(len(uuids))[index], options, size, grid, uuids[index])
         return n, context, value
 
 
@@ -110,6 +109,9 @@ class ExtraKeys:
         uuids = _uuids(options)
         size = _token_grid(options, q.shape[1]) if run is not None and run.gives_keys else None
         if size is None or run.mask() is None:
+            return self._attention(q, k, v, options)
+        grid = tuple(options["original_shape"][-2:])
+        if not all(run.is_whole(uuid, grid) for uuid in uuids):
             return self._attention(q, k, v, options)
         rows = list(zip(*(t.chunk(len(uuids)) for t in (q, k, v)), strict=True))
         for index in foundation_chunks(options):

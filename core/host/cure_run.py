@@ -132,6 +132,11 @@ class CureRun:
             self._select = self.plan.select.to(device)
         return self._select
 
+    def is_whole(self, uuid, grid: tuple[int, int]) -> bool:
+        """Whether a forward of `grid` latent cells shows all that a conditioning entry is about, not a tile of it."""
+        area = self.areas.get(uuid)
+        return grid == (self.grid if area is None else area[:2])
+
     def add_maps(self, maps, size, grid, uuid):
         """Attention maps [B,A,N] of one layer with size[0] x size[1] tokens, from a chunk of `grid` latent cells."""
         self._maps.add(to_grid(maps, size, grid), self.areas.get(uuid), self.grid)

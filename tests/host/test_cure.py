@@ -465,6 +465,33 @@ def test_settings_change_the_masks(case, settings):
     assert changed.isfinite().all() and not torch.equal(changed, default)
 
 
+def test_a_model_wrapper_that_cuts_tiles(sd15):
+    """Half a picture at a time: no map is taken for the whole picture's, so only the artist's mask counts."""
+    left = torch.zeros(1, 16, 16)
+    left[..., :8] = 1
+
+    def halves(function, arguments):
+        cut = arguments["input"].chunk(2, dim=-1)
+        return torch.cat([function(part, arguments["timestep"], **arguments["c"]) for part in cut], dim=-1)
+
+    def tiled(model):
+        model = model.clone()
+        model.set_model_unet_function_wrapper(halves)
+        return sd15.sample(model, steps=1)
+
+    plain = tiled(sd15.model)
+    assert torch.equal(tiled(sd15.cure(mode="both")), plain)
+    masked = tiled(sd15.cure(mode="both", mask=left, settings={"source": "mask"}))
+    assert torch.equal(masked[..., 8:], plain[..., 8:]) and (masked - plain).abs().max() > 1e-3
+
+
+def test_the_mask_input_as_the_only_source(sd15):
+    with pytest.raises(ValueError, match="no mask is connected"):
+        sd15.cure(settings={"source": "mask"})
+    everywhere = sd15.cure(mask=torch.ones(1, 8, 8), settings={"source": "mask", "identity_off": "absent"})
+    torch.testing.assert_close(sd15.sample(everywhere), sd15.sample(sd15.plain), atol=5e-3, rtol=0)
+
+
 def test_half_precision_models(pack, adapters, kind):
     from tiny.unet import unet
 
