@@ -1,6 +1,7 @@
 """AttributeCure on ComfyUI's own U-Nets: exact no-ops, whom it leaves alone, under every sampler and guider."""
 
 import copy
+import dataclasses
 import logging
 
 import pytest
@@ -174,11 +175,11 @@ def test_batches_and_odd_sizes(sd15, trajectory, shape):
     assert (result - sd15.sample(sd15.model, shape=shape)).abs().max() > 1e-3
 
 
-def test_a_mask_batch_goes_by_picture(case):
+def test_a_mask_batch_goes_by_picture(sd15):
     """The second picture's mask is empty, so it comes out as without the cure."""
     mask, shape = torch.stack([torch.ones(16, 16), torch.zeros(16, 16)]), (2, 4, 16, 16)
     for mode in MODES:
-        plain, cured = case.sample(case.model, shape=shape), case.sample(case.cure(mode=mode, mask=mask), shape=shape)
+        plain, cured = sd15.sample(sd15.model, shape=shape), sd15.sample(sd15.cure(mode=mode, mask=mask), shape=shape)
         torch.testing.assert_close(cured[1], plain[1], atol=2e-4, rtol=0)
         assert (cured[0] - plain[0]).abs().max() > 1e-3
 
@@ -231,7 +232,7 @@ def test_second_order_samplers_pay_no_evaluation_twice(sd15, trajectory):
     assert len(count) == {"shared": 0, "separate": 4}[trajectory]
 
 
-def test_img2img_and_inpainting(case):
+def test_img2img_and_inpainting(sd15):
     """What an inpainting mask keeps stays as it was, abstract pass and all."""
     import comfy.sample
 
@@ -239,23 +240,23 @@ def test_img2img_and_inpainting(case):
     keep = torch.ones(1, 1, 16, 16)
     keep[..., :8] = 0
     for trajectory in TRAJECTORIES:
-        cured = case.cure(trajectory=trajectory, mode="both", abstract_pass=0.5)
+        cured = sd15.cure(trajectory=trajectory, mode="both", abstract_pass=0.5)
         with torch.inference_mode():
-            arguments = (4, 4.0, "euler", "simple", *case.conditionings, latent)
+            arguments = (4, 4.0, "euler", "simple", *sd15.conditionings, latent)
             changed = comfy.sample.sample(cured, noise, *arguments, denoise=0.6, seed=1)
-            plain = comfy.sample.sample(case.model, noise, *arguments, denoise=0.6, seed=1)
+            plain = comfy.sample.sample(sd15.model, noise, *arguments, denoise=0.6, seed=1)
             painted = comfy.sample.sample(cured, noise, *arguments, denoise=0.6, seed=1, noise_mask=keep)
         assert changed.isfinite().all() and (changed - plain).abs().max() > 1e-3
         torch.testing.assert_close(painted[..., :8], latent[..., :8], atol=1e-5, rtol=0)
         assert (painted[..., 8:] - latent[..., 8:]).abs().max() > 1e-2
 
 
-def test_the_abstract_pass_is_in_the_progress_bar(case):
+def test_the_abstract_pass_is_in_the_progress_bar(sd15):
     steps = []
-    cured = case.cure(abstract_pass=0.5, trajectory="separate")
+    cured = sd15.cure(abstract_pass=0.5, trajectory="separate")
     sample_with_callback(
         cured,
-        case.conditionings,
+        sd15.conditionings,
         lambda step, denoised, x, total: steps.append((step, total, denoised.shape[0])),
         steps=4,
     )
@@ -277,43 +278,29 @@ def test_with_only_an_expression_the_pass_is_all(case):
 
 
 def test_inversion_returns_the_picture(sd15):
-    """Up with the prompt and down with the same prompt, unguided: the more refinements, the closer to the start."""
-    psnr = {}
-    for refine in (0, 1, 3):
+    """Up and down with one and the same prompt, unguided, half of 20 steps: over 60 dB, and better with refinement.
+
+    Over the range of the latent, on random weights that denoise tamely.
+    """
+    psnr = []
+    for refine in (0, 1):
         cured = sd15.cure(prompt="a portrait, laughing", abstract_pass=0.5, settings={"refine": refine})
         hooks = cured.get_wrappers("outer_sample", "likeness_cure")[0].__self__
-        plan = dataclass_replace(hooks.plan, template=same_prompt(sd15))
+        same = sd15.pack.module("core.host.prompt").encode(clip("sd15"), PROMPT)
         cured = sd15.model.clone()
-        type(hooks)(plan).install(cured)
-        before, after = sample_before_and_after(sd15, cured)
-        error = (before - after).square().mean()
-        psnr[refine] = float(10 * torch.log10((before.max() - before.min()) ** 2 / error))
-    assert psnr[0] < psnr[1] < psnr[3] and psnr[3] > 40, psnr
-
-
-def dataclass_replace(plan, **changes):
-    import dataclasses
-
-    return dataclasses.replace(plan, **changes)
-
-
-def same_prompt(case):
-    return case.pack.module("core.host.prompt").encode(clip(case.kind), PROMPT)
-
-
-def sample_before_and_after(case, cured, steps=20):
-    """The picture before the abstract pass and after it, at CFG 1."""
-    before = case.sample(case.model, cfg=1.0, steps=steps, sampler="euler")
-    return before, case.sample(cured, cfg=1.0, steps=steps, sampler="euler")
+        type(hooks)(dataclasses.replace(hooks.plan, template=same)).install(cured)
+        before, after = (sd15.sample(model, cfg=1.0, steps=20) for model in (sd15.model, cured))
+        psnr.append(float(10 * torch.log10((before.max() - before.min()) ** 2 / (before - after).square().mean())))
+    assert 60 < psnr[0] < psnr[1], psnr
 
 
 @pytest.mark.parametrize("trajectory", TRAJECTORIES)
 @pytest.mark.parametrize("mode", MODES)
-def test_a_foundation_model_of_its_own(case, kind, mode, trajectory):
+def test_a_foundation_model_of_its_own(sd15, mode, trajectory):
     """The model as it was before the adapter, as foundation, gives what switching the identity off gives."""
     settings = {"identity_off": "absent"}
-    own = case.sample(case.cure(mode=mode, trajectory=trajectory, settings=settings))
-    given = case.sample(case.cure(mode=mode, trajectory=trajectory, settings=settings, foundation=case.plain))
+    own = sd15.sample(sd15.cure(mode=mode, trajectory=trajectory, settings=settings))
+    given = sd15.sample(sd15.cure(mode=mode, trajectory=trajectory, settings=settings, foundation=sd15.plain))
     torch.testing.assert_close(given, own, atol=2e-3, rtol=1e-3)
 
 
@@ -367,26 +354,31 @@ def test_applied_after_the_cure_works_the_same(pack, case, kind, adapters):
     torch.testing.assert_close(sample(*late, steps=3), case.sample(case.cure()), atol=1e-4, rtol=1e-4)
 
 
-def test_regional_prompts(case, kind):
+def test_regional_prompts(sd15):
     """Several positive entries, some with areas or masks of their own: the cure follows the first prompt's words."""
-    area = [[prompt(kind)[0][0], {**case.conditionings[0][0][1], "area": (8, 16, 8, 0), "strength": 1.0}]]
-    masked = [[prompt(kind)[0][0], {**case.conditionings[0][0][1], "mask": torch.ones(1, 16, 16).tril()}]]
-    for positive in (case.conditionings[0] + area, case.conditionings[0] + masked, area):
+    area = [[prompt(sd15.kind)[0][0], {**sd15.conditionings[0][0][1], "area": (8, 16, 8, 0), "strength": 1.0}]]
+    masked = [[prompt(sd15.kind)[0][0], {**sd15.conditionings[0][0][1], "mask": torch.ones(1, 16, 16).tril()}]]
+    for positive in (sd15.conditionings[0] + area, sd15.conditionings[0] + masked, area):
         for mode in MODES:
-            result = sample(case.cure(mode=mode), positive, case.conditionings[1], steps=2)
+            result = sample(sd15.cure(mode=mode), positive, sd15.conditionings[1], steps=2)
             assert result.isfinite().all()
-            assert (result - sample(case.model, positive, case.conditionings[1], steps=2)).abs().max() > 1e-3
+            assert (result - sample(sd15.model, positive, sd15.conditionings[1], steps=2)).abs().max() > 1e-3
 
 
-def test_prompts_of_different_lengths(case, kind):
+def test_prompts_of_different_lengths(sd15):
     """A prompt of two chunks and a negative of one: every chunk is told right all the same."""
     text = "a portrait, " + "very " * 90 + ", curly red hair, laughing"
     positive = apply(
-        case.pack, case.plain, prompt(kind, text), prompt(kind, "bad"), adapter(case.pack, kind), kind=kind
+        sd15.pack,
+        sd15.plain,
+        prompt(sd15.kind, text),
+        prompt(sd15.kind, "bad"),
+        adapter(sd15.pack, sd15.kind),
+        kind=sd15.kind,
     )
     assert positive[1][0][0].shape[1] == 154
     for mode in MODES:
-        cured = case.cure(positive[0], prompt=text, mode=mode)
+        cured = sd15.cure(positive[0], prompt=text, mode=mode)
         assert (sample(cured, *positive[1:]) - sample(*positive)).abs().max() > 1e-3
 
 
@@ -459,9 +451,9 @@ def test_a_mask_for_each_attribute(case, source):
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_settings_change_the_masks(case, settings):
-    _, default = seen_masks(case)
-    _, changed = seen_masks(case, settings=settings)
+def test_settings_change_the_masks(sd15, settings):
+    _, default = seen_masks(sd15)
+    _, changed = seen_masks(sd15, settings=settings)
     assert changed.isfinite().all() and not torch.equal(changed, default)
 
 
@@ -490,6 +482,21 @@ def test_the_mask_input_as_the_only_source(sd15):
         sd15.cure(settings={"source": "mask"})
     everywhere = sd15.cure(mask=torch.ones(1, 8, 8), settings={"source": "mask", "identity_off": "absent"})
     torch.testing.assert_close(sd15.sample(everywhere), sd15.sample(sd15.plain), atol=5e-3, rtol=0)
+
+
+def test_memory_returns_to_the_baseline(sd15):
+    import gc
+
+    def tensors():
+        gc.collect()
+        return sum(torch.is_tensor(thing) for thing in gc.get_objects())
+
+    cured = sd15.cure(mode="both", abstract_pass=0.5, settings={"source": "both"})
+    sd15.sample(cured)
+    before = tensors()
+    for _ in range(3):
+        sd15.sample(cured)
+    assert tensors() <= before
 
 
 def test_half_precision_models(pack, adapters, kind):
