@@ -5,6 +5,8 @@ import functools
 import host_cases
 import torch
 
+MODES = ["noise_blend", "shared_attention", "both"]
+TRAJECTORIES = ["shared", "separate"]
 PROMPT = "a portrait of a woman, (curly red hair:1.2), wearing a green hat, laughing"
 
 
@@ -32,7 +34,7 @@ class Case:
     """A tiny model with an identity applied, and its two prompts."""
 
     def __init__(self, pack, kind, model, adapter, text=PROMPT, **strength):
-        self.pack, self.kind, self.plain = pack, kind, model
+        self.pack, self.kind, self.plain, self.adapter = pack, kind, model, adapter
         self.prompts = prompt(kind, text), prompt(kind, "blurry")
         self.text = text
         self.model, *self.conditionings = host_cases.apply(pack, model, *self.prompts, adapter, kind=kind, **strength)

@@ -4,6 +4,13 @@ from dataclasses import dataclass
 
 MODES = ("noise_blend", "shared_attention", "both")
 TRAJECTORIES = ("shared", "separate")
+_WORDS = {
+    "identity_off": ("zero", "absent"),
+    "source": ("cross", "semantic", "both", "mask"),
+    "map_rows": ("foundation", "both"),
+    "tokens": ("head", "phrase"),
+    "blend": ("eps", "denoised"),
+}
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,9 @@ class CureSettings:
     # Where attributes are: "cross" attention maps, "semantic" clusters that those maps cover, "both" (where they
     # agree), or the "mask" input alone.
     source: str = "cross"
+    # "foundation": where it draws an attribute; "both": also where the personalised rows do, so that long hair can
+    # become short.
+    map_rows: str = "foundation"
     tokens: str = "head"  # a phrase is located by its noun ("head") or by all of its words ("phrase")
     absent: bool = False  # whether "no glasses" counts as an attribute when attributes are looked for
     map_scales: tuple[int, ...] | None = None  # None: the layers of 16 and 32 tokens a side at the model's own size
@@ -48,3 +58,8 @@ class CureSettings:
     # sampler's steps one step of the pass spans.
     refine: int = 1
     stride: int = 1
+
+    def __post_init__(self):
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be one of: {', '.join(words)}.")

@@ -90,7 +90,7 @@ def apply(
         observe=observe,
     )
     CureHooks(plan).install(patched)
-    _install_patches(patched, plan, reads=foundation is None)
+    _install_patches(patched, plan, reads=foundation is None or settings.map_rows == "both")
     if foundation is not None:
         install_forward(foundation)
         _install_patches(foundation, plan, reads=True)
@@ -196,7 +196,7 @@ def _prepared(foundation, patched):
 
 
 def _install_patches(model, plan, reads):
-    """Put the patches on `model`, a clone of the caller's own; `reads`: its rows are the foundation's too."""
+    """Put the patches on `model`, a clone of the caller's own; `reads`: some of its rows are looked at."""
     if not plan.has_place:
         return
     if reads and plan.needs_maps:

@@ -11,13 +11,11 @@ from .sites import attention_modules
 from .switch import KEY as IDENTITY_OFF
 
 
-def foundation_chunks(options: dict) -> list[int]:
-    """Indexes of the conditional chunks without identity in the batch that is running."""
-    off = options.get(IDENTITY_OFF)
-    if off is None:
-        return []
-    kinds = options["cond_or_uncond"]
-    return [index for index, is_off in enumerate(off.chunks) if is_off and kinds[index] == 0]
+def conditional_chunks(options: dict, without_identity: bool) -> list[int]:
+    """Indexes of the conditional chunks in the batch that is running: the foundation's, or the personalised ones."""
+    kinds, off = options["cond_or_uncond"], options.get(IDENTITY_OFF)
+    is_off = [False] * len(kinds) if off is None else off.chunks
+    return [index for index, kind in enumerate(kinds) if kind == 0 and is_off[index] == without_identity]
 
 
 def _uuids(options):
@@ -33,7 +31,7 @@ def _token_grid(options, tokens):
 
 
 class _Reader:
-    """A patch that looks at the foundation's rows on their way into an attention and changes nothing. Immutable."""
+    """A patch that looks at conditional rows on their way into an attention and changes nothing. Immutable."""
 
     def __init__(self, layers: CureLayers):
         self.layers = layers
@@ -45,14 +43,15 @@ class _Reader:
         run = options.get(KEY)
         if run is not None and run.collects and self._wanted(options):
             size, uuids, grid = _token_grid(options, n.shape[1]), _uuids(options), tuple(options["original_shape"][-2:])
-            for index in foundation_chunks(options) if size is not None else ():
-                if run.is_whole(uuids[index], grid):
-                    self._read(run, n.chunk(len(uuids))[index], options, size, grid, uuids[index])
+            for personal in (False, True) if self._reads_personal(run) else (False,):
+                for index in conditional_chunks(options, not personal) if size is not None else ():
+                    if run.is_whole(uuids[index], grid):
+                        self._read(run, n.chunk(len(uuids))[index], options, size, grid, uuids[index], personal)
         return n, context, value
 
 
 class MapReader(_Reader):
-    """Before cross-attentions: the attention that the foundation's rows give to the attributes' tokens.
+    """Before cross-attentions: the attention that rows give to the attributes' tokens.
 
     It computes these few queries a second time rather than taking the site, so that it never stands in the way of
     another pack's patch.
@@ -65,13 +64,16 @@ class MapReader(_Reader):
     def _wanted(self, options):
         return self.layers.reads_map(options)
 
-    def _read(self, run: CureRun, rows, options, size, grid, uuid):
+    def _reads_personal(self, run):
+        return run.plan.settings.map_rows == "both"
+
+    def _read(self, run: CureRun, rows, options, size, grid, uuid, personal):
         key = running_key(options)
         module = self._modules[key]
         if key not in run.text_keys:
             run.text_keys[key] = module.to_k(run.plan.context.to(rows))
         maps = attention_maps(module.to_q(rows), run.text_keys[key], run.select(rows.device), options["n_heads"])
-        run.add_maps(maps, size, grid, uuid)
+        run.add_maps(maps, size, grid, uuid, personal)
 
 
 class FeatureReader(_Reader):
@@ -80,7 +82,10 @@ class FeatureReader(_Reader):
     def _wanted(self, options):
         return self.layers.reads_features(options)
 
-    def _read(self, run: CureRun, rows, options, size, grid, uuid):
+    def _reads_personal(self, run):
+        return False
+
+    def _read(self, run: CureRun, rows, options, size, grid, uuid, personal):
         run.add_features(rows, size, grid, uuid)
 
 
@@ -114,7 +119,7 @@ class ExtraKeys:
         if not all(run.is_whole(uuid, grid) for uuid in uuids):
             return self._attention(q, k, v, options)
         rows = list(zip(*(t.chunk(len(uuids)) for t in (q, k, v)), strict=True))
-        for index in foundation_chunks(options):
+        for index in conditional_chunks(options, without_identity=True):
             tokens, _ = run.extra_tokens(size, uuids[index])
             run.keys[self.key, uuids[index]] = tuple(_gather(t, tokens) for t in rows[index][1:])
         # A foundation chunk that ComfyUI ran in a batch before has left its keys; one in this batch left them just now.

@@ -84,7 +84,8 @@ class CureRun:
         self.denoise_mask = None
         self.grid = None
         self.attribute_masks = None
-        self._maps, self._features, self._features_size = MapSum(plan.settings.map_decay), None, None
+        self._maps = [MapSum(plan.settings.map_decay) for _ in range(2)]  # of the foundation, of the personalised rows
+        self._features = self._features_size = None
         self._mask, self._tokens = None, {}
         self._artist = None
         self._latent = self._denoised = self._sigmas = self._level = None
@@ -121,7 +122,7 @@ class CureRun:
     def end_step(self):
         self.keys.clear()
         self.collects = self.gives_keys = False
-        if self._maps.end_step():
+        if any([maps.end_step() for maps in self._maps]):
             self._mask, self._tokens = None, {}
 
     # -- where -------------------------------------------------------------------------------------------------------
@@ -137,9 +138,12 @@ class CureRun:
         area = self.areas.get(uuid)
         return grid == (self.grid if area is None else area[:2])
 
-    def add_maps(self, maps, size, grid, uuid):
-        """Attention maps [B,A,N] of one layer with size[0] x size[1] tokens, from a chunk of `grid` latent cells."""
-        self._maps.add(to_grid(maps, size, grid), self.areas.get(uuid), self.grid)
+    def add_maps(self, maps, size, grid, uuid, personal):
+        """Attention maps [B,A,N] of one layer with size[0] x size[1] tokens, from a chunk of `grid` latent cells.
+
+        `personal`: of the rows with identity rather than the foundation's.
+        """
+        self._maps[personal].add(to_grid(maps, size, grid), self.areas.get(uuid), self.grid)
 
     def add_features(self, features, size, grid, uuid):
         """Self-attention features [B,N,C] of the whole picture; a later layer takes the place of an earlier one."""
@@ -162,18 +166,23 @@ class CureRun:
         if not self.plan.needs_maps:
             self.attribute_masks = self._artist
             return self._artist
-        maps, settings = self._maps.mean(), self.plan.settings
-        if maps is None:
+        settings = self.plan.settings
+        found = [self._cross(maps.mean()) for maps in self._maps if maps.mean() is not None]
+        if not found:
             return None
-        if settings.relative:
-            maps = maps[:, :-1] / maps[:, -1:].clamp_min(1e-6)
-        masks = cross_attention_masks(maps, settings.sharpen, settings.threshold, settings.softness)
+        masks = found[0] if len(found) == 1 else torch.maximum(*found)
         if settings.source != "cross" and self._features is not None:
             semantic = self._semantic(masks)
             masks = semantic if settings.source == "semantic" else masks * semantic
         masks = feather(masks, settings.feather)
         self.attribute_masks = masks if self._artist is None else masks * self._artist
         return unite(self.attribute_masks)
+
+    def _cross(self, maps):
+        settings = self.plan.settings
+        if settings.relative:
+            maps = maps[:, :-1] / maps[:, -1:].clamp_min(1e-6)
+        return cross_attention_masks(maps, settings.sharpen, settings.threshold, settings.softness)
 
     def _semantic(self, masks):
         settings, size = self.plan.settings, self._features_size

@@ -6,18 +6,16 @@ import json
 import pytest
 import torch
 from comfy_process import ROOT
-from cure_cases import PROMPT, Case, clip
+from cure_cases import PROMPT, clip
 from graphs import text_to_image
-from host_cases import adapter, peer_patch
+from host_cases import peer_patch
 from node_cases import Wired, outputs, sentence
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 
 @pytest.fixture(scope="module")
-def case(pack):
-    from tiny.unet import unet
-
-    return Case(pack, "sdxl", unet("sdxl"), adapter(pack, "sdxl"))
+def case(cases):
+    return cases["sdxl"]
 
 
 @pytest.fixture(scope="module")
