@@ -40,7 +40,7 @@ STEPS = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}
 # expected latents: squared error of traits, doubt about the look, pixels of the landmarks. The face encoder looks at
 # half of the expected pictures, as in PuLID's identity loss (Guo et al. 2024): 1 - cosine to the reference. The
 # clearest quarter shows the person anyway, and the noisiest nobody.
-TRAIT, ILL, PLACE, FACE = 0.2, 0.3, 0.01, 0.2
+TRAIT, ILL, PLACE, FACE = 0.2, 0.4, 0.01, 0.2
 
 
 def face_encoder():
@@ -159,7 +159,7 @@ class Likeness(nn.Module):
 class Adapter(Stage):
     name = "adapter"
     seed = 3
-    steps = 2400
+    steps = 2700
     batch = 32
     rate = 1e-3
     warm_up = 100
