@@ -7,12 +7,14 @@ from ..core.host import folders
 folders.register()  # before any schema is built: combos list these folders
 
 from .adapter import ApplyIDAdapter, LoadIDAdapter
+from .facelets import LoadFacelets
 from .faces import DetectFaces, LoadFaceEncoder
 from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
 from .landmarks import LandmarkControl
 from .similarity import IDSimilarity
 
 NODES = [
+    LoadFacelets,
     LoadFaceEncoder,
     DetectFaces,
     EncodeIdentity,
