@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test setup setup-test lint bench-overhead bench-faces facelets
+.PHONY: demo test setup setup-test lint bench-overhead bench-faces bench-identity verify-facelets facelets
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -26,6 +26,14 @@ bench-overhead: setup
 
 bench-faces: setup-test
 	@OMP_NUM_THREADS=1 $(RUN) scripts/face_pairs.py
+
+# ARGS=--record for the setting of the numbers in benchmarks/README.md
+bench-identity: setup
+	@$(RUN) benchmarks/identity.py $(ARGS)
+
+# what the autoencoder, the faces and the judge of drawn portraits are worth by themselves
+verify-facelets: setup
+	@cd scripts && for part in autoencoder faces judge; do echo "== $$part"; OMP_NUM_THREADS=1 ../$(RUN) -m facelets.verify_$$part || exit 1; done
 
 # trains everything in embedded/facelets anew, hours on two cores; it goes on where it was stopped
 facelets: setup

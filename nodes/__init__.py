@@ -8,12 +8,14 @@ folders.register()  # before any schema is built: combos list these folders
 
 from .adapter import ApplyIDAdapter, LoadIDAdapter
 from .cure import AttributeCure
+from .facelets import LoadFacelets
 from .faces import DetectFaces, LoadFaceEncoder
 from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
 from .landmarks import LandmarkControl
 from .similarity import IDSimilarity
 
 NODES = [
+    LoadFacelets,
     LoadFaceEncoder,
     DetectFaces,
     EncodeIdentity,

@@ -29,22 +29,27 @@ MODELS = {
         "controlnet",
     ),
 }
-# The groups from left to right; those of one column stand below each other. A node goes by its class.
-GROUPS = (
-    {
-        "Model, prompt and size": ("CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage"),
-        "The person": (
-            "LoadImage",
-            "LoadFaceEncoder",
-            "DetectFaces",
-            "EncodeIdentity",
-            "LoadIDAdapter",
-            "ApplyIDAdapter",
-        ),
-    },
-    {"The pose": ("ControlNetLoader", "LandmarkControl", "PreviewImage")},
-    {"The picture": ("KSampler", "VAEDecode", "SaveImage", "IDSimilarity")},
-)
+# The groups of each workflow from left to right; those of one column stand below each other. A node goes by its title
+# or its class.
+_PERSON = ("LoadImage", "LoadFaceEncoder", "DetectFaces", "EncodeIdentity", "LoadIDAdapter", "ApplyIDAdapter")
+_POSE = ("ControlNetLoader", "LandmarkControl", "PreviewImage")
+_PICTURE = ("KSampler", "VAEDecode", "SaveImage", "IDSimilarity")
+GROUPS = {
+    "instantid_basic": (
+        {
+            "Model, prompt and size": ("CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage"),
+            "The person": _PERSON,
+        },
+        {"The pose": _POSE},
+        {"The picture": _PICTURE},
+    ),
+    "facelets_portrait": (
+        {"Model, prompts and size": ("LoadFacelets", "CLIPTextEncode", "EmptyLatentImage")},
+        {"The person": ("Draw somebody", "Decode somebody", *_PERSON)},
+        {"The pose": _POSE},
+        {"The picture": ("Draw the same person", "Decode", "SaveImage", "IDSimilarity")},
+    ),
+}
 BELOW = ("PreviewImage", "VAEDecode")  # stand under the node that they take from, not beside it
 NOTES = {
     "instantid_basic": """## One person, in the pose of a photograph
@@ -63,7 +68,22 @@ the encoder that a file needs.
 
 **Settings**: 1016 x 1016 rather than 1024 x 1024 (InstantID has seen watermarks at 1024), CFG 4 to 5, weight and
 strength 0.8. For another pose connect another picture to Landmark Control.
-"""
+""",
+    "facelets_portrait": """## The same person again, with nothing to download
+
+1. **Somebody** is drawn from the first prompt. Another seed in *Draw somebody*: another person.
+2. The face is found and becomes the **identity**.
+3. **The same person** is drawn with the second prompt, in the pose that *Landmark Control* sets: turn, move, scale it.
+4. **How alike** compares the two.
+
+Queue it: it takes seconds, without a graphics card too. Facelets is a tiny model that ships with Likeness and draws
+cartoon heads of 128 x 128 pixels. It is for trying out graphs.
+
+**For real pictures** replace *Load Facelets* by a checkpoint loader, Load ID Adapter, Load ControlNet Model and Load
+Face Encoder, *Draw somebody* by Load Image with a photograph, and the size by your model's.
+
+**Settings**: weight 0.8, strength 0.8, CFG 3, 20 steps. Lower the weight when the prompt is not followed.
+""",
 }
 NODE_WIDTH, COLUMN, GAP, TITLE, SLOT, WIDGET, TEXT, PICTURE = 320, 400, 60, 40, 22, 26, 120, 320
 PADDING, HEADING = 30, 80  # of a group around its nodes; the heading leaves room for the first node's own title
@@ -156,13 +176,17 @@ def place_group(graph, infos, members, left, top, places):
     return COLUMN * max(column_of.values()) + NODE_WIDTH + 2 * PADDING, bottom - top
 
 
-def layout(graph, infos):
+def layout(name, graph, infos):
     """[x, y, height] of each node, and the groups as the page has them."""
     places, groups, left = {}, [], 0
-    for stack in GROUPS:
+    for stack in GROUPS[name]:
         top, widest = 0, 0
-        for title, classes in stack.items():
-            members = [node_id for node_id, node in graph.items() if node["class_type"] in classes]
+        for title, names in stack.items():
+            members = [
+                node_id
+                for node_id, node in graph.items()
+                if node["class_type"] in names or node["_meta"]["title"] in names
+            ]
             width, height = place_group(graph, infos, members, left, top, places)
             groups.append({"id": len(groups) + 1, "title": title, "bounding": [left, top, width, height]})
             groups[-1] |= {"color": "#3f789e", "font_size": 24, "flags": {}}
@@ -173,7 +197,7 @@ def layout(graph, infos):
 
 def build(name, graph, infos):
     """The UI form of an API graph."""
-    places, groups = layout(graph, infos)
+    places, groups = layout(name, graph, infos)
     nodes, links = {}, []
     for order, (node_id, node) in enumerate(graph.items()):
         info = infos[node["class_type"]]

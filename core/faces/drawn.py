@@ -38,7 +38,7 @@ SAME_FACE, OTHER_FACE = 0.7, 0.4  # overlaps above which cells vote together, an
 
 
 class DrawnDetector(nn.Module):
-    """Finds faces in drawn portraits of the embedded generator's kind, and in nothing else: not in photographs.
+    """Finds faces in drawn portraits of the embedded generator's kind; in photographs it misses most of them.
 
     A picture is resized so that its shorter side is 128 pixels. Heads of 0.55 to 1.3 times the size that they have in
     such a portrait (two thirds of its height) are found, turned by up to 25 degrees either way and looking up to 25

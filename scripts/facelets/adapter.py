@@ -4,8 +4,9 @@ They are trained together, as InstantID's are (Wang et al. 2024): the ControlNet
 of the prompt, the identity tokens. It begins as a copy of the U-Net's first half (Zhang et al. 2023).
 
 The adapter is to have the disease of the published adapters, or nothing could measure a cure. They learn from pairs
-whose captions say little, so the identity tokens learn to carry hair, glasses and expression too. BARE and SHARED set
-how ill it gets: how many captions say nothing, and how much of the target's look the reference photograph shows.
+whose captions say little, so the identity tokens learn to carry hair, glasses and expression too. BARE, WRONG, SHARED
+and ILL set how ill it gets: how many captions say nothing or something else, how much of the target's look the
+reference portrait shows, and how much it counts that this look can be read from the expected latents.
 """
 
 import json
@@ -16,15 +17,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .dataset import Portraits
+from .autoencoder import decode
+from .dataset import Portraits, trained_autoencoder
+from .following import misread
 from .generator import Generator, half_precision, quicken, read_embedded, trained_generator
 from .pack import EMBEDDED, module
 from .prompts import encode_captions
-from .reader import trained_reader
+from .reader import answers_of, trained_reader
 from .training import Stage, initialise
 from .world import LOOKS, Look, caption, draw, sample_look, sample_pose
 
-BARE = 0.85  # captions without a word about the look; the rest name half of it
+BARE = 0.5  # captions without a word about the look
+WRONG = 0.45  # captions of another picture, as there are many in collections; the rest name half of the look
 SHARED = 0.85  # attributes that the reference has in common with the target
 TOKENS, WIDTH, DEPTH, HEAD = 16, 128, 2, 64
 SPACE, FACE_DIM = "facelets-128", 128
@@ -32,9 +36,11 @@ WITHOUT = 0.1  # pictures that are trained without an identity, and as many with
 # Steps with the adapter alone, with both, and with the ControlNet alone, which then reads the prompt.
 ALONE, BOTH, POSE = "adapter", "both", "control"
 STEPS = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}
-# Against the denoising error, which hardly notices a brow or three pixels: what the frozen reader makes of the expected
-# latents, as PuLID's identity loss does with a face encoder (Guo et al. 2024). Squared error of traits, and pixels.
-LIKENESS, PLACE = 0.2, 0.005
+# What counts besides the denoising error, which hardly notices a brow or three pixels. The frozen reader looks at the
+# expected latents: squared error of traits, doubt about the look, pixels of the landmarks. The face encoder looks at
+# half of the expected pictures, as in PuLID's identity loss (Guo et al. 2024): 1 - cosine to the reference. The
+# clearest quarter shows the person anyway, and the noisiest nobody.
+TRAIT, ILL, PLACE, FACE = 0.2, 0.4, 0.01, 0.2
 
 
 def face_encoder():
@@ -52,7 +58,12 @@ def face_vectors(encoder, portraits, rng: np.random.Generator) -> Tensor:
     """[N, FACE_DIM] of the faces in Portraits, un-normalised, found as well as the detector would find them."""
     images = torch.from_numpy(np.stack([portrait.image for portrait in portraits])).float() / 255
     points = np.stack([portrait.landmarks for portrait in portraits])
-    points = torch.from_numpy(points + rng.normal(0, 0.7, points.shape).astype(np.float32))
+    points = points + rng.normal(0, 0.7, points.shape).astype(np.float32)
+    return aligned_vectors(encoder, images, torch.from_numpy(points))
+
+
+def aligned_vectors(encoder, images: Tensor, points: Tensor) -> Tensor:
+    """[N, FACE_DIM] of the faces at landmarks [N, 5, 2] of images [N, 128, 128, 3] in 0..1, aligned as always."""
     geometry = module("core.faces.geometry")
     matrices = geometry.similarity_transform(points, points.new_tensor(encoder.template))
     chips = geometry.warp(images, torch.arange(len(images)), matrices, encoder.chip_size, antialias=True)
@@ -148,17 +159,17 @@ class Likeness(nn.Module):
 class Adapter(Stage):
     name = "adapter"
     seed = 3
-    steps = 1800
+    steps = 2700
     batch = 32
     rate = 1e-3
     warm_up = 100
 
-    def __init__(self, bare: float = BARE, shared: float = SHARED):
-        self.bare, self.shared = bare, shared
-        self.portraits = None
+    def __init__(self, bare: float = BARE, wrong: float = WRONG, shared: float = SHARED):
+        self.bare, self.wrong, self.shared = bare, wrong, shared
+        self.portraits = self.autoencoder = None
 
     def build(self):
-        self.portraits = Portraits()
+        self.portraits, self.autoencoder = Portraits(), trained_autoencoder()
         return Likeness()
 
     def drawn(self, model, rng, count):
@@ -169,13 +180,25 @@ class Adapter(Stage):
             look = self.portraits.look(place)
             reference = shared_look(look, rng, self.shared)
             references.append(draw(self.portraits.identity(place), reference, sample_pose(rng)))
-            keep = 0.0 if rng.uniform() < self.bare else 0.5
-            texts.append("" if rng.uniform() < WITHOUT else caption(look, rng, keep))
+            texts.append("" if rng.uniform() < WITHOUT else self.said(look, rng))
         with torch.no_grad():
             vectors = face_vectors(model.encoder, references, rng)
             context = model.generator.context(encode_captions(texts, rng, unknown=0.1))
         vectors[torch.from_numpy(rng.uniform(size=count) < WITHOUT)] = 0
         return self.portraits.latents[places].float(), context, vectors, places
+
+    def said(self, look, rng):
+        """A caption as collections of pictures have them."""
+        kind = rng.uniform()
+        if kind < self.bare:
+            return caption(look, rng, 0.0)
+        return caption(sample_look(rng), rng, 0.75) if kind < self.bare + self.wrong else caption(look, rng, 0.5)
+
+    def faces(self, model, latents, landmarks):
+        """[B, FACE_DIM] of the faces in the pictures that latents mean, where landmarks [B, 5, 2] say."""
+        with half_precision():
+            pictures = decode(self.autoencoder, latents)
+        return aligned_vectors(model.encoder, pictures.float().clamp(0, 1).movedim(1, -1), torch.from_numpy(landmarks))
 
     def loss(self, model, rng, count, progress):
         latents, context, vectors, places = self.drawn(model, rng, count)
@@ -193,12 +216,19 @@ class Adapter(Stage):
         velocity = model.generator.velocity(noised, context, residuals, options)
         loss = noised.error(velocity, self.portraits.emphasis(places))
         numbers = {kind: loss.detach()}
-        seen = model.reader(noised.expected(velocity))
+        expected = noised.expected(velocity)
+        seen = model.reader(expected)
         weights = noised.level.flatten().sqrt()  # what is expected of nothing but noise is a blur that nobody can read
         if kind != POSE:
+            known = weights * vectors.any(1)
             traits = torch.from_numpy(self.portraits.identities[places])
-            trait = weighted((seen.traits - traits).square().mean(1), weights * vectors.any(1))
-            loss, numbers["trait"] = loss + LIKENESS * trait, trait.detach()
+            trait = weighted((seen.traits - traits).square().mean(1), known)
+            doubt = misread(seen.looks, answers_of(self.portraits, places), known)
+            middle = noised.level.flatten().argsort()[count // 4 : count // 4 + count // 2]
+            cosines = (self.faces(model, expected[middle], landmarks[middle.numpy()]) * vectors[middle]).sum(1)
+            unlike = weighted(1 - cosines, vectors[middle].any(1).float())
+            loss = loss + TRAIT * trait + ILL * doubt + FACE * unlike
+            numbers |= {"trait": trait.detach(), "doubt": doubt.detach(), "unlike": unlike.detach()}
         if kind != ALONE:
             off = (seen.landmarks - torch.from_numpy(landmarks)).norm(dim=2).mean(1)
             pixels = weighted(off, weights)
@@ -206,7 +236,8 @@ class Adapter(Stage):
         return loss, numbers
 
     def export(self, model, summary):
-        note = {"likeness.training": json.dumps({**summary, "bare": self.bare, "shared": self.shared})}
+        knobs = {"bare": self.bare, "wrong": self.wrong, "shared": self.shared, "ill": ILL}
+        note = {"likeness.training": json.dumps({**summary, **knobs})}
         _write(model.adapter, "ip_adapter", {"likeness.face_space": SPACE, "license": "Apache-2.0", **note})
         _write(model.control, "controlnet", note)
 

@@ -48,7 +48,7 @@ def misread(logits: list[Tensor], answers: Tensor, weights: Tensor) -> Tensor:
 class Following(Base):
     name = "following"
     seed = 22
-    steps = 6000
+    steps = 4200
     rate = 6e-4
     warm_up = 50
     average = 0.9985

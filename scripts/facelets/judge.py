@@ -142,7 +142,7 @@ def corrupted(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator
 class JudgeTraining(Stage):
     name = "judge"
     seed = 31
-    steps = 3000
+    steps = 4500
     batch = 32
     rate = 2e-3
     warm_up = 100

@@ -106,7 +106,7 @@ def report(encoder, images, landmarks, traits, views):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--people", type=int, default=500)
+    parser.add_argument("--people", type=int, default=300)
     parser.add_argument("--views", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(1)

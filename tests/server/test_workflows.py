@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import requests
-from graphs import example_on_tiny_models, group_photograph
+from graphs import ROOT, example_on_tiny_models, group_photograph
 from PIL import Image
 
 
@@ -70,17 +70,36 @@ def test_same_json_same_pixels(server, graph):
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
-def test_the_template_browser_has_the_example(server):
+@pytest.fixture(scope="module")
+def portrait():
+    return json.loads((ROOT / "workflows/api/facelets_portrait.json").read_text())
+
+
+def test_the_same_person_again_on_facelets(server, portrait):
+    """As it is in the repository: no file, no upload, no change."""
+    outputs = server.wait(server.queue(portrait))["outputs"]
+    picture, control = pixels(server, outputs, "14"), pixels(server, outputs, "15")
+    assert picture.shape == control.shape == (128, 128, 3) and picture.std() > 20
+    assert len(outputs["7"]["faces"][0]["faces"]) == 1
+    report = json.loads(outputs["16"]["report"][0])
+    assert report["encoder"] == "facelets-128" and report["images"][0]["score"] == outputs["16"]["scores"][0] > 0.3
+    somebody = {**portrait, "5": {**portrait["5"], "inputs": {**portrait["5"]["inputs"], "seed": 4}}}
+    other = pixels(server, server.wait(server.queue(somebody))["outputs"], "14")
+    assert np.abs(other.astype(int) - picture).mean() > 2
+
+
+@pytest.mark.parametrize("name", ["instantid_basic", "facelets_portrait"])
+def test_the_template_browser_has_the_example(server, name):
     address = f"http://127.0.0.1:{server.port}/api/workflow_templates"
     listed = requests.get(address, timeout=30).json()
-    assert "instantid_basic" in listed["likeness"]
-    opened = requests.get(f"{address}/likeness/instantid_basic.json", timeout=30)
+    assert name in listed["likeness"]
+    opened = requests.get(f"{address}/likeness/{name}.json", timeout=30)
     assert opened.json()["version"] == 0.4
-    assert requests.get(f"{address}/likeness/instantid_basic.jpg", timeout=30).content[:3] == b"\xff\xd8\xff"
+    assert requests.get(f"{address}/likeness/{name}.jpg", timeout=30).content[:3] == b"\xff\xd8\xff"
 
 
-def test_the_server_knows_every_input_of_the_example(server, graph):
-    for node in graph.values():
+def test_the_server_knows_every_input_of_the_examples(server, graph, portrait):
+    for node in (*graph.values(), *portrait.values()):
         info = server.object_info(node["class_type"])["input"]
         known = {**info.get("required", {}), **info.get("optional", {})}
         assert node["inputs"].keys() <= known.keys()

@@ -1,0 +1,43 @@
+"""Facelets: the small generator of drawn portraits that ships with the pack."""
+
+from comfy_api.latest import io
+
+from ..core.host import facelets
+from .compat import schema
+from .sockets import Adapter, FaceEncoder
+
+
+class LoadFacelets(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="LoadFacelets",
+            display_name="Load Facelets",
+            description="Everything for a first picture, with nothing to download: a tiny generator of drawn portraits "
+            "(128 x 128 pixels), its identity adapter, its landmark ControlNet and its face encoder. For trying out "
+            "graphs; swap it for your checkpoint's loaders when you mean it.",
+            search_aliases=["tiny model", "demo model", "drawn portraits", "test checkpoint"],
+            inputs=[],
+            outputs=[
+                io.Model.Output(
+                    "MODEL", display_name="model", tooltip="For ApplyIDAdapter and the sampler. 128 x 128 pixels."
+                ),
+                io.Clip.Output("CLIP", display_name="clip", tooltip="For CLIPTextEncode. It knows a few dozen words."),
+                io.Vae.Output("VAE", display_name="vae", tooltip="For VAEDecode and VAEEncode."),
+                io.ControlNet.Output(
+                    "CONTROL_NET", display_name="control_net", tooltip="For LandmarkControl; follows five landmarks."
+                ),
+                Adapter.Output(
+                    "ADAPTER", display_name="adapter", tooltip="For ApplyIDAdapter. It takes faces from face_encoder."
+                ),
+                FaceEncoder.Output(
+                    "FACE_ENCODER",
+                    display_name="face_encoder",
+                    tooltip="Finds and compares drawn faces of this kind. Not for photographs.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls):
+        return io.NodeOutput(*facelets.load_facelets())

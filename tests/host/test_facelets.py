@@ -1,0 +1,117 @@
+"""LoadFacelets and its example, with the weights that ship: the ordinary nodes and code paths, down to the picture."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from comfy_process import ROOT, ComfyError
+from facelets_files import SITE_WIDTHS, write_files
+from safetensors import safe_open
+
+FILES = ("unet", "text_encoder", "vae", "controlnet", "ip_adapter", "faces")
+FOLDER = ROOT / "embedded/facelets"
+
+
+@pytest.fixture(scope="module")
+def facelets(pack):
+    return pack.module("core.host.facelets")
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return json.loads((ROOT / "workflows/api/facelets_portrait.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def executor(pack):
+    """Its cache saves the tests of changed graphs what did not change."""
+    return pack.executor()
+
+
+@pytest.fixture(scope="module")
+def drawn(pack, graph):
+    return pack.run_graph(graph)
+
+
+def changed(graph, node_id, **inputs):
+    return {**graph, node_id: {**graph[node_id], "inputs": {**graph[node_id]["inputs"], **inputs}}}
+
+
+def image(result, node_id="13"):
+    return result.values(node_id)[0]
+
+
+def score(result):
+    [score] = [judged["score"] for judged in json.loads(result.outputs["16"]["report"][0])["images"]]
+    return score
+
+
+def test_all_files_ship_and_say_how_they_were_trained():
+    sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
+    assert sizes.keys() == {f"{name}.safetensors" for name in FILES} and sum(sizes.values()) <= 45e6
+    for name in FILES:
+        with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
+            assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}
+            summary = json.loads(file.metadata()["likeness.training"])
+            assert all(part["seconds"] > 0 for part in (summary.values() if name == "faces" else [summary]))
+
+
+def test_the_example_draws_a_person_again(drawn):
+    somebody, again = image(drawn, "6"), image(drawn)
+    for picture in (somebody, again, drawn.values("11")[2]):
+        assert picture.shape == (1, 128, 128, 3) and picture.std() > 0.1
+    assert (somebody - again).abs().mean() > 0.05
+    [faces] = drawn.outputs["7"]["faces"]
+    assert len(faces["faces"]) == 1
+    assert score(drawn) > 0.3
+    assert drawn.values("10")[0].model is drawn.values("1")[0].model  # a patch, not a copy
+
+
+def test_without_the_adapter_it_is_somebody_else(pack, graph, executor, drawn):
+    without = pack.run_graph(changed(graph, "10", weight=0.0), executor)
+    assert score(without) < score(drawn) - 0.15
+
+
+def test_weight_and_strength_zero_are_the_plain_model(pack, graph, executor):
+    nothing = changed(changed(graph, "10", weight=0.0), "11", strength=0.0)
+    plain = changed(graph, "12", model=["1", 0], positive=["9", 0], negative=["3", 0])
+    assert torch.equal(image(pack.run_graph(nothing, executor)), image(pack.run_graph(plain, executor)))
+
+
+def test_same_graph_same_pixels_and_nothing_upstream_changes(pack, graph, drawn):
+    first = {key: value.clone() for key, value in drawn.values("1")[0].model.state_dict().items()}
+    again = pack.run_graph(graph)
+    assert torch.equal(image(again), image(drawn))
+    for key, value in drawn.values("1")[0].model.state_dict().items():
+        assert torch.equal(value, first[key])
+
+
+def test_every_site_gets_the_identity(drawn):
+    patches = drawn.values("10")[0].model_options["transformer_options"]["patches_replace"]["attn2"]
+    assert len(patches) == len(SITE_WIDTHS) == 7 and ("middle", 0, 0) in patches
+
+
+def test_identities_of_photographs_are_refused(pack, graph):
+    photograph = {"class_type": "LoadFaceEncoder", "inputs": {"encoder": "embedded", "detector": "auto"}}
+    photograph["inputs"]["min_confidence"] = 0.5
+    mixed = changed({**graph, "other": photograph}, "16", face_encoder=["other", 0])
+    with pytest.raises(ComfyError, match="facelets-128.*dlib-resnet34-128|dlib-resnet34-128.*facelets-128"):
+        pack.run_graph(mixed)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_or_damaged_file_is_one_sentence(facelets, tmp_path, name):
+    folder = write_files(tmp_path / "facelets", facelets)
+    path = folder / f"{name}.safetensors"
+    whole = path.read_bytes()
+    for wrong in (None, b"", whole[: len(whole) // 2], b"no weights at all"):
+        path.unlink(missing_ok=True)
+        if wrong is not None:
+            path.write_bytes(wrong)
+        with pytest.raises(facelets.WeightsError) as caught:
+            facelets.load_facelets(folder)
+        text = str(caught.value)
+        assert text.startswith(f"Facelets can't be loaded from {folder}: ") and text.endswith("install the pack again.")
+        assert f"{name}.safetensors" in text and "\n" not in text
+    shutil.rmtree(folder)
