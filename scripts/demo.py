@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, UnidentifiedImageError
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = ROOT / "workflows/api"
-PERSON = 3  # seeds of somebody whom no training saw, and of the poses to take
+PERSON = 8  # seeds of somebody whom no training saw, and of the poses to take
 REFERENCE = Look("black", "short", "curly", "none", "red", "none", "none", "none", "brown", "smiling", "teal", "flat")
 PICTURES = (  # seed of the pose, prompt
     (11, "an ink portrait of a person, long straight red hair, sunglasses, a green hat, laughing, yellow background"),

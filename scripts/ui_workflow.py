@@ -82,7 +82,7 @@ cartoon heads of 128 x 128 pixels. It is for trying out graphs.
 **For real pictures** replace *Load Facelets* by a checkpoint loader, Load ID Adapter, Load ControlNet Model and Load
 Face Encoder, *Draw somebody* by Load Image with a photograph, and the size by your model's.
 
-**Settings**: weight 0.8, strength 0.8, CFG 3, 20 steps. Lower the weight when the prompt is not followed.
+**Settings**: weight 0.6, strength 0.8, CFG 3, 20 steps. A higher weight is more of the person and less of the prompt.
 """,
 }
 NODE_WIDTH, COLUMN, GAP, TITLE, SLOT, WIDGET, TEXT, PICTURE = 320, 400, 60, 40, 22, 26, 120, 320

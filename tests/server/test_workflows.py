@@ -83,7 +83,7 @@ def test_the_same_person_again_on_facelets(server, portrait):
     assert len(outputs["7"]["faces"][0]["faces"]) == 1
     report = json.loads(outputs["16"]["report"][0])
     assert report["encoder"] == "facelets-128" and report["images"][0]["score"] == outputs["16"]["scores"][0] > 0.3
-    somebody = {**portrait, "5": {**portrait["5"], "inputs": {**portrait["5"]["inputs"], "seed": 4}}}
+    somebody = {**portrait, "5": {**portrait["5"], "inputs": {**portrait["5"]["inputs"], "seed": 7}}}
     other = pixels(server, server.wait(server.queue(somebody))["outputs"], "14")
     assert np.abs(other.astype(int) - picture).mean() > 2
 
