@@ -48,8 +48,7 @@ class AttributeCure(io.ComfyNode):
                     options=list(TRAJECTORIES),
                     default=TRAJECTORIES[0],
                     tooltip="shared: what the model would draw without the identity is asked at each step of your "
-                    "picture; 1.5 times the work. separate: a picture without the identity is drawn alongside; twice "
-                    "the work.",
+                    "picture. separate: a picture without the identity is drawn alongside. Both are twice the work.",
                 ),
                 io.Float.Input(
                     "strength",

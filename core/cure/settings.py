@@ -22,7 +22,7 @@ class CureSettings:
 
     # Identity off: "zero" gives those rows the identity of no face, as for the unconditional half, so that this half is
     # the same tensor with and without identity; "absent" leaves the adapter out, and computes that half as well.
-    identity_off: str = "zero"
+    identity_off: str = "absent"
 
     # Where attributes are: "cross" attention maps, "semantic" clusters that those maps cover, "both" (where they
     # agree), or the "mask" input alone.
@@ -37,8 +37,8 @@ class CureSettings:
     map_start: float = 0.0
     map_end: float = 1.0
     map_decay: float = 1.0  # weight of the past at each step: 1 is the plain mean, 0 the present step alone
-    relative: bool = False  # divide by the attention that all words of the prompt get there
-    sharpen: float = 10.0  # gain of the exponential; 0 leaves the maps as they are
+    relative: bool = True  # divide by the attention that all words of the prompt get there
+    sharpen: float = 3.0  # gain of the exponential; 0 leaves the maps as they are
     threshold: float | None = None  # of a map in 0..1; None: Otsu's
     softness: float = 0.1  # width of the ramp around the threshold, in 0..1
     feather: float = 0.0  # blur of the mask, standard deviation in cells of the latent

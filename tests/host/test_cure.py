@@ -153,7 +153,7 @@ def test_two_people_one_cured(pack, case, kind):
     anna, bert = identity(pack, 5), identity(pack, 6)
     one = apply(pack, case.plain, *case.prompts, case.adapter, anna, left, kind=kind)
     both = apply(pack, *one, case.adapter, bert, right, kind=kind)
-    cured = case.cure(both[0], mask=left)
+    cured = case.cure(both[0], mask=left, settings={"identity_off": "zero"})  # the same rows, so the same rounding
     plain, result = sample(*both, steps=1), sample(cured, *both[1:], steps=1)
     torch.testing.assert_close(result[..., 8:], plain[..., 8:], atol=1e-4, rtol=0)
     assert (result[..., :8] - plain[..., :8]).abs().max() > 1e-3
@@ -176,7 +176,7 @@ def test_a_mask_for_each_attribute(case, source):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"relative": True},
+        {"relative": False},
         {"map_rows": "both"},
         {"tokens": "phrase"},
         {"threshold": 0.4},
