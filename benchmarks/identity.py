@@ -19,20 +19,19 @@ sys.path.insert(0, str(ROOT / "scripts"))
 # Read when a worker starts: one thread each, and glibc keeps the tensors' memory between steps.
 os.environ |= {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "2147483648", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 
-from ruler.conditions import CONDITIONS, DRAWING  # noqa: E402
+from ruler.conditions import CONDITIONS, DRAWING, KNOWN  # noqa: E402
 from ruler.figures import markdown, write_csv  # noqa: E402
 from ruler.sheets import contact_sheet  # noqa: E402
 from ruler.task import person  # noqa: E402
 from ruler.work import SHOWN, WEIGHTS, Options, measure_person  # noqa: E402
 
-ALL = (DRAWING, *CONDITIONS)
 SHEET = 12  # people on a contact sheet
 RECORD = {"identities": 24, "prompts": 6, "seeds": 2}  # what benchmarks/README.md quotes
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--conditions", nargs="+", choices=ALL, default=list(ALL))
+    parser.add_argument("--conditions", nargs="+", choices=[DRAWING, *KNOWN], default=[DRAWING, *CONDITIONS])
     parser.add_argument("--identities", type=int, default=12, help="people")
     parser.add_argument("--prompts", type=int, default=6, help="per person")
     parser.add_argument("--seeds", type=int, default=2, help="per prompt")

@@ -7,6 +7,7 @@ from ..core.host import folders
 folders.register()  # before any schema is built: combos list these folders
 
 from .adapter import ApplyIDAdapter, LoadIDAdapter
+from .cure import AttributeCure
 from .facelets import LoadFacelets
 from .faces import DetectFaces, LoadFaceEncoder
 from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
@@ -23,6 +24,7 @@ NODES = [
     LoadIDAdapter,
     ApplyIDAdapter,
     LandmarkControl,
+    AttributeCure,
     IDSimilarity,
 ]
 

@@ -43,6 +43,16 @@ def control(strength: float):
     return step
 
 
+def cure(**options):
+    """AttributeCure on the prompt; options as `core.host.cure.apply` has them, after the prompt."""
+
+    def step(graph: Graph, task: Task) -> Graph:
+        host = module("core.host.cure")
+        return graph._replace(model=host.apply(graph.model, task.stack.clip, task.case.text, **options))
+
+    return step
+
+
 DRAWING = "drawing"  # not generated: the case's own drawing through the autoencoder, the most that can be reached
 CONDITIONS = {
     "base": (),
@@ -50,3 +60,10 @@ CONDITIONS = {
     "adapter-1.0": (adapter(1.0),),
     "adapter-0.8+control": (adapter(0.8), control(0.8)),
 }
+# A cure has to do better than a lower weight.
+CURES = {
+    "adapter-0.3+control": (adapter(0.3), control(0.8)),
+    "adapter-1.0+control": (adapter(1.0), control(0.8)),
+    "adapter-1.0+control+cure": (adapter(1.0), control(0.8), cure()),
+}
+KNOWN = CONDITIONS | CURES

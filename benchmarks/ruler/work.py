@@ -10,7 +10,7 @@ import torch
 from facelets.judge import WEIGHTS
 from facelets.pack import module
 
-from .conditions import CONDITIONS, DRAWING, Task
+from .conditions import DRAWING, KNOWN, Task
 from .figures import Score, pairwise_difference
 from .measure import Instruments, as_image, distance, trait_correlation
 from .stack import Stack
@@ -70,7 +70,7 @@ def _pictures(condition, task, options):
     if condition == DRAWING:
         return task.stack.through_autoencoder(as_image(task.case.drawing.image))
     graph = task.stack.plain(task.case.text)
-    for step in CONDITIONS[condition]:
+    for step in KNOWN[condition]:
         graph = step(graph, task)
     return task.stack.sample(graph, task.case.seed, options.seeds, options.steps, options.cfg)
 

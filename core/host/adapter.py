@@ -11,12 +11,14 @@ from ..faces.identity import Identity
 from ..weights import read_weights
 from .folders import adapter_path
 from .managed import OPERATIONS, loaded, managed
+from .masks import as_masks
 from .patch import IdentityBank, Injection, inject
 from .run import open_scope
 from .sites import attention_sites
 from .strength import Strength
 
 TOKENS_KEY = "cross_attn_controlnet"  # what ComfyUI feeds a ControlNet in place of the prompt
+NOBODY_KEY = "likeness_no_identity"  # the same with the identity of no face, for rows whose identity is switched off
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def apply(model, positive, negative, adapter: LoadedAdapter, identity: Identity,
     if strength.is_nothing or identity.is_empty:
         return model, positive, negative
     if attn_mask is not None:
-        attn_mask = _as_masks(attn_mask)
+        attn_mask = as_masks(attn_mask, "attn_mask")
         if not attn_mask.any():
             return model, positive, negative
         if (attn_mask >= 1).all():
@@ -63,7 +65,7 @@ def apply(model, positive, negative, adapter: LoadedAdapter, identity: Identity,
     inject(patched, injection, sites)
     open_scope(patched, frozenset(site.key for site in sites))
     uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
-    return patched, _with_tokens(positive, cond), _with_tokens(negative, uncond)
+    return patched, _with_tokens(positive, cond, uncond), _with_tokens(negative, uncond, uncond)
 
 
 def _check_fit(adapter, sites, identity):
@@ -82,16 +84,6 @@ def _check_fit(adapter, sites, identity):
             f"{adapter.file_name} takes faces from {spec.faces_from}, but this identity was made by {identity.space} "
             f"({identity.dim} numbers); choose that encoder in LoadFaceEncoder and encode the photograph again."
         )
-
-
-def _as_masks(mask):
-    mask = mask.float()
-    if mask.ndim not in (2, 3):
-        raise ValueError(
-            f"The attn_mask must be a MASK [batch, height, width], but this one has the shape {list(mask.shape)}; "
-            "connect one as Load Image (as Mask) gives it."
-        )
-    return mask.reshape(-1, *mask.shape[-2:]).clamp(0, 1)
 
 
 def _build_bank(model, adapter, identity, strength, sites, attn_mask):
@@ -116,10 +108,21 @@ def _bank(pair, dtype):
     return torch.cat([pair, pair[:1]]).to(dtype)
 
 
-def _with_tokens(conditioning, tokens):
+def _with_tokens(conditioning, tokens, nobody):
     """Conditioning entries with identity tokens for ControlNets; those of a person applied before stay in front."""
-    result = []
-    for text, options in conditioning:
-        before = options.get(TOKENS_KEY)
-        result.append([text, {**options, TOKENS_KEY: tokens if before is None else torch.cat([before, tokens], dim=1)}])
-    return result
+
+    def joined(options, key, added):
+        before = options.get(key)
+        return added if before is None else torch.cat([before, added], dim=1)
+
+    return [
+        [
+            text,
+            {
+                **options,
+                TOKENS_KEY: joined(options, TOKENS_KEY, tokens),
+                NOBODY_KEY: joined(options, NOBODY_KEY, nobody),
+            },
+        ]
+        for text, options in conditioning
+    ]

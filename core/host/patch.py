@@ -7,6 +7,7 @@ from torch import nn
 
 from ..attention import chunks_of, identity_residual, token_mask
 from .run import KEY, Run
+from .switch import KEY as IDENTITY_OFF
 
 
 class IdentityBank(nn.Module):
@@ -38,9 +39,21 @@ class Injection:
         """What bank entry `index` adds to a site's output, or None at noise levels outside the range."""
         if not self._always and not self.sigma_end <= run.sigma(options["sigmas"]) <= self.sigma_start:
             return None
-        bank, kinds = self.patcher.model, options["cond_or_uncond"]
+        bank, kinds, off = self.patcher.model, run.kinds(options), options.get(IDENTITY_OFF)
+        mask = self._mask(bank.mask, q, options, run)
+        if off is None:
+            return self._of(bank, index, kinds, q, mask, options)
+        if not off.absent:
+            return self._of(bank, index, off.kinds(kinds), q, mask, options)
+        q, mask = off.present(q), None if mask is None else off.present(mask)
+        if q is None:
+            return None
+        kinds = [kind for kind, is_off in zip(kinds, off.chunks, strict=True) if not is_off]
+        return off.spread(self._of(bank, index, kinds, q, mask, options))
+
+    def _of(self, bank, index, kinds, q, mask, options):
         k, v = (chunks_of(getattr(bank, f"{part}{index}"), kinds).to(q) for part in "kv")
-        return identity_residual(q, k, v, options["n_heads"], self._mask(bank.mask, q, options, run))
+        return identity_residual(q, k, v, options["n_heads"], mask)
 
     @property
     def _always(self):

@@ -10,11 +10,26 @@ KEY = "likeness"
 class Run:
     """Memo of one sampling run. Everything in it is dropped when the run ends."""
 
-    def __init__(self):
+    def __init__(self, conds: dict[str, list[dict]] | None = None):
+        """`conds`: a guider's conditionings by name."""
         self.fired = set()
         self.masks = {}
+        self._kinds = {}
+        for name, entries in (conds or {}).items():
+            self._kinds.update({entry["uuid"]: 0 if name == "positive" else 1 for entry in entries})
         self._sigmas = None
         self._sigma = 0.0
+
+    def kinds(self, options: dict) -> list[int]:
+        """0 for each conditional chunk of the batch that is running, 1 for each other.
+
+        ComfyUI numbers the lists of a guider, which is the same for conditional and unconditional, but not for guiders
+        that have three (DualCFGGuider, PerpNegGuider).
+        """
+        numbers, uuids = options["cond_or_uncond"], options.get("uuids", ())
+        if len(uuids) != len(numbers):  # a model wrapper has taken the batch apart
+            uuids = [None] * len(numbers)
+        return [self._kinds.get(uuid, min(number, 1)) for uuid, number in zip(uuids, numbers, strict=True)]
 
     def sigma(self, sigmas) -> float:
         """The noise level of this forward as a number; read once per forward, however many sites ask."""
@@ -31,8 +46,9 @@ class RunScope:
         self.sites = sites
 
     def __call__(self, executor, *args, **kwargs):
-        options = executor.class_obj.model_options.setdefault("transformer_options", {})
-        run = options[KEY] = Run()
+        guider = executor.class_obj
+        options = guider.model_options.setdefault("transformer_options", {})
+        run = options[KEY] = Run(guider.conds)
         try:
             result = executor(*args, **kwargs)
         finally:

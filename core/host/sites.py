@@ -29,22 +29,35 @@ def attention_sites(model) -> list[Site]:
             f"Identity adapters work with SD1.5 and SDXL models here, but the connected model is {name}; load one of "
             "those."
         )
+    sites, order = [], 0
+    for key, transformers in _spatial_transformers(unet):
+        for index, transformer in enumerate(transformers):
+            if transformer.attn2 is not None:
+                width, context = transformer.attn2.to_q.out_features, transformer.attn2.to_k.in_features
+                sites.append(Site((*key, index), width, context, order))
+        order += 1
+    return sorted(
+        sites, key=lambda site: ("input", "output", "middle").index(site.kind)
+    )  # stable: keeps the order within
+
+
+def attention_modules(model) -> dict:
+    """The cross-attention module of each site's key, of a MODEL that `attention_sites` takes."""
+    return {
+        (*key, index): transformer.attn2
+        for key, transformers in _spatial_transformers(model.get_model_object("diffusion_model"))
+        for index, transformer in enumerate(transformers)
+        if transformer.attn2 is not None
+    }
+
+
+def _spatial_transformers(unet):
+    """(block, number), transformers of each spatial transformer in the order of execution."""
     executed = [("input", i, block) for i, block in enumerate(unet.input_blocks)]
     if unet.middle_block is not None:
         executed.append(("middle", 0, unet.middle_block))
     executed += [("output", i, block) for i, block in enumerate(unet.output_blocks)]
-
-    sites, order = [], 0
     for kind, number, block in executed:
         for layer in block:
-            transformers = getattr(layer, "transformer_blocks", None)
-            if transformers is None:
-                continue
-            for index, transformer in enumerate(transformers):
-                if transformer.attn2 is not None:
-                    width, context = transformer.attn2.to_q.out_features, transformer.attn2.to_k.in_features
-                    sites.append(Site((kind, number, index), width, context, order))
-            order += 1
-    return sorted(
-        sites, key=lambda site: ("input", "output", "middle").index(site.kind)
-    )  # stable: keeps the order within
+            if hasattr(layer, "transformer_blocks"):
+                yield (kind, number), layer.transformer_blocks

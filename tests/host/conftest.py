@@ -25,6 +25,21 @@ def tiny_files(comfyui):
     return write_files(comfyui.base / "models")
 
 
+@pytest.fixture(scope="session")
+def cases(pack):
+    """A tiny model with an identity applied (cure_cases.Case) of each kind."""
+    from cure_cases import Case
+    from host_cases import SITES, adapter
+    from tiny.unet import unet
+
+    return {kind: Case(pack, kind, unet(kind), adapter(pack, kind)) for kind in SITES}
+
+
+@pytest.fixture
+def sd15(cases):
+    return cases["sd15"]
+
+
 @pytest.fixture(scope="module")
 def encoder(pack):
     """The embedded face encoder, as LoadFaceEncoder gives it."""

@@ -303,6 +303,41 @@ def test_models_stored_in_fp8(pack, adapters, kind, prompt):
     assert change.isfinite() and change > 1e-3
 
 
+@pytest.mark.parametrize("guider, expected", [("dual", [1, 1, 0]), ("perp", [0, 1, 1])])
+def test_guiders_of_three_prompts(pack, models, adapters, guider, expected):
+    """ComfyUI numbers a guider's lists in an order of the guider's own; the identity is the positive one's."""
+    import comfy.samplers
+    from comfy_extras.nodes_custom_sampler import Guider_DualCFG
+    from comfy_extras.nodes_perpneg import Guider_PerpNeg
+
+    third = conditioning("sd15", seed=30)
+    prompts = conditioning("sd15", seed=10), conditioning("sd15", seed=20)
+    applied = apply(pack, models["sd15"], *prompts, adapters["sd15"])
+    if guider == "dual":
+        made = Guider_DualCFG(applied[0])
+        made.set_conds(applied[1], third, applied[2])
+    else:
+        made = Guider_PerpNeg(applied[0])
+        made.set_conds(*applied[1:], third)
+    made.set_cfg(4.0, 2.0)
+    run, seen = pack.module("core.host.run").Run, set()
+    original = run.kinds
+
+    def spying(self, options):
+        kinds = original(self, options)
+        seen.update(zip(options["cond_or_uncond"], kinds, strict=True))
+        return kinds
+
+    run.kinds = spying
+    try:
+        with torch.inference_mode():
+            noise, sampler = randn(1, 4, 16, 16, seed=1), comfy.samplers.sampler_object("euler")
+            result = made.sample(noise, torch.zeros_like(noise), sampler, torch.tensor([5.0, 1.0, 0.0]), seed=1)
+    finally:
+        run.kinds = original
+    assert result.isfinite().all() and seen == set(enumerate(expected))
+
+
 def test_global_random_state_is_untouched(pack, models, adapters, kind, prompt):
     before = torch.random.get_rng_state()
     apply(pack, models[kind], *prompt, adapters[kind])

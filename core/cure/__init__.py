@@ -1,0 +1,15 @@
+"""The attribute cure in plain torch: attributes, their masks, blended predictions, inversion."""
+
+from .attributes import Attribute, find_attributes, named_attributes, plain_text, without
+from .settings import MODES, TRAJECTORIES, CureSettings
+
+__all__ = [
+    "MODES",
+    "TRAJECTORIES",
+    "Attribute",
+    "CureSettings",
+    "find_attributes",
+    "named_attributes",
+    "plain_text",
+    "without",
+]

@@ -1,0 +1,65 @@
+"""Where in the picture a prompt's words are: cross-attention maps, for the tokens that are asked for only."""
+
+import torch
+import torch.nn.functional as F
+
+
+def selector(groups: list[tuple[int, ...]], length: int, content: tuple[int, ...] = ()) -> torch.Tensor:
+    """A matrix [length,A] that averages the columns of each group of token positions.
+
+    `content` adds one more column, the sum over all words of the prompt, for `relative` maps.
+    """
+    matrix = torch.zeros(length, len(groups) + bool(content))
+    for column, positions in enumerate(groups):
+        matrix[list(positions), column] = 1 / len(positions)
+    if content:
+        matrix[list(content), -1] = 1.0
+    return matrix
+
+
+def attention_maps(q: torch.Tensor, k: torch.Tensor, select: torch.Tensor, heads: int) -> torch.Tensor:
+    """Attention probability of queries q [B,N,C] to groups of the keys k [1,T,C], mean over heads -> [B,A,N].
+
+    The softmax needs every key's logit; only the columns that `select` [T,A] picks leave this function.
+    """
+    q, k = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k))
+    logits = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+    return (logits.softmax(dim=-1).mean(dim=1) @ select.to(logits)).transpose(1, 2)
+
+
+def to_grid(maps: torch.Tensor, size: tuple[int, int], grid: tuple[int, int]) -> torch.Tensor:
+    """Maps [B,A,N] of size[0] x size[1] tokens on another grid -> [B,A,H,W]."""
+    return F.interpolate(maps.unflatten(-1, size), size=grid, mode="bilinear", align_corners=False)
+
+
+class MapSum:
+    """Running mean of maps over layers, then over steps, on one grid. `decay` is the weight of the past at a step."""
+
+    def __init__(self, decay: float = 1.0):
+        self.decay = decay
+        self._step = self._past = None
+        self._step_weight = self._past_weight = 0.0
+
+    def add(self, maps: torch.Tensor, where: tuple[int, int, int, int] | None = None, grid=None):
+        """Add one layer's maps [B,A,h,w]; `where` = (height, width, top, left) of a region of the whole `grid`."""
+        weight = torch.ones_like(maps[:1, :1])
+        if where is not None:
+            height, width, top, left = where
+            edges = (left, grid[1] - left - width, top, grid[0] - top - height)
+            maps, weight = F.pad(maps, edges), F.pad(weight, edges)
+        self._step = maps if self._step is None else self._step + maps
+        self._step_weight = self._step_weight + weight
+
+    def end_step(self) -> bool:
+        """Close a step: later maps count as the next one's. False when no map came in."""
+        if self._step is None:
+            return False
+        past = self._past
+        self._past = self._step if past is None or self.decay == 0 else past * self.decay + self._step
+        self._past_weight = self._step_weight + (0.0 if past is None else self._past_weight * self.decay)
+        self._step, self._step_weight = None, 0.0
+        return True
+
+    def mean(self) -> torch.Tensor | None:
+        """The mean map [B,A,H,W] of all closed steps, or None before the first."""
+        return None if self._past is None else self._past / self._past_weight.clamp_min(1e-6)

@@ -1,0 +1,65 @@
+"""Every choice that shapes the cure and is not an input of the node; the defaults are what the node uses."""
+
+from dataclasses import dataclass
+
+MODES = ("noise_blend", "shared_attention", "both")
+TRAJECTORIES = ("shared", "separate")
+_WORDS = {
+    "identity_off": ("zero", "absent"),
+    "source": ("cross", "semantic", "both", "mask"),
+    "map_rows": ("foundation", "both"),
+    "tokens": ("head", "phrase"),
+    "blend": ("eps", "denoised"),
+}
+
+
+@dataclass(frozen=True)
+class CureSettings:
+    """Fractions of the denoising count from 0 (the first step) to 1; scales are cells of the latent per token.
+
+    Sources: FreeCure (Cai et al. 2024, arXiv 2411.15277) for the sharpening, Otsu's threshold, the biases and layers.
+    """
+
+    # Identity off: "zero" gives those rows the identity of no face, as for the unconditional half, so that this half is
+    # the same tensor with and without identity; "absent" leaves the adapter out, and computes that half as well.
+    identity_off: str = "absent"
+
+    # Where attributes are: "cross" attention maps, "semantic" clusters that those maps cover, "both" (where they
+    # agree), or the "mask" input alone.
+    source: str = "cross"
+    # "foundation": where it draws an attribute; "both": also where the personalised rows do, so that long hair can
+    # become short.
+    map_rows: str = "foundation"
+    tokens: str = "head"  # a phrase is located by its noun ("head") or by all of its words ("phrase")
+    absent: bool = False  # whether "no glasses" counts as an attribute when attributes are looked for
+    map_scales: tuple[int, ...] | None = None  # None: the layers of 16 and 32 tokens a side at the model's own size
+    map_blocks: tuple[str, ...] = ("input", "output")
+    map_start: float = 0.0
+    map_end: float = 1.0
+    map_decay: float = 1.0  # weight of the past at each step: 1 is the plain mean, 0 the present step alone
+    relative: bool = True  # divide by the attention that all words of the prompt get there
+    sharpen: float = 3.0  # gain of the exponential; 0 leaves the maps as they are
+    threshold: float | None = None  # of a map in 0..1; None: Otsu's
+    softness: float = 0.1  # width of the ramp around the threshold, in 0..1
+    feather: float = 0.0  # blur of the mask, standard deviation in cells of the latent
+    clusters: int = 8
+    coverage: float = 0.5  # share of a cluster that the cross-attention mask must cover
+
+    # Blending: in "eps" the noise of the foundation's own latent is taken over, in "denoised" its expected picture;
+    # the two differ only where the foundation has a latent of its own.
+    blend: str = "eps"
+
+    # Extra keys: bias on the foundation's logits inside the mask, None for the published 1.5 (SDXL) or 0.5; the share
+    # of the transformers, from the last backwards, that see them, None for the published layers.
+    bias: float | None = None
+    extra_key_layers: float | None = None
+
+    # Abstract pass: fixed-point refinements per inversion step (0: plain DDIM inversion), and how many of the
+    # sampler's steps one step of the pass spans.
+    refine: int = 1
+    stride: int = 1
+
+    def __post_init__(self):
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be one of: {', '.join(words)}.")

@@ -1,0 +1,209 @@
+"""The attribute cure on a MODEL: what AttributeCure does, as a plain function."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from comfy.patcher_extension import WrappersMP
+from comfy_api.latest import ComfyAPISync
+
+from ..adapters import base_name
+from ..cure import MODES, TRAJECTORIES, CureSettings, find_attributes, named_attributes, plain_text, without
+from ..cure.maps import selector
+from .cure_hooks import CureHooks, install_forward
+from .cure_layers import cure_layers
+from .cure_patches import ExtraKeys, FeatureReader, MapReader
+from .cure_run import KEY, CurePlan
+from .masks import as_masks
+from .patch import IDPatch
+from .prompt import content_positions, encode, token_positions
+from .sites import attention_sites
+from .strength import Strength
+
+FULL, DEFAULTS = Strength(1.0), CureSettings()
+
+
+def apply(
+    model,
+    clip,
+    prompt: str,
+    attributes: str = "",
+    mode: str = MODES[0],
+    trajectory: str = TRAJECTORIES[0],
+    strength: Strength = FULL,
+    abstract_pass: float = 0.0,
+    mask: torch.Tensor | None = None,
+    foundation=None,
+    settings: CureSettings = DEFAULTS,
+    observe: Callable | None = None,
+):
+    """Give a MODEL with an identity its prompt back; returns a new MODEL, or the same one where nothing is to be done.
+
+    `prompt` is the text that the positive conditioning was made from, `clip` the CLIP that encoded it. `attributes`:
+    phrases of the prompt separated by commas, "" to find them. `abstract_pass`: how deep expressions are redrawn, 0 to
+    1, 0 for not at all. `mask` [M,H,W] in 0..1 limits everything to a region; all ones is no mask. `foundation`: the
+    MODEL without identity, where another pack's adapter can't be switched off. `observe(attributes, masks [B,A,H,W])`
+    is called at the end of each sampling run that found masks. ValueError with one sentence for what can't be done.
+    """
+    for name, word, options in (("mode", mode, MODES), ("trajectory", trajectory, TRAJECTORIES)):
+        if word not in options:  # over a wire or from a script
+            raise ValueError(f"The {name} is {word!r}, but must be one of: {', '.join(options)}; choose one of these.")
+    if strength.is_nothing:
+        return model
+    if mask is not None:
+        mask = as_masks(mask, "mask")
+        if not mask.any():
+            return model
+        if (mask >= 1).all() and settings.source != "mask":
+            mask = None
+    elif settings.source == "mask":
+        raise ValueError("The source of the masks is the mask input, but no mask is connected; connect one.")
+    _check(model, clip, foundation)
+    placed, abstract = _choose(prompt, attributes, settings, mask, abstract_pass)
+    layers = cure_layers(model, settings)
+    positions = token_positions(clip, prompt, [_located_by(prompt, one, settings) for one in placed])
+    context = encode(clip, prompt).context
+    content = content_positions(clip, prompt) if settings.relative else ()
+    sampling = model.get_model_object("model_sampling")
+
+    def levels(start, end):
+        return float(sampling.percent_to_sigma(start)), float(sampling.percent_to_sigma(end))
+
+    patched = model.clone()
+    if foundation is not None:
+        foundation = _prepared(foundation, patched)
+    plan = CurePlan(
+        attributes=tuple(placed),
+        context=context,
+        select=selector(positions, context.shape[1], content),
+        template=encode(clip, without(prompt, abstract)) if abstract_pass and abstract else None,
+        mode=mode,
+        separate=trajectory == "separate",
+        strength=strength.weight,
+        depth=abstract_pass,
+        mask=mask,
+        foundation=foundation,
+        blend_range=levels(strength.start_at, strength.end_at),
+        map_range=levels(settings.map_start, min(settings.map_end, strength.end_at)),
+        settings=settings,
+        layers=layers,
+        observe=observe,
+    )
+    CureHooks(plan).install(patched)
+    _install_patches(patched, plan, reads=foundation is None or settings.map_rows == "both")
+    if foundation is not None:
+        install_forward(foundation)
+        _install_patches(foundation, plan, reads=True)
+    return patched
+
+
+def allowed(mask: torch.Tensor | None) -> torch.Tensor:
+    """Where the cure may work, before it is known where it will: the artist's mask [M,H,W], or white."""
+    return torch.ones(1, 64, 64) if mask is None else as_masks(mask, "mask")
+
+
+def preview_on(node_id: str):
+    """An `observe` that shows the masks of the first picture on a node, side by side in the order of the prompt."""
+
+    def show(attributes, masks):
+        sides = torch.cat(list(masks[0]), dim=-1)
+        picture = F.interpolate(sides[None, None], scale_factor=8, mode="nearest")[0, 0]
+        picture = picture.float().cpu().clamp(0, 1)  # host read: once per run, for the artist's eyes
+        ComfyAPISync().execution.set_progress(1, 1, node_id, picture[None, ..., None].expand(-1, -1, -1, 3))
+
+    return show
+
+
+def _check(model, clip, foundation):
+    if clip is None:
+        raise ValueError(
+            "The clip is missing: the checkpoint that it comes from holds no text encoder; connect the CLIP that "
+            "encodes your prompt, from a loader such as Load CLIP."
+        )
+    if model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
+        raise ValueError(
+            "The connected model has been through AttributeCure already; use one AttributeCure and name all attributes "
+            "in it."
+        )
+    taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {}).values()
+    if foundation is None and taken and not any(isinstance(patch, IDPatch) for patch in taken):
+        raise ValueError(
+            "The identity on the connected model comes from another pack, whose adapter can't be switched off here; "
+            "connect the model as it was before that adapter to foundation."
+        )
+    sites = attention_sites(model)
+    if foundation is not None and _shape(foundation) != _shape(model):
+        other = attention_sites(foundation)
+        raise ValueError(
+            f"The foundation is {_name(other)} ({len(other)} attention sites), but model is {_name(sites)} "
+            f"({len(sites)} sites); connect the very model that the adapter was applied to."
+        )
+
+
+def _name(sites):
+    return base_name(len(sites), max((site.context for site in sites), default=0))
+
+
+def _shape(model):
+    sites = [(site.key, site.width, site.context) for site in attention_sites(model)]
+    return sites, model.model.latent_format.latent_channels
+
+
+def _choose(prompt, names, settings, mask, abstract_pass):
+    """(attributes with a place, abstract ones) to cure; ValueError when there are none at all."""
+    named = named_attributes(prompt, names)
+    found = named or [one for one in find_attributes(prompt) if settings.absent or not one.absent]
+    found = list({one.text.lower(): one for one in found}.values())
+    # An expression that the artist names has its place in the face, where no pass is to redraw it.
+    has_place = [one.kind == "place" or bool(named and not abstract_pass) for one in found]
+    placed = [one for one, is_placed in zip(found, has_place, strict=True) if is_placed]
+    abstract = [one for one, is_placed in zip(found, has_place, strict=True) if not is_placed]
+    if placed or mask is not None or (abstract and abstract_pass):
+        return placed, abstract
+    if abstract:
+        raise ValueError(
+            f"The only attributes found in the prompt have no place in the picture ({_list(abstract)}); set "
+            "abstract_pass to 0.5, or name them in attributes to cure them where they show in the face."
+        )
+    raise ValueError(
+        "No attribute was found in the prompt (hair, eyes, glasses, hats, beards, make-up and such); write the words "
+        "that matter into attributes, exactly as the prompt has them, or connect a mask."
+    )
+
+
+def _list(attributes):
+    return ", ".join(one.text for one in attributes)
+
+
+def _located_by(prompt, attribute, settings):
+    """(phrase, the end of it) whose tokens say where an attribute is."""
+    noun = plain_text(prompt)[slice(*attribute.head)]
+    return attribute.text, noun if settings.tokens == "head" else attribute.text
+
+
+def _prepared(foundation, patched):
+    """A clone of the foundation MODEL to call in `patched`'s runs; ComfyUI loads whatever it needs with `patched`."""
+    if foundation.model is patched.model:
+        if foundation.patches_uuid != patched.patches_uuid:
+            raise ValueError(
+                "The foundation and model are one checkpoint with different LoRAs, and can't be in memory at once; "
+                "load the checkpoint a second time for foundation."
+            )
+        patched.set_additional_models(KEY, foundation.model_patches_models())
+    else:
+        patched.set_additional_models(KEY, [foundation])
+    return foundation.clone()
+
+
+def _install_patches(model, plan, reads):
+    """Put the patches on `model`, a clone of the caller's own; `reads`: some of its rows are looked at."""
+    if not plan.has_place:
+        return
+    if reads and plan.needs_maps:
+        model.set_model_attn2_patch(MapReader(plan.layers, model))
+        if plan.settings.source != "cross":
+            model.set_model_attn1_patch(FeatureReader(plan.layers))
+    if plan.shares_keys:
+        taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn1", {})
+        for key in plan.layers.extra_keys:
+            model.set_model_attn1_replace(ExtraKeys(key, taken.get(key) or taken.get(key[:2])), *key)

@@ -1,0 +1,227 @@
+"""The cure in ComfyUI's sampling: what is done around a run, a step and a forward. Works under any sampler and guider.
+
+`shared` without a foundation MODEL: the foundation is one more list of conditionings in each step, so that ComfyUI runs
+it in the same batch. Otherwise it is a prediction of its own before the personalised one.
+"""
+
+import copy
+import logging
+import uuid
+
+import comfy.samplers
+import torch
+from comfy.model_patcher import create_model_options_clone
+from comfy.patcher_extension import WrappersMP, copy_nested_dicts
+
+from ..cure.blend import blend_denoised, blend_noise
+from .adapter import NOBODY_KEY, TOKENS_KEY
+from .cure_pass import abstract_pass, extra_steps
+from .cure_run import FOUNDATION, KEY, TEMPLATE, CurePlan, CureRun
+from .patch import IDPatch
+from .run import KEY as RUN_KEY
+from .run import Run
+from .switch import KEY as IDENTITY_OFF
+from .switch import IdentityOff
+
+
+class CureHooks:
+    """The wrappers of one cured MODEL. Immutable: what changes lives in a CureRun."""
+
+    def __init__(self, plan: CurePlan):
+        self.plan = plan
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def install(self, model):
+        """Put the wrappers on `model`, a clone of the caller's own."""
+        for kind, wrapper in (
+            (WrappersMP.OUTER_SAMPLE, self.outer_sample),
+            (WrappersMP.SAMPLER_SAMPLE, self.sampler_sample),
+            (WrappersMP.PREDICT_NOISE, self.predict_noise),
+        ):
+            model.add_wrapper_with_key(kind, KEY, wrapper)
+        install_forward(model)
+
+    def outer_sample(self, executor, *args, **kwargs):
+        guider = executor.class_obj
+        options = guider.model_options["transformer_options"]
+        positive = guider.conds.get("positive")
+        if not positive or not (self.plan.foundation is not None or _has_identity(options)):
+            what = "the guider has no positive prompt" if not positive else "the model carries no identity"
+            logging.warning("Likeness: AttributeCure has nothing to do, because %s.", what)
+            return executor(*args, **kwargs)
+        negative = guider.conds.get("negative") or []
+        twins = [_without_identity(entry, negative) for entry in positive]
+        run = CureRun(self.plan, guider, positive, twins, options.get(RUN_KEY) or Run())
+        guider.conds[FOUNDATION] = twins
+        if self.plan.template is not None:
+            guider.conds[TEMPLATE] = _with_template(twins, self.plan)
+            run.conditional |= {entry["uuid"] for entry in guider.conds[TEMPLATE]}
+        options[KEY] = run
+        try:
+            result = executor(*args, **kwargs)
+        finally:
+            options.pop(KEY, None)
+        if self.plan.observe is not None and run.attribute_masks is not None:
+            self.plan.observe(self.plan.attributes, run.attribute_masks)
+        return result
+
+    def sampler_sample(
+        self, executor, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *rest
+    ):
+        run = extra_args["model_options"]["transformer_options"].get(KEY)
+        if run is None:
+            return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *rest)
+        run.denoise_mask = denoise_mask
+        foundation = self.plan.foundation
+        elsewhere = foundation is not None and foundation.model is not guider.inner_model
+        if elsewhere:
+            foundation.pre_run()
+        try:
+            more = extra_steps(self.plan, sigmas)
+            counted = callback and (lambda step, denoised, x, total: callback(step, denoised, x, total + more))
+            samples = executor(guider, sigmas, extra_args, counted, noise, latent_image, denoise_mask, *rest)
+            if more:
+                samples = abstract_pass(self, run, guider, samples, sigmas, extra_args, callback)
+        finally:
+            if elsewhere:
+                foundation.cleanup()
+        return samples
+
+    def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
+        run = model_options["transformer_options"].get(KEY)
+        if run is None or run.all_off or not self.plan.apart:
+            return executor(x, timestep, model_options, seed)
+        needed, blends = run.begin_step(x, timestep)
+        if not needed:
+            return executor(x, timestep, model_options, seed)
+        latent, denoised = run.follow(x, timestep) if self.plan.separate else (x, None)
+        if denoised is None or run.gives_keys:  # known already, its keys are gone all the same
+            denoised = self.foundation(run, executor.class_obj, latent, timestep, model_options, seed)
+            if self.plan.separate:
+                run.followed(denoised, timestep)
+        personal = executor(x, timestep, model_options, seed)
+        run.end_step()
+        mask = run.mask() if blends and self.plan.blends_noise else None
+        if mask is None:
+            return personal
+        mask = mask * self.plan.strength
+        if self.plan.settings.blend == "denoised":
+            return blend_denoised(personal, denoised, mask)
+        return blend_noise(x, personal, latent, denoised, mask)
+
+    def foundation(self, run, guider, x, timestep, model_options, seed):
+        """The guided prediction [B,C,H,W] without identity, by the guider's own rule."""
+        twin = copy.copy(guider)
+        twin.conds = {**guider.conds, "positive": guider.conds[FOUNDATION]}
+        twin.inner_model, options = self.foundation_model(guider.inner_model, model_options)
+        run.all_off = True
+        try:
+            return twin.predict_noise(x, timestep, options, seed)
+        finally:
+            run.all_off = False
+
+    def unguided(self, run, model, entries, x, timestep, options):
+        """The prediction [B,C,H,W] of one list of conditionings without identity; model, options: foundation_model."""
+        run.all_off = True
+        try:
+            return comfy.samplers.calc_cond_batch(model, [entries], x, timestep, options)[0]
+        finally:
+            run.all_off = False
+
+    def foundation_model(self, model, model_options):
+        """The BaseModel that predicts without identity, and the options to call it with."""
+        foundation = self.plan.foundation
+        if foundation is None:
+            return model, model_options
+        options = create_model_options_clone(foundation.model_options)
+        inner, outer = options["transformer_options"], model_options["transformer_options"]
+        inner["wrappers"] = copy_nested_dicts(foundation.wrappers)
+        inner["callbacks"] = copy_nested_dicts(foundation.callbacks)
+        inner.update({key: outer[key] for key in (KEY, "sample_sigmas") if key in outer})
+        return foundation.model, options
+
+
+def install_forward(model):
+    """The wrappers that a foundation MODEL needs as well."""
+    model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, calc_cond_batch)
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, apply_model)
+
+
+def calc_cond_batch(executor, model, conds, x, timestep, model_options):
+    """One step's predictions: [conditional, unconditional, ...], as a guider asks for them."""
+    run = model_options["transformer_options"].get(KEY)
+    if run is None:
+        return executor(model, conds, x, timestep, model_options)
+    plan = run.plan
+    run.kinds = [0 if entries and entries[0]["uuid"] in run.conditional else 1 for entries in conds]
+    run.first_twin = len(conds)
+    _note_areas(run, conds, x)
+    if run.all_off or plan.apart:
+        return executor(model, conds, x, timestep, model_options)
+    needed, blends = run.begin_step(x, timestep)
+    # With "absent" the unconditional half is another one without identity, so it is evaluated too.
+    halves = (0, 1) if plan.settings.identity_off == "absent" else (0,)
+    paired = [i for i, kind in enumerate(run.kinds) if conds[i] and kind in halves]
+    if not needed or 0 not in [run.kinds[i] for i in paired]:
+        return executor(model, conds, x, timestep, model_options)
+    twins = [run.twins(conds[i]) for i in paired]
+    run.kinds += [run.kinds[i] for i in paired]
+    _note_areas(run, twins, x)
+    out = executor(model, [*conds, *twins], x, timestep, model_options)
+    run.end_step()
+    out, without = list(out[: len(conds)]), out[len(conds) :]
+    mask = run.mask() if blends and plan.blends_noise else None
+    if mask is not None:
+        for i, foundation in zip(paired, without, strict=True):
+            out[i] = blend_denoised(out[i], foundation, mask * plan.strength)
+    return out
+
+
+def apply_model(executor, x, timestep, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **rest):
+    """One forward: say which chunks go without identity, and call foundation chunks conditional or not, as they are.
+
+    A list that the cure added has a number that no other pack knows, so that must not get further than here.
+    """
+    run = transformer_options.get(KEY)
+    if run is not None:
+        lists = transformer_options["cond_or_uncond"]
+        off = tuple(run.all_off or which >= run.first_twin for which in lists)
+        kinds = [run.kinds[which] for which in lists]
+        transformer_options = {**transformer_options, "cond_or_uncond": kinds}
+        if any(off):
+            transformer_options[IDENTITY_OFF] = IdentityOff(off, run.plan.settings.identity_off == "absent")
+    return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **rest)
+
+
+def _has_identity(options):
+    return any(isinstance(patch, IDPatch) for patch in options.get("patches_replace", {}).get("attn2", {}).values())
+
+
+def _without_identity(entry, negative):
+    """A conditioning entry for the foundation's rows: the same prompt, nobody for the ControlNet."""
+    nobody = entry.get(NOBODY_KEY)
+    if nobody is None and TOKENS_KEY in entry:  # another pack's: what it gives the unconditional half
+        nobody = next((other[TOKENS_KEY] for other in negative if TOKENS_KEY in other), entry[TOKENS_KEY])
+    twin = {**entry, "uuid": uuid.uuid4()}
+    return twin if nobody is None else {**twin, TOKENS_KEY: nobody}
+
+
+def _with_template(twins, plan):
+    """Entries of the foundation with the template in place of the prompt: those that say the prompt, else all."""
+    same = [torch.equal(twin["cross_attn"], plan.context.to(twin["cross_attn"])) for twin in twins]
+    return [
+        {**twin, "uuid": uuid.uuid4(), "cross_attn": plan.template.context, **plan.template.options}
+        if is_prompt or not any(same)
+        else {**twin, "uuid": uuid.uuid4()}
+        for twin, is_prompt in zip(twins, same, strict=True)
+    ]
+
+
+def _note_areas(run, lists, x):
+    """Remember which part of the picture an entry is about, as ComfyUI cuts it."""
+    for entry in (entry for entries in lists for entry in entries or ()):
+        if "area" in entry:
+            height, width, top, left = entry["area"]
+            run.areas[entry["uuid"]] = min(x.shape[2] - top, height), min(x.shape[3] - left, width), top, left

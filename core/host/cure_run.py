@@ -1,0 +1,236 @@
+"""One sampling run of the cure: what it is asked to do, and what it has found out so far."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..cure import Attribute, CureSettings
+from ..cure.inversion import euler_step
+from ..cure.maps import MapSum, to_grid
+from ..cure.masks import cluster, covered_clusters, cross_attention_masks, feather, picture_masks, unite
+from .cure_layers import CureLayers
+from .prompt import Encoded
+from .run import Run
+
+KEY = "likeness_cure"
+FOUNDATION, TEMPLATE = "likeness_foundation", "likeness_template"  # conditionings that the cure adds to a guider's
+FOREVER = (999999999.0, 0.0)  # what percent_to_sigma gives for 0 % and 100 %
+
+
+@dataclass(frozen=True)
+class CurePlan:
+    """What to cure in any run of a model. Noise levels are (from, to), the former the higher one.
+
+    `context` [1,T,D] is the encoded prompt, `select` [T,A] picks its attribute tokens; `mask` [M,H,W] is the artist's.
+    """
+
+    attributes: tuple[Attribute, ...]  # those with a place
+    context: torch.Tensor
+    select: torch.Tensor
+    template: Encoded | None  # the prompt without its abstract words; None: no abstract pass
+    mode: str
+    separate: bool
+    strength: float
+    depth: float
+    mask: torch.Tensor | None
+    foundation: Any | None  # a MODEL of its own
+    blend_range: tuple[float, float]
+    map_range: tuple[float, float]
+    settings: CureSettings
+    layers: CureLayers
+    observe: Any | None  # called at the end of a run with the attributes and their masks [B,A,H,W]
+
+    @property
+    def blends_noise(self) -> bool:
+        return self.mode != "shared_attention"
+
+    @property
+    def shares_keys(self) -> bool:
+        return self.mode != "noise_blend"
+
+    @property
+    def needs_maps(self) -> bool:
+        return bool(self.attributes) and self.settings.source != "mask"
+
+    @property
+    def has_place(self) -> bool:
+        """Whether anything but the abstract pass is to be done."""
+        return bool(self.attributes) or self.mask is not None
+
+    @property
+    def apart(self) -> bool:
+        """Whether the foundation is evaluated in a forward of its own rather than in the same batch."""
+        return self.separate or self.foundation is not None
+
+
+class CureRun:
+    """State of one sampling run; dropped when it ends."""
+
+    def __init__(self, plan: CurePlan, guider, positive: list[dict], twins: list[dict], levels: Run):
+        self.plan, self.guider = plan, guider
+        self.levels = levels  # reads each noise level once, however many ask
+        self.twin_of = {one["uuid"]: other["uuid"] for one, other in zip(positive, twins, strict=True)}
+        self.conditional = set(self.twin_of) | set(self.twin_of.values())
+        self.all_off = False  # whether the forward that is running goes without identity altogether
+        self.kinds, self.first_twin = [0, 1], 2  # of the lists of conditionings of the running forward
+        self.collects = False
+        self.gives_keys = False
+        self.areas = {}
+        self.keys = {}
+        self.text_keys = {}
+        self._select = None
+        self.denoise_mask = None
+        self.grid = None
+        self.attribute_masks = None
+        self._maps = [MapSum(plan.settings.map_decay) for _ in range(2)]  # of the foundation, of the personalised rows
+        self._features = self._features_size = None
+        self._mask, self._tokens = None, {}
+        self._artist = None
+        self._latent = self._denoised = self._sigmas = self._level = None
+
+    def twins(self, entries: list[dict]) -> list[dict]:
+        """The foundation's entries for a list of conditionings; an unconditional entry serves as it is."""
+        by_uuid = {entry["uuid"]: entry for entry in self.guider.conds[FOUNDATION]}
+        return [by_uuid.get(self.twin_of.get(entry["uuid"]), entry) for entry in entries]
+
+    # -- when --------------------------------------------------------------------------------------------------------
+
+    def within(self, span: tuple[float, float], sigmas: torch.Tensor) -> bool:
+        if span[0] <= span[1]:
+            return False
+        return (span[0] >= FOREVER[0] and span[1] <= FOREVER[1]) or span[1] <= self.levels.sigma(sigmas) <= span[0]
+
+    def begin_step(self, x: torch.Tensor, sigmas: torch.Tensor) -> tuple[bool, bool]:
+        """Whether this step needs the foundation's prediction, and whether it blends."""
+        plan = self.plan
+        if not plan.has_place:
+            return False, False
+        acts = self.within(plan.blend_range, sigmas)
+        self.collects = plan.needs_maps and self.within(plan.map_range, sigmas)
+        self.gives_keys = acts and plan.shares_keys
+        self.grid = tuple(x.shape[-2:])
+        self.artist_mask(x)
+        return acts or self.collects or (plan.separate and not self._is_over(sigmas)), acts
+
+    def _is_over(self, sigmas):
+        """Whether both ranges lie behind, so that a trajectory of its own leads nowhere any more."""
+        last = min(self.plan.blend_range[1], self.plan.map_range[1] if self.plan.needs_maps else FOREVER[0])
+        return last > FOREVER[1] and self.levels.sigma(sigmas) < last
+
+    def end_step(self):
+        self.keys.clear()
+        self.collects = self.gives_keys = False
+        if any([maps.end_step() for maps in self._maps]):
+            self._mask, self._tokens = None, {}
+
+    # -- where -------------------------------------------------------------------------------------------------------
+
+    def select(self, device) -> torch.Tensor:
+        """The plan's `select`, on the device that is computed on."""
+        if self._select is None or self._select.device != device:
+            self._select = self.plan.select.to(device)
+        return self._select
+
+    def is_whole(self, uuid, grid: tuple[int, int]) -> bool:
+        """Whether a forward of `grid` latent cells shows all that a conditioning entry is about, not a tile of it."""
+        area = self.areas.get(uuid)
+        return grid == (self.grid if area is None else area[:2])
+
+    def add_maps(self, maps, size, grid, uuid, personal):
+        """Attention maps [B,A,N] of one layer with size[0] x size[1] tokens, from a chunk of `grid` latent cells.
+
+        `personal`: of the rows with identity rather than the foundation's.
+        """
+        self._maps[personal].add(to_grid(maps, size, grid), self.areas.get(uuid), self.grid)
+
+    def add_features(self, features, size, grid, uuid):
+        """Self-attention features [B,N,C] of the whole picture; a later layer takes the place of an earlier one."""
+        if self.areas.get(uuid) is None:
+            self._features, self._features_size = features, size
+
+    def artist_mask(self, x: torch.Tensor) -> torch.Tensor | None:
+        """The artist's masks on the grid of a latent batch x [B,C,H,W] -> [B,1,H,W], or None."""
+        if self._artist is None and self.plan.mask is not None:
+            self._artist = picture_masks(self.plan.mask.to(x), x.shape[0], tuple(x.shape[-2:]))
+        return self._artist
+
+    def mask(self) -> torch.Tensor | None:
+        """Where the foundation has its say [B,1,H,W] in 0..1, or None while no map has come in."""
+        if self._mask is None:
+            self._mask = self._make_mask()
+        return self._mask
+
+    def _make_mask(self):
+        if not self.plan.needs_maps:
+            self.attribute_masks = self._artist
+            return self._artist
+        settings = self.plan.settings
+        found = [self._cross(maps.mean()) for maps in self._maps if maps.mean() is not None]
+        if not found:
+            return None
+        masks = found[0] if len(found) == 1 else torch.maximum(*found)
+        if settings.source != "cross" and self._features is not None:
+            semantic = self._semantic(masks)
+            masks = semantic if settings.source == "semantic" else masks * semantic
+        masks = feather(masks, settings.feather)
+        self.attribute_masks = masks if self._artist is None else masks * self._artist
+        return unite(self.attribute_masks)
+
+    def _cross(self, maps):
+        settings = self.plan.settings
+        if settings.relative:
+            maps = maps[:, :-1] / maps[:, -1:].clamp_min(1e-6)
+        return cross_attention_masks(maps, settings.sharpen, settings.threshold, settings.softness)
+
+    def _semantic(self, masks):
+        settings, size = self.plan.settings, self._features_size
+        labels = cluster(self._features, settings.clusters)
+        small = F.adaptive_avg_pool2d(masks, size).flatten(2)
+        chosen = covered_clusters(labels, small, settings.clusters, settings.coverage)
+        return to_grid(chosen, size, self.grid)
+
+    def extra_tokens(self, size: tuple[int, int], uuid) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which of the foundation's size[0] x size[1] tokens are given away: (index [B,E], bias [B,E]).
+
+        Only tokens inside the mask; the bias is the published one plus the logarithm of mask and strength, so that a
+        half-covered token, or half the strength, means half the odds. There must be a mask.
+        """
+        area = self.areas.get(uuid)
+        if (size, area) not in self._tokens:
+            mask = self.mask()
+            if area is not None:
+                mask = mask.narrow(2, area[2], area[0]).narrow(3, area[3], area[1])
+            share = F.adaptive_avg_pool2d(mask, size).flatten(1)
+            count = int((share > 0).sum(dim=1).max())  # host read: how many keys to keep, once per mask and size
+            share, index = share.topk(max(count, 1), dim=1)
+            self._tokens[size, area] = index, (share * self.plan.strength).log() + self.plan.layers.bias
+        return self._tokens[size, area]
+
+    # -- a trajectory of the foundation's own ------------------------------------------------------------------------
+
+    def follow(self, x: torch.Tensor, sigmas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The foundation's own latent at this noise level, and its prediction if that is known already.
+
+        It starts at the first latent that the sampler shows and takes Euler steps along the sampler's noise levels.
+        Where an inpainting mask keeps the picture, it keeps it too.
+        """
+        if self._latent is None:
+            self._latent = x.clone()
+        else:
+            level = self.levels.sigma(sigmas)  # host read: second-order samplers come back to a level, at no price
+            if level == self._level:
+                return self._latent, self._denoised
+            self._latent = euler_step(self._latent, self._denoised, self._sigmas, _column(sigmas))
+            if self.denoise_mask is not None:
+                self._latent = torch.lerp(x, self._latent, self.denoise_mask)
+        return self._latent, None
+
+    def followed(self, denoised: torch.Tensor, sigmas: torch.Tensor):
+        """Keep the foundation's prediction at this level for the step to the next."""
+        self._denoised, self._sigmas, self._level = denoised, _column(sigmas), self.levels.sigma(sigmas)
+
+
+def _column(sigmas):
+    return sigmas.view(-1, 1, 1, 1)

@@ -1,0 +1,63 @@
+"""A prompt through ComfyUI's own tokenizer and text encoder: what it says to the model, and where its phrases are."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ..cure import plain_text
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A prompt as the text encoder gives it: `context` [1,T,D] and what goes with it (pooled output and such)."""
+
+    context: torch.Tensor
+    options: dict
+
+
+def encode(clip, text: str) -> Encoded:
+    """Encode a prompt as CLIPTextEncode does, weights and all."""
+    encoded = clip.encode_from_tokens(clip.tokenize(text), return_dict=True)
+    return Encoded(encoded.pop("cond"), encoded)
+
+
+def token_positions(clip, prompt: str, phrases: list[tuple[str, str]]) -> list[tuple[int, ...]]:
+    """Positions in the context of the tokens of (phrase, its end): where the prompt has the phrase, those of its end.
+
+    A phrase counts wherever it stands. Weights, embeddings and prompts of several chunks of 77 tokens count as ComfyUI
+    counts them; a phrase may begin in one chunk and end in the next. SDXL's two encoders share their positions.
+    """
+    content = _content(clip, prompt)
+    words = [token for _, token in content]
+    found = []
+    for phrase, end in phrases:
+        wanted, kept = (_tokens(clip, plain_text(text)) for text in (phrase, end))
+        stops = [i for i in range(len(wanted), len(words) + 1) if words[i - len(wanted) : i] == wanted]
+        if not stops or not kept:
+            raise ValueError(
+                f"The words {phrase!r} are not among the tokens of the prompt as this CLIP reads it; write them in the "
+                "prompt as whole words and connect the CLIP that belongs to the model."
+            )
+        found.append(tuple(content[i][0] for stop in stops for i in range(stop - len(kept), stop)))
+    return found
+
+
+def content_positions(clip, prompt: str) -> tuple[int, ...]:
+    """Positions of all of the prompt's own tokens: no start, end or padding."""
+    return tuple(position for position, _ in _content(clip, prompt))
+
+
+def _tokens(clip, text):
+    return [token for _, token in _content(clip, text)]
+
+
+def _content(clip, text):
+    """(position in the context, token) of a text's own tokens; an embedding's vectors count, but equal no word."""
+    chunks = next(iter(clip.tokenize(text, return_word_ids=True).values()))
+    positions, offset = [], 0
+    for chunk in chunks:
+        for index, (token, _, word) in enumerate(chunk):
+            if word != 0:  # 0 is ComfyUI's word for start, end and padding
+                positions.append((offset + index, token if isinstance(token, int) else None))
+        offset += len(chunk)
+    return positions

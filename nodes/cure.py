@@ -1,0 +1,120 @@
+"""The attribute cure: giving the prompt its say back where the identity has drowned it."""
+
+from comfy_api.latest import io
+
+from ..core.cure import MODES, TRAJECTORIES
+from ..core.host import cure
+from ..core.host.strength import Strength
+from .compat import offered, schema
+from .sockets import range_inputs
+
+
+class AttributeCure(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="AttributeCure",
+            display_name="Attribute Cure",
+            description="Gives the prompt its say back where a strong identity ignores it: hair, eyes, glasses, hats, "
+            "make-up, expressions. Put it between ApplyIDAdapter and any sampler.",
+            search_aliases=["freecure", "prompt consistency", "face attributes", "fix prompt"],
+            inputs=[
+                io.Model.Input("model", tooltip="From ApplyIDAdapter, or from another pack's adapter with foundation."),
+                io.Clip.Input("clip", tooltip="The CLIP that encodes your positive prompt."),
+                io.String.Input(
+                    "prompt",
+                    default="",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    tooltip="The text of your positive prompt, word for word. Connect both to one text node.",
+                ),
+                io.String.Input(
+                    "attributes",
+                    default="",
+                    multiline=False,
+                    tooltip="Which words of the prompt to cure, separated by commas: curly red hair, green hat. Empty: "
+                    "every attribute that is found in the prompt.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default=MODES[0],
+                    tooltip="noise_blend: where an attribute is, the model draws without the identity. "
+                    "shared_attention: there the model looks at what it would draw without it. both: one on top of the "
+                    "other.",
+                ),
+                io.Combo.Input(
+                    "trajectory",
+                    options=list(TRAJECTORIES),
+                    default=TRAJECTORIES[0],
+                    tooltip="shared: what the model would draw without the identity is asked at each step of your "
+                    "picture. separate: a picture without the identity is drawn alongside. Both are twice the work.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How much of its say the prompt gets back. 0 changes nothing.",
+                ),
+                io.Float.Input(
+                    "abstract_pass",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="For laughing, sad and other words without a place: how far the finished picture is taken "
+                    "back and drawn again without the identity. 0: off. 0.5 is a good start.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="White where the cure may work, to cure one person of two. A batch of masks for a batch of "
+                    "pictures.",
+                ),
+                io.Model.Input(
+                    "foundation",
+                    optional=True,
+                    tooltip="The model before the identity. Only needed if the identity comes from another pack.",
+                ),
+                *range_inputs("the cure"),
+            ],
+            outputs=[
+                io.Model.Output("MODEL", display_name="model"),
+                io.Mask.Output(
+                    "MASK",
+                    display_name="mask",
+                    tooltip="Where the cure may work: your mask, or white. Where the attributes are found within it is "
+                    "known only once the sampler runs; this node shows it then.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        clip,
+        prompt,
+        attributes,
+        mode,
+        trajectory,
+        strength,
+        abstract_pass,
+        start_at,
+        end_at,
+        mask=None,
+        foundation=None,
+    ):
+        how = Strength(strength, start_at, end_at)
+        cured = cure.apply(
+            model, clip, prompt, attributes, mode, trajectory, how, abstract_pass, mask, foundation,
+            observe=cure.preview_on(cls.hidden.unique_id),
+        )  # fmt: skip
+        return io.NodeOutput(cured, cure.allowed(mask))
+
+    @classmethod
+    def validate_inputs(cls, mode, trajectory):
+        return offered(cls, mode=mode, trajectory=trajectory)

@@ -1,0 +1,52 @@
+"""Ready-made material for tests of the cure: a text encoder for the tiny models, cured models, what a run computed."""
+
+import functools
+
+import host_cases
+import torch
+
+MODES = ["noise_blend", "shared_attention", "both"]
+TRAJECTORIES = ["shared", "separate"]
+PROMPT = "a portrait of a woman, (curly red hair:1.2), wearing a green hat, laughing"
+
+
+@functools.cache
+def clip(kind):
+    """The CLIP that belongs to a tiny model, with ComfyUI's own tokenizer and random weights."""
+    import comfy.sd
+    import folder_paths
+    from tiny.likeness_tiny_models.configs import model_config
+    from tiny.weights import fill
+
+    target = model_config(kind, torch.float32).clip_target()
+    made = comfy.sd.CLIP(target, embedding_directory=folder_paths.get_folder_paths("embeddings"))
+    fill(made.cond_stage_model, 5)
+    return made
+
+
+def prompt(kind, text=PROMPT):
+    """A conditioning as CLIPTextEncode makes it."""
+    made = clip(kind)
+    return made.encode_from_tokens_scheduled(made.tokenize(text))
+
+
+class Case:
+    """A tiny model with an identity applied, and its two prompts."""
+
+    def __init__(self, pack, kind, model, adapter, text=PROMPT, **strength):
+        self.pack, self.kind, self.plain, self.adapter = pack, kind, model, adapter
+        self.prompts = prompt(kind, text), prompt(kind, "blurry")
+        self.text = text
+        self.model, *self.conditionings = host_cases.apply(pack, model, *self.prompts, adapter, kind=kind, **strength)
+
+    def cure(self, model=None, weight=1.0, start_at=0.0, end_at=1.0, settings=None, **options):
+        """core.host.cure.apply on the model with the identity, by keyword; `settings` as a dictionary."""
+        how = self.pack.module("core.host.strength").Strength(weight, start_at, end_at)
+        chosen = self.pack.module("core.cure").CureSettings(**(settings or {}))
+        options = {"prompt": self.text, **options}
+        return self.pack.module("core.host.cure").apply(
+            self.model if model is None else model, clip(self.kind), strength=how, settings=chosen, **options
+        )
+
+    def sample(self, model, **options):
+        return host_cases.sample(model, *self.conditionings, **{"steps": 3, **options})

@@ -1,0 +1,204 @@
+"""AttributeCure as a node: what artists read and see, and that nothing leaves the device on the way."""
+
+import importlib.util
+import json
+
+import pytest
+import torch
+from comfy_process import ROOT
+from cure_cases import PROMPT, clip
+from graphs import text_to_image
+from host_cases import peer_patch
+from node_cases import Wired, outputs, sentence
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+
+@pytest.fixture(scope="module")
+def case(cases):
+    return cases["sdxl"]
+
+
+@pytest.fixture(scope="module")
+def wired(case):
+    return {
+        "model": case.model,
+        "clip": clip("sdxl"),
+        "prompt": PROMPT,
+        "attributes": "",
+        "mode": "noise_blend",
+        "trajectory": "shared",
+        "strength": 1.0,
+        "abstract_pass": 0.0,
+        "start_at": 0.0,
+        "end_at": 1.0,
+    }
+
+
+def test_the_node_does_what_the_function_does(pack, case, wired):
+    model, mask = outputs(pack, "AttributeCure", **wired)
+    assert mask.shape == (1, 64, 64) and mask.min() == 1
+    assert torch.equal(case.sample(model), case.sample(case.cure()))
+    given = torch.eye(8)[None]
+    assert torch.equal(outputs(pack, "AttributeCure", **wired, mask=given)[1], given)
+    assert outputs(pack, "AttributeCure", **{**wired, "strength": 0.0})[0] is case.model
+
+
+def test_the_found_masks_are_shown_on_the_node(pack, case, wired, monkeypatch):
+    shown = []
+    model, _ = outputs(pack, "AttributeCure", **wired)
+    import comfy_execution.progress as progress
+
+    class Registry:
+        def update_progress(self, node_id, value, max_value, image):
+            shown.append((node_id, image[1].size))
+
+    monkeypatch.setattr("comfy_api.latest.get_progress_state", lambda: Registry())
+    assert progress  # the registry that a server would have
+    case.sample(model)
+    assert shown == [("node", (2 * 16 * 8, 16 * 8))]
+
+
+def prompt_of(text):
+    return {"prompt": text}
+
+
+@pytest.mark.parametrize(
+    "inputs, expected",
+    [
+        (prompt_of("a tree in the rain"), "No attribute was found in the prompt"),
+        (prompt_of(""), "No attribute was found in the prompt"),
+        (prompt_of("no hat, without glasses"), "No attribute was found in the prompt"),
+        (prompt_of("a laughing woman"), "have no place in the picture (laughing); set abstract_pass"),
+        ({"attributes": "blue hat"}, "The attribute 'blue hat' is not in the prompt"),
+        ({"mask": torch.zeros(1, 1, 8, 8)}, "The mask must be a MASK"),
+        ({"mode": Wired("strong")}, "The mode is 'strong', but must be one of: noise_blend, shared_attention, both"),
+        ({"trajectory": Wired("both")}, "The trajectory is 'both', but must be one of: shared, separate"),
+    ],
+)
+def test_one_sentence(pack, wired, inputs, expected):
+    assert expected in sentence(pack, "AttributeCure", **{**wired, **inputs})
+
+
+def test_other_models_are_refused_in_one_sentence(pack, case, wired):
+    from tiny.unet import unet
+
+    foreign = peer_patch(case.plain, lambda out, *rest, **options: out)
+    assert "comes from another pack" in sentence(pack, "AttributeCure", **{**wired, "model": foreign})
+    other = sentence(pack, "AttributeCure", **wired, foundation=unet("sd15"))
+    assert "The foundation is" in other and "(16 attention sites)" in other and "(70 sites)" in other
+    assert "been through AttributeCure already" in sentence(pack, "AttributeCure", **{**wired, "model": case.cure()})
+    other_weights = case.plain.clone()
+    other_weights.add_patches({"diffusion_model.out.2.bias": ("diff", (torch.zeros(4),))})
+    assert "different LoRAs" in sentence(pack, "AttributeCure", **wired, foundation=other_weights)
+
+
+def test_a_mask_serves_where_no_attribute_is_found(pack, case, wired):
+    mask = torch.zeros(1, 16, 16)
+    mask[..., :8] = 1
+    model, _ = outputs(pack, "AttributeCure", **{**wired, "prompt": "a tree"}, mask=mask)
+    assert (case.sample(model) - case.sample(case.model)).abs().max() > 1e-3
+
+
+def test_in_a_whole_graph(pack, tiny_files):
+    """Checkpoint, adapter, cure, KSampler with a ControlNet that reads the identity: through ComfyUI's executor."""
+    from node_cases import face
+
+    text = "a woman, red hair, laughing"
+    graph = text_to_image("tiny_sd15.safetensors", text)
+    graph["encoder"] = {
+        "class_type": "LoadFaceEncoder",
+        "inputs": {"encoder": "embedded", "detector": "auto", "min_confidence": 0.5},
+    }
+    graph["adapter"] = {
+        "class_type": "LoadIDAdapter",
+        "inputs": {"adapter": "instantid/tiny_instantid_sd15.safetensors"},
+    }
+    graph["person"] = {"class_type": "LoadImage", "inputs": {"image": "person.png"}}
+    graph["identity"] = {
+        "class_type": "ApplyIDAdapter",
+        "inputs": {
+            "model": ["model", 0], "positive": ["positive", 0], "negative": ["negative", 0], "adapter": ["adapter", 0],
+            "face_encoder": ["encoder", 0], "image": ["person", 0], "weight": 0.8, "start_at": 0.0, "end_at": 1.0,
+            "weight_type": "linear", "on_no_face": "error",
+        },
+    }  # fmt: skip
+    graph["cure"] = {
+        "class_type": "AttributeCure",
+        "inputs": {
+            "model": ["identity", 0], "clip": ["model", 1], "prompt": text, "attributes": "", "mode": "both",
+            "trajectory": "shared", "strength": 1.0, "abstract_pass": 0.5, "start_at": 0.0, "end_at": 1.0,
+        },
+    }  # fmt: skip
+    graph["sample"]["inputs"] |= {"model": ["cure", 0], "positive": ["identity", 1], "negative": ["identity", 2]}
+    from PIL import Image
+
+    pixels = (face()[0] * 255).byte().numpy()
+    (pack.base / "input").mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(pack.base / "input/person.png")
+    cured = pack.run_graph(graph).values("image")[0]
+    graph["sample"]["inputs"]["model"] = ["identity", 0]
+    assert cured.isfinite().all() and (cured - pack.run_graph(graph).values("image")[0]).abs().max() > 1e-3
+
+
+@pytest.fixture(scope="module")
+def overhead(pack):
+    spec = importlib.util.spec_from_file_location("overhead", ROOT / "benchmarks/overhead.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_host_reads(case, overhead):
+    """Blending reads nothing from the device; extra keys read how many tokens a mask has, once per layer size."""
+    plain = overhead.forward(case.model, *case.conditionings)
+    reads = {
+        name: overhead.forward(case.cure(**options), *case.conditionings).host_reads - plain.host_reads
+        for name, options in {
+            "blend": {},
+            "semantic": {"settings": {"source": "both"}},
+            "range": {"start_at": 0.1},
+            "keys": {"mode": "both"},
+        }.items()
+    }
+    assert reads["blend"] == reads["semantic"] == 0 and reads["range"] == 1 and 1 <= reads["keys"] <= 2, reads
+
+
+def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
+    patches, run_module = pack.module("core.host.cure_patches"), pack.module("core.host.cure_run")
+    off = pack.module("core.host.switch")
+    cured = case.cure(mode="both", settings={"source": "both"})
+    plan = cured.get_wrappers("outer_sample", "likeness_cure")[0].__self__.plan
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        run = run_module.CureRun(plan, None, [{"uuid": 1}], [{"uuid": 2}], pack.module("core.host.run").Run())
+        run.collects, run.grid = True, (32, 32)
+        run._select = mode.from_tensor(plan.select).to("cuda")
+        options = {
+            "likeness_cure": run, off.KEY: off.IdentityOff((False, False, True), False), "cond_or_uncond": [1, 0, 0],
+            "uuids": [0, 1, 2], "original_shape": [6, 4, 32, 32], "activations_shape": [6, 128, 8, 8],
+            "block": ("output", 2), "block_index": 0, "n_heads": 4,
+        }  # fmt: skip
+        n = torch.empty(6, 64, 128, device="cuda")
+
+        class Attention:
+            to_q = to_k = staticmethod(lambda rows: torch.empty(*rows.shape[:2], 128, device="cuda"))
+
+        reader = patches.MapReader(plan.layers, case.model)
+        reader._modules = {("output", 2, 0): Attention}
+        reader(n, None, None, options)
+        patches.FeatureReader(plan.layers)(n, None, None, options)
+        run.end_step()
+        mask = run.mask()
+        assert mask.device.type == "cuda" and mask.shape == (2, 1, 32, 32)
+        run._tokens[(8, 8), None] = torch.zeros(2, 5, dtype=torch.long, device="cuda"), torch.zeros(2, 5, device="cuda")
+        run.gives_keys = True
+        patch = patches.ExtraKeys(("output", 2, 0), base=lambda q, k, v, o: q)
+        assert patch(n, n, n, options).shape == n.shape and not run.keys
+        with pytest.raises(DataDependentOutputException):
+            float(mask.sum())
+
+
+def test_the_vocabulary_is_data(pack):
+    words = json.loads((ROOT / "core/cure/vocabulary.json").read_text())
+    for kind in ("place", "abstract"):
+        for phrases in words[kind].values():
+            assert phrases == [phrase.lower() for phrase in phrases] and len(set(phrases)) == len(phrases)
