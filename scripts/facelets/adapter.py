@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .autoencoder import decode
 from .dataset import Portraits, trained_autoencoder
+from .faces import align
 from .following import misread
 from .generator import Generator, half_precision, quicken, read_embedded, trained_generator
 from .pack import EMBEDDED, module
@@ -59,15 +60,7 @@ def face_vectors(encoder, portraits, rng: np.random.Generator) -> Tensor:
     images = torch.from_numpy(np.stack([portrait.image for portrait in portraits])).float() / 255
     points = np.stack([portrait.landmarks for portrait in portraits])
     points = points + rng.normal(0, 0.7, points.shape).astype(np.float32)
-    return aligned_vectors(encoder, images, torch.from_numpy(points))
-
-
-def aligned_vectors(encoder, images: Tensor, points: Tensor) -> Tensor:
-    """[N, FACE_DIM] of the faces at landmarks [N, 5, 2] of images [N, 128, 128, 3] in 0..1, aligned as always."""
-    geometry = module("core.faces.geometry")
-    matrices = geometry.similarity_transform(points, points.new_tensor(encoder.template))
-    chips = geometry.warp(images, torch.arange(len(images)), matrices, encoder.chip_size, antialias=True)
-    return encoder.embedder(chips).float()
+    return encoder.embedder(align(images, torch.from_numpy(points))[0]).float()
 
 
 def new_adapter(generator: Generator) -> nn.Module:
@@ -198,7 +191,8 @@ class Adapter(Stage):
         """[B, FACE_DIM] of the faces in the pictures that latents mean, where landmarks [B, 5, 2] say."""
         with half_precision():
             pictures = decode(self.autoencoder, latents)
-        return aligned_vectors(model.encoder, pictures.float().clamp(0, 1).movedim(1, -1), torch.from_numpy(landmarks))
+        chips, _ = align(pictures.float().clamp(0, 1).movedim(1, -1), torch.from_numpy(landmarks))
+        return model.encoder.embedder(chips).float()
 
     def loss(self, model, rng, count, progress):
         latents, context, vectors, places = self.drawn(model, rng, count)
