@@ -18,6 +18,7 @@ class Score:
     condition: str
     person: int
     prompt: int
+    phrases: int | None
     seed: int
     text: str
     asked: dict[str, str]
@@ -145,7 +146,7 @@ def _csv_row(score):
     numbers = {name: getattr(score, name) for name in ("right", "traits", "kept", "leaked", "landmarks",
                                                        "judged_landmarks", "apart", "seconds")}  # fmt: skip
     numbers["wrong"] = np.mean(score.wrong) if score.wrong else None
-    row = {name: getattr(score, name) for name in ("condition", "person", "prompt", "seed", "text", "found")}
+    row = {name: getattr(score, name) for name in ("condition", "person", "prompt", "phrases", "seed", "text", "found")}
     row |= {name: "" if value is None else f"{value:.4f}" for name, value in numbers.items()}
     for name in score.read:
         for part in ("asked", "reference", "read"):

@@ -1,6 +1,6 @@
 """What is asked: people that no training saw, prompts that contradict how they look, and poses to take."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from facelets.world import (
@@ -17,6 +17,12 @@ from facelets.world import (
 
 SEED = 30_000_001  # far from those of the trainings
 _PLAIN = ("flat", "simple")  # names of the plain style, which a caption may leave out
+# What a prompt names in one breath ("long red hair"), by the attributes that may be in it.
+PHRASES = (
+    ("hair_length", "hair_curl", "hair_color"), ("hat", "hat_color"), ("glasses",), ("facial_hair",), ("earrings",),
+    ("eye_color",), ("expression",),
+)  # fmt: skip
+_ABSENT = ("none", "bald", "neutral")
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class Case:
 
     person: int
     prompt: int
+    phrases: int | None
     text: str
     asked: dict[str, str]
     reference: dict[str, str]
@@ -43,7 +50,7 @@ class Case:
     @property
     def seed(self) -> int:
         """For the noise: the same under every condition."""
-        return 1000 * self.person + self.prompt
+        return 1000 * self.person + 100 * (self.phrases or 0) + self.prompt
 
 
 def words(look: Look) -> dict[str, str]:
@@ -69,13 +76,43 @@ def contradiction(look: Look, rng: np.random.Generator) -> Look:
     return Look(**other, parting=rng.uniform(-1, 1), clothes=rng.uniform())
 
 
-def case(whom: Person, number: int, prompt: int) -> Case:
-    """Prompt number `prompt` for person number `number`: it names everything, absent things too ("no hat")."""
-    rng = np.random.default_rng([SEED, number, prompt + 1])
-    look, pose = contradiction(whom.look, rng), sample_pose(rng)
-    text = caption(look, rng, keep=1.0, absent=1.0)
-    asked = words(look)
-    if look.style == "flat" and not any(name in text for name in _PLAIN):
-        del asked["style"]
+def partial_contradiction(look: Look, rng: np.random.Generator, phrases: int) -> tuple[Look, frozenset[str]]:
+    """A look that differs from `look` in so many phrases, none of them of something absent, and the attributes that
+    they name."""
+    while True:
+        other, named = contradiction(look, rng), set()
+        for phrase in rng.permutation(len(PHRASES))[:phrases]:
+            named.update(_words_of(PHRASES[phrase], look, rng))
+        changed = replace(look, **{name: getattr(other, name) for name in named})
+        if all(changed.says(name) and getattr(changed, name) not in _ABSENT for name in named):
+            return changed, frozenset(named)
+
+
+def _words_of(phrase, look, rng):
+    """The attributes that one phrase names: some about the hair, and its length on a bald head."""
+    if phrase[0] != "hair_length":
+        return phrase
+    some = rng.permutation(phrase)[: rng.integers(1, 4)]
+    return some if look.hair_length != "bald" else {*some, "hair_length"}
+
+
+def case(whom: Person, number: int, prompt: int, phrases: int | None = None) -> Case:
+    """Prompt number `prompt` for person number `number`.
+
+    It contradicts the reference in everything and names everything, absent things too ("no hat"); or it names so many
+    `phrases` alone, each a contradiction, and what it leaves out is as in the reference.
+    """
+    if phrases is None:
+        rng = np.random.default_rng([SEED, number, prompt + 1])
+        look, pose = contradiction(whom.look, rng), sample_pose(rng)
+        text = caption(look, rng, keep=1.0, absent=1.0)
+        asked = words(look)
+        if look.style == "flat" and not any(name in text for name in _PLAIN):
+            del asked["style"]
+    else:
+        rng = np.random.default_rng([SEED, number, prompt + 1, phrases])
+        (look, named), pose = partial_contradiction(whom.look, rng, phrases), sample_pose(rng)
+        text = caption(look, rng, only=named)
+        asked = {name: getattr(look, name) for name in LOOKS if name in named}
     reference = {name: value for name, value in words(whom.look).items() if name in asked}
-    return Case(number, prompt, text, asked, reference, draw(whom.identity, look, pose))
+    return Case(number, prompt, phrases, text, asked, reference, draw(whom.identity, look, pose, labelled=True))

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ class Options:
     seeds: int
     steps: int
     cfg: float
+    phrases: tuple[int | None, ...] = (None,)  # how many a prompt names; None: everything
     folder: Path | None = None
     judge: Path = WEIGHTS
 
@@ -45,16 +47,16 @@ def measure_person(options: Options, number: int) -> tuple[list[Score], dict[tup
     with torch.inference_mode():  # as ComfyUI runs nodes
         stack, people, instruments = _setup(options)
         scores, shown = [], {}
-        for prompt in range(options.prompts):
-            asked = case(people[number], number, prompt)
+        for at, (prompt, phrases) in enumerate(product(range(options.prompts), options.phrases)):
+            asked = case(people[number], number, prompt, phrases)
             task = Task(stack, asked, _identity(stack, people[number], options))
             for condition in options.conditions:
                 start = time.process_time()
                 images = _pictures(condition, task, options)
                 seconds = (time.process_time() - start) / len(images)
                 scores += _scores(condition, asked, images, instruments, people[number], seconds)
-                if prompt < SHOWN:
-                    shown[condition, prompt] = _bytes(images[:1])[0]
+                if at < SHOWN:
+                    shown[condition, at] = _bytes(images[:1])[0]
     return scores, shown
 
 
@@ -82,9 +84,9 @@ def _scores(condition, asked, images, instruments, whom, seconds):
     for seed, face in enumerate(instruments.faces(images)):
         right, wrong = instruments.cosines(asked.person, face)
         scores.append(Score(
-            condition, asked.person, asked.prompt, seed, asked.text, asked.asked, asked.reference, reading.looks[seed],
-            trait_correlation(reading.traits[seed].numpy(), whom.identity.vector), face is not None, right, wrong,
-            None if face is None else distance(face.landmarks, asked.drawing.landmarks),
+            condition, asked.person, asked.prompt, asked.phrases, seed, asked.text, asked.asked, asked.reference,
+            reading.looks[seed], trait_correlation(reading.traits[seed].numpy(), whom.identity.vector),
+            face is not None, right, wrong, None if face is None else distance(face.landmarks, asked.drawing.landmarks),
             distance(reading.landmarks[seed].numpy(), asked.drawing.landmarks), apart, seconds,
         ))  # fmt: skip
     return scores

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from facelets.world import LOOKS, TRAITS, caption
+from likeness.core.cure import find_attributes
 from pairs import area_under_curve, logistic
 from ruler.figures import (
     Score,
@@ -18,10 +19,10 @@ from ruler.figures import (
     pairwise_difference,
     write_csv,
 )
-from ruler.task import case, contradiction, person, words
+from ruler.task import PHRASES, case, contradiction, person, words
 
 SCORE = Score(
-    condition="base", person=0, prompt=0, seed=0, text="a portrait, red hair, no hat",
+    condition="base", person=0, prompt=0, phrases=None, seed=0, text="a portrait, red hair, no hat",
     asked={"hair_color": "red", "hat": "none", "glasses": "glasses"}, reference={"hair_color": "blue", "hat": "beanie"},
     read={"hair_color": "blue", "hat": "none", "glasses": "glasses", "eye_color": "brown"}, traits=0.5, found=True,
     right=0.75, wrong=(0.25, 0.5), landmarks=3.0, judged_landmarks=4.0, apart=12.0, seconds=0.5,
@@ -136,6 +137,23 @@ def test_prompts_contradict_the_reference_in_everything():
             assert not np.array_equal(asked.drawing.image, whom.reference.image)
             assert np.array_equal(case(whom, number, prompt).drawing.image, asked.drawing.image)
     assert case(person(1), 1, 0).text != case(person(1), 1, 1).text != case(person(2), 2, 1).text
+
+
+@pytest.mark.parametrize("phrases", [1, 2, 3])
+def test_prompts_of_few_phrases_contradict_the_reference_in_these_alone(phrases):
+    for number in range(12):
+        whom = person(number)
+        for prompt in range(3):
+            asked = case(whom, number, prompt, phrases)
+            named = [phrase for phrase in PHRASES if set(phrase) & set(asked.asked)]
+            assert len(named) == phrases and set(sum(named, ())) >= set(asked.asked)
+            assert not set(asked.asked.values()) & {"none", "bald", "neutral"}  # something to be seen
+            assert all(asked.asked[name] != value for name, value in asked.reference.items())
+            found = find_attributes(asked.text)
+            assert len(found) == phrases and not any(one.absent for one in found)
+    one, other = (case(person(1), 1, 0, count) for count in (phrases, phrases % 3 + 1))
+    assert one.text != other.text and one.seed != other.seed
+    assert np.array_equal(case(person(1), 1, 0, phrases).drawing.image, one.drawing.image)
 
 
 def test_a_style_counts_only_if_the_prompt_names_it():
