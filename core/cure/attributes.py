@@ -111,10 +111,9 @@ def without(prompt: str, attributes: list[Attribute]) -> str:
     text = plain_text(prompt)
     words = [_Word(match.group().lower(), *match.span()) for match in _WORD.finditer(text)]
     for attribute in sorted(attributes, key=lambda attribute: attribute.span, reverse=True):
-        start, end = attribute.span
-        if attribute.kind == "abstract":
-            start, end = _with_leading_words(words, text, start, end)
-        prompt = prompt[:start] + prompt[end:]
+        start, end = _with_leading_words(words, text, attribute)
+        opened = "".join(re.findall(r"(?<!\\)\(", prompt[start : attribute.span[0]]))  # "a (hat:1.2)": closed behind it
+        prompt = prompt[:start] + opened + prompt[end:]
     prompt = re.sub(r"\(\s*(?::\s*[-+]?\d*\.?\d+\s*)?\)", "", prompt)
     prompt = re.sub(r"\s*(?:,\s*)+,", ",", prompt)
     prompt = re.sub(r"\s+([,.])", r"\1", prompt)
@@ -183,16 +182,22 @@ def _is_absent(words, first, text, before):
     return words[index].text in _WORDS["absent"] or pair in _WORDS["absent"]
 
 
-def _with_leading_words(words, text, start, end):
-    """An abstract phrase's span with "with a", "looking" before it and "expression" after it."""
-    leading, following = _WORDS["lead to an abstract word"], _WORDS["follow an abstract word"]
-    tail = next((tail for tail in following if re.match(rf"\s+{tail}(?!\w)", text[end:], re.IGNORECASE)), None)
-    if tail is not None:
-        end += re.match(rf"\s+{tail}", text[end:], re.IGNORECASE).end()
-    elif _WORD.match(text, end + len(text[end:]) - len(text[end:].lstrip())):
+def _with_leading_words(words, text, attribute):
+    """A phrase's span with "wearing a", "looking", "and" before it and "expression" after it."""
+    start, end = attribute.span
+    if attribute.kind == "abstract":
+        for tail in _WORDS["follow an abstract word"]:
+            match = re.match(rf"\s+{tail}(?!\w)", text[end:], re.IGNORECASE)
+            if match:
+                end += match.end()
+                break
+    following = _WORD.match(text, end + len(text[end:]) - len(text[end:].lstrip()))
+    if following and following.group().lower() not in _WORDS["begin something else"]:
         return start, end  # it describes what follows ("a sad woman"): the article stays with that
     position = len([word for word in words if word.end <= start])
-    while position and words[position - 1].text in leading and not text[words[position - 1].end : start].strip():
+    while position and words[position - 1].text in _WORDS["lead to an attribute"]:
+        if text[words[position - 1].end : start].strip():
+            break
         position -= 1
         start = words[position].start
     return start, end

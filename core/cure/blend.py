@@ -11,6 +11,11 @@ def blend_denoised(personal: torch.Tensor, foundation: torch.Tensor, mask: torch
     return torch.lerp(personal, foundation, mask.to(personal))
 
 
+def add_response(personal: torch.Tensor, response: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """`personal + sum over attributes of mask * response`: pictures [B,C,H,W], [B,A,C,H,W], masks [B,A,H,W]."""
+    return personal + (masks.unsqueeze(2).to(response) * response).sum(dim=1)
+
+
 def blend_noise(
     x: torch.Tensor, personal: torch.Tensor, x_foundation: torch.Tensor, foundation: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:

@@ -32,6 +32,14 @@ def to_grid(maps: torch.Tensor, size: tuple[int, int], grid: tuple[int, int]) ->
     return F.interpolate(maps.unflatten(-1, size), size=grid, mode="bilinear", align_corners=False)
 
 
+def prediction_difference(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """How much two predicted pictures [B,C,H,W] of one latent differ -> [B,1,H,W].
+
+    DiffEdit (Couairon et al. 2022, arXiv 2210.11427) finds so what a prompt is about.
+    """
+    return (one - other).float().abs().mean(dim=1, keepdim=True)
+
+
 class MapSum:
     """Running mean of maps over layers, then over steps, on one grid. `decay` is the weight of the past at a step."""
 

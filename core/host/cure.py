@@ -59,9 +59,9 @@ def apply(
     elif settings.source == "mask":
         raise ValueError("The source of the masks is the mask input, but no mask is connected; connect one.")
     _check(model, clip, foundation)
-    placed, abstract = _choose(prompt, attributes, settings, mask, abstract_pass)
+    chosen, abstract = _choose(prompt, attributes, settings, mask)
     layers = cure_layers(model, settings)
-    positions = token_positions(clip, prompt, [_located_by(prompt, one, settings) for one in placed])
+    positions = token_positions(clip, prompt, [_located_by(prompt, one, settings) for one in chosen])
     context = encode(clip, prompt).context
     content = content_positions(clip, prompt) if settings.relative else ()
     sampling = model.get_model_object("model_sampling")
@@ -73,9 +73,10 @@ def apply(
     if foundation is not None:
         foundation = _prepared(foundation, patched)
     plan = CurePlan(
-        attributes=tuple(placed),
+        attributes=tuple(chosen),
         context=context,
         select=selector(positions, context.shape[1], content),
+        without=_compared_with(clip, prompt, chosen, mode, settings),
         template=encode(clip, without(prompt, abstract)) if abstract_pass and abstract else None,
         mode=mode,
         separate=trajectory == "separate",
@@ -149,30 +150,26 @@ def _shape(model):
     return sites, model.model.latent_format.latent_channels
 
 
-def _choose(prompt, names, settings, mask, abstract_pass):
-    """(attributes with a place, abstract ones) to cure; ValueError when there are none at all."""
+def _choose(prompt, names, settings, mask):
+    """(all attributes to cure, those that the abstract pass is for); ValueError when there is nothing to do."""
     named = named_attributes(prompt, names)
     found = named or [one for one in find_attributes(prompt) if settings.absent or not one.absent]
     found = list({one.text.lower(): one for one in found}.values())
-    # An expression that the artist names has its place in the face, where no pass is to redraw it.
-    has_place = [one.kind == "place" or bool(named and not abstract_pass) for one in found]
-    placed = [one for one, is_placed in zip(found, has_place, strict=True) if is_placed]
-    abstract = [one for one, is_placed in zip(found, has_place, strict=True) if not is_placed]
-    if placed or mask is not None or (abstract and abstract_pass):
-        return placed, abstract
-    if abstract:
+    if not found and mask is None:
         raise ValueError(
-            f"The only attributes found in the prompt have no place in the picture ({_list(abstract)}); set "
-            "abstract_pass to 0.5, or name them in attributes to cure them where they show in the face."
+            "No attribute was found in the prompt (hair, eyes, glasses, hats, beards, make-up, expressions and such); "
+            "write the words that matter into attributes, exactly as the prompt has them, or connect a mask."
         )
-    raise ValueError(
-        "No attribute was found in the prompt (hair, eyes, glasses, hats, beards, make-up and such); write the words "
-        "that matter into attributes, exactly as the prompt has them, or connect a mask."
-    )
+    return found, [one for one in found if one.kind == "abstract"]
 
 
-def _list(attributes):
-    return ", ".join(one.text for one in attributes)
+def _compared_with(clip, prompt, chosen, mode, settings):
+    """The prompt without its attributes, encoded; the empty prompt where a mask is to say all that there is to cure."""
+    responds = mode != "shared_attention" and settings.blend == "response"
+    if not responds and not (chosen and settings.source == "difference"):
+        return ()
+    left_out = [[one] for one in chosen] if settings.compare == "each" else [chosen]
+    return tuple(encode(clip, without(prompt, some) if some else "") for some in left_out or [[]])
 
 
 def _located_by(prompt, attribute, settings):
@@ -199,7 +196,7 @@ def _install_patches(model, plan, reads):
     """Put the patches on `model`, a clone of the caller's own; `reads`: some of its rows are looked at."""
     if not plan.has_place:
         return
-    if reads and plan.needs_maps:
+    if reads and plan.needs_maps and plan.settings.source != "difference":
         model.set_model_attn2_patch(MapReader(plan.layers, model))
         if plan.settings.source != "cross":
             model.set_model_attn1_patch(FeatureReader(plan.layers))

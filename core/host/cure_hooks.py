@@ -16,7 +16,7 @@ from comfy.patcher_extension import WrappersMP, copy_nested_dicts
 from ..cure.blend import blend_denoised, blend_noise
 from .adapter import NOBODY_KEY, TOKENS_KEY
 from .cure_pass import abstract_pass, extra_steps
-from .cure_run import FOUNDATION, KEY, TEMPLATE, CurePlan, CureRun
+from .cure_run import FOUNDATION, KEY, TEMPLATE, WITHOUT, CurePlan, CureRun
 from .patch import IDPatch
 from .run import KEY as RUN_KEY
 from .run import Run
@@ -55,9 +55,12 @@ class CureHooks:
         twins = [_without_identity(entry, negative) for entry in positive]
         run = CureRun(self.plan, guider, positive, twins, options.get(RUN_KEY) or Run())
         guider.conds[FOUNDATION] = twins
+        texts = {WITHOUT.format(number): encoded for number, encoded in enumerate(self.plan.without)}
         if self.plan.template is not None:
-            guider.conds[TEMPLATE] = _with_template(twins, self.plan)
-            run.conditional |= {entry["uuid"] for entry in guider.conds[TEMPLATE]}
+            texts[TEMPLATE] = self.plan.template
+        for name, encoded in texts.items():
+            guider.conds[name] = _with_text(twins, self.plan.context, encoded)
+            run.conditional |= {entry["uuid"] for entry in guider.conds[name]}
         options[KEY] = run
         try:
             result = executor(*args, **kwargs)
@@ -93,17 +96,21 @@ class CureHooks:
         run = model_options["transformer_options"].get(KEY)
         if run is None or run.all_off or not self.plan.apart:
             return executor(x, timestep, model_options, seed)
-        needed, blends = run.begin_step(x, timestep)
+        needed, acts = run.begin_step(x, timestep)
         if not needed:
             return executor(x, timestep, model_options, seed)
         latent, denoised = run.follow(x, timestep) if self.plan.separate else (x, None)
-        if denoised is None or run.gives_keys:  # known already, its keys are gone all the same
-            denoised = self.foundation(run, executor.class_obj, latent, timestep, model_options, seed)
+        guider, plan = executor.class_obj, self.plan
+        if not (plan.separate or plan.replaces):
+            model, options = self.foundation_model(guider.inner_model, model_options)
+            self.unguided(run, model, guider.conds[FOUNDATION], latent, timestep, options)
+        elif denoised is None or run.gives_keys:  # known already, its keys are gone all the same
+            denoised = self.foundation(run, guider, latent, timestep, model_options, seed)
             if self.plan.separate:
                 run.followed(denoised, timestep)
         personal = executor(x, timestep, model_options, seed)
         run.end_step()
-        mask = run.mask() if blends and self.plan.blends_noise else None
+        mask = run.mask() if acts and self.plan.replaces else None
         if mask is None:
             return personal
         mask = mask * self.plan.strength
@@ -158,25 +165,44 @@ def calc_cond_batch(executor, model, conds, x, timestep, model_options):
     run.kinds = [0 if entries and entries[0]["uuid"] in run.conditional else 1 for entries in conds]
     run.first_twin = len(conds)
     _note_areas(run, conds, x)
-    if run.all_off or plan.apart:
-        return executor(model, conds, x, timestep, model_options)
-    needed, blends = run.begin_step(x, timestep)
-    # With "absent" the unconditional half is another one without identity, so it is evaluated too.
-    halves = (0, 1) if plan.settings.identity_off == "absent" else (0,)
+    if run.all_off:
+        return _with_foundation(executor, run, model, conds, x, timestep, model_options)
+    if plan.apart:
+        return run.answered(executor(model, conds, x, timestep, model_options))
+    needed, acts = run.begin_step(x, timestep)
+    # With "absent" the unconditional half is another one without identity, so where it is blended it is evaluated too.
+    halves = (0, 1) if plan.replaces and plan.settings.identity_off == "absent" else (0,)
     paired = [i for i, kind in enumerate(run.kinds) if conds[i] and kind in halves]
     if not needed or 0 not in [run.kinds[i] for i in paired]:
-        return executor(model, conds, x, timestep, model_options)
+        return run.answered(executor(model, conds, x, timestep, model_options))
     twins = [run.twins(conds[i]) for i in paired]
     run.kinds += [run.kinds[i] for i in paired]
     _note_areas(run, twins, x)
-    out = executor(model, [*conds, *twins], x, timestep, model_options)
+    out = _with_foundation(executor, run, model, [*conds, *twins], x, timestep, model_options, first=len(conds))
     run.end_step()
-    out, without = list(out[: len(conds)]), out[len(conds) :]
-    mask = run.mask() if blends and plan.blends_noise else None
+    out, without = run.answered(list(out[: len(conds)])), out[len(conds) :]
+    mask = run.mask() if acts and plan.replaces else None
     if mask is not None:
         for i, foundation in zip(paired, without, strict=True):
             out[i] = blend_denoised(out[i], foundation, mask * plan.strength)
     return out
+
+
+def _with_foundation(executor, run, model, conds, x, timestep, model_options, first=0):
+    """Predictions of lists of conditionings, of which those from `first` on are the foundation's.
+
+    Where the step compares, the lists that lack some attributes go in the same batch.
+    """
+    if not (run.acts or run.collects) or 0 not in run.kinds[first:]:
+        return executor(model, conds, x, timestep, model_options)
+    foundation, without = run.kinds.index(0, first), run.without()
+    unconditional = next((i for i, kind in enumerate(run.kinds) if kind == 1 and conds[i]), None)
+    run.kinds += [0] * len(without)
+    _note_areas(run, without, x)
+    out = executor(model, [*conds, *without], x, timestep, model_options)
+    reference = None if unconditional is None else out[unconditional]
+    run.add_foundation(out[foundation], reference, out[len(conds) :])
+    return out[: len(conds)]
 
 
 def apply_model(executor, x, timestep, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **rest):
@@ -208,11 +234,11 @@ def _without_identity(entry, negative):
     return twin if nobody is None else {**twin, TOKENS_KEY: nobody}
 
 
-def _with_template(twins, plan):
-    """Entries of the foundation with the template in place of the prompt: those that say the prompt, else all."""
-    same = [torch.equal(twin["cross_attn"], plan.context.to(twin["cross_attn"])) for twin in twins]
+def _with_text(twins, context, encoded):
+    """Entries of the foundation with another text in place of the prompt: those that say the prompt, else all."""
+    same = [torch.equal(twin["cross_attn"], context.to(twin["cross_attn"])) for twin in twins]
     return [
-        {**twin, "uuid": uuid.uuid4(), "cross_attn": plan.template.context, **plan.template.options}
+        {**twin, "uuid": uuid.uuid4(), "cross_attn": encoded.context, **encoded.options}
         if is_prompt or not any(same)
         else {**twin, "uuid": uuid.uuid4()}
         for twin, is_prompt in zip(twins, same, strict=True)

@@ -26,6 +26,7 @@ def extra_steps(plan, sigmas: torch.Tensor) -> int:
 def abstract_pass(hooks, run, guider, samples, sigmas, extra_args, callback):
     """Finished samples [B,C,H,W] in the model's own space -> the same with the abstract attributes."""
     plan, seed = hooks.plan, extra_args.get("seed")
+    run.acts = False  # the last step's business is over
     levels = steps_of_depth(sigmas, plan.depth, plan.settings.stride)
     model, options = hooks.foundation_model(guider.inner_model, extra_args["model_options"])
     total = len(sigmas) - 1 + 2 * (len(levels) - 1)

@@ -7,15 +7,17 @@ import torch
 import torch.nn.functional as F
 
 from ..cure import Attribute, CureSettings
+from ..cure.blend import add_response
 from ..cure.inversion import euler_step
-from ..cure.maps import MapSum, to_grid
+from ..cure.maps import MapSum, prediction_difference, to_grid
 from ..cure.masks import cluster, covered_clusters, cross_attention_masks, feather, picture_masks, unite
 from .cure_layers import CureLayers
 from .prompt import Encoded
 from .run import Run
 
 KEY = "likeness_cure"
-FOUNDATION, TEMPLATE = "likeness_foundation", "likeness_template"  # conditionings that the cure adds to a guider's
+# Conditionings that the cure adds to a guider's own.
+FOUNDATION, TEMPLATE, WITHOUT = "likeness_foundation", "likeness_template", "likeness_without_{}"
 FOREVER = (999999999.0, 0.0)  # what percent_to_sigma gives for 0 % and 100 %
 
 
@@ -29,6 +31,7 @@ class CurePlan:
     attributes: tuple[Attribute, ...]  # those with a place
     context: torch.Tensor
     select: torch.Tensor
+    without: tuple[Encoded, ...]  # the prompts that it is compared with, which lack some attributes
     template: Encoded | None  # the prompt without its abstract words; None: no abstract pass
     mode: str
     separate: bool
@@ -45,6 +48,15 @@ class CurePlan:
     @property
     def blends_noise(self) -> bool:
         return self.mode != "shared_attention"
+
+    @property
+    def responds(self) -> bool:
+        """Whether the blending adds the foundation's response rather than putting its prediction in place."""
+        return self.blends_noise and self.settings.blend == "response"
+
+    @property
+    def replaces(self) -> bool:
+        return self.blends_noise and not self.responds
 
     @property
     def shares_keys(self) -> bool:
@@ -75,8 +87,12 @@ class CureRun:
         self.conditional = set(self.twin_of) | set(self.twin_of.values())
         self.all_off = False  # whether the forward that is running goes without identity altogether
         self.kinds, self.first_twin = [0, 1], 2  # of the lists of conditionings of the running forward
-        self.collects = False
-        self.gives_keys = False
+        self.acts = self.collects = self.compares = self.gives_keys = False  # what the running step does
+        # Whether ComfyUI evaluates the unconditional half too.
+        self.guided = bool(guider.conds.get("negative")) and getattr(guider, "cfg", None) != 1
+        self.response = None  # [B,A,C,H,W]
+        self._foundation = None  # its latest prediction, until there is an unconditional one to compare with
+        self._age = self._map_age = -1
         self.areas = {}
         self.keys = {}
         self.text_keys = {}
@@ -107,12 +123,21 @@ class CureRun:
         plan = self.plan
         if not plan.has_place:
             return False, False
-        acts = self.within(plan.blend_range, sigmas)
+        self.acts = self.within(plan.blend_range, sigmas)
         self.collects = plan.needs_maps and self.within(plan.map_range, sigmas)
-        self.gives_keys = acts and plan.shares_keys
+        by_difference = plan.settings.source == "difference"
+        if self.collects and by_difference:
+            self._map_age += 1
+            self.collects = self._map_age % plan.settings.map_stride == 0
+        self.gives_keys = self.acts and plan.shares_keys
         self.grid = tuple(x.shape[-2:])
         self.artist_mask(x)
-        return acts or self.collects or (plan.separate and not self._is_over(sigmas)), acts
+        responds = self.acts and plan.responds
+        self._age += responds
+        responds = responds and self._age % plan.settings.refresh == 0
+        self.compares = (self.collects and by_difference) or (responds and not self.answers_by_guidance)
+        needed = responds or self.collects or self.gives_keys or (self.acts and plan.replaces)
+        return needed or (plan.separate and not self._is_over(sigmas)), self.acts
 
     def _is_over(self, sigmas):
         """Whether both ranges lie behind, so that a trajectory of its own leads nowhere any more."""
@@ -121,7 +146,11 @@ class CureRun:
 
     def end_step(self):
         self.keys.clear()
-        self.collects = self.gives_keys = False
+        self.collects = self.compares = self.gives_keys = False
+        self.close_maps()
+
+    def close_maps(self):
+        """Let the maps of this step count."""
         if any([maps.end_step() for maps in self._maps]):
             self._mask, self._tokens = None, {}
 
@@ -145,6 +174,49 @@ class CureRun:
         """
         self._maps[personal].add(to_grid(maps, size, grid), self.areas.get(uuid), self.grid)
 
+    def without(self) -> list[list[dict]]:
+        """The foundation's conditionings that lack some attributes, where this step compares with them."""
+        return [self.guider.conds[WITHOUT.format(number)] for number in range(len(self.plan.without) * self.compares)]
+
+    @property
+    def answers_by_guidance(self) -> bool:
+        """Whether the response is what parts the foundation's prediction from the unconditional one."""
+        return self.plan.settings.response == "prompt" and self.guided
+
+    def add_foundation(self, prediction: torch.Tensor, unconditional: torch.Tensor | None, without: list[torch.Tensor]):
+        """The foundation's predictions [B,C,H,W] in a step: its own, the unconditional one if it was evaluated at the
+        same latent already, and those that lack some attributes."""
+        if self.collects and self.plan.settings.source == "difference":
+            self._maps[0].add(torch.cat([prediction_difference(prediction, other) for other in without], dim=1))
+        if not (self.acts and self.plan.responds):
+            return
+        if not self.answers_by_guidance:
+            self.response = torch.stack([prediction - other for other in without], dim=1)
+        elif unconditional is not None:
+            self.response = (prediction - unconditional).unsqueeze(1)
+        else:
+            self._foundation = prediction
+
+    def answered(self, predictions: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The predictions [B,C,H,W] of the running forward, the conditional ones with the response."""
+        if not (self.acts and self.plan.responds) or 0 not in self.kinds:
+            return predictions
+        self.close_maps()
+        if self._foundation is not None and 1 in self.kinds[: len(predictions)]:
+            self.response = (self._foundation - predictions[self.kinds.index(1)]).unsqueeze(1)
+            self._foundation = None
+        if self.response is None:
+            return predictions
+        mask = self.mask()
+        if mask is None:
+            return predictions
+        masks = self.attribute_masks if self.attribute_masks.shape[1] == self.response.shape[1] else mask
+        masks = masks * (self.plan.strength * self.plan.settings.gain)
+        return [
+            add_response(prediction, self.response, masks) if kind == 0 else prediction
+            for prediction, kind in zip(predictions, self.kinds, strict=False)
+        ]
+
     def add_features(self, features, size, grid, uuid):
         """Self-attention features [B,N,C] of the whole picture; a later layer takes the place of an earlier one."""
         if self.areas.get(uuid) is None:
@@ -167,7 +239,7 @@ class CureRun:
             self.attribute_masks = self._artist
             return self._artist
         settings = self.plan.settings
-        found = [self._cross(maps.mean()) for maps in self._maps if maps.mean() is not None]
+        found = [self._located(maps.mean()) for maps in self._maps if maps.mean() is not None]
         if not found:
             return None
         masks = found[0] if len(found) == 1 else torch.maximum(*found)
@@ -178,9 +250,11 @@ class CureRun:
         self.attribute_masks = masks if self._artist is None else masks * self._artist
         return unite(self.attribute_masks)
 
-    def _cross(self, maps):
+    def _located(self, maps):
         settings = self.plan.settings
-        if settings.relative:
+        if settings.source == "difference":
+            maps = feather(maps, settings.blur * min(maps.shape[-2:]))
+        elif settings.relative:
             maps = maps[:, :-1] / maps[:, -1:].clamp_min(1e-6)
         return cross_attention_masks(maps, settings.sharpen, settings.threshold, settings.softness)
 

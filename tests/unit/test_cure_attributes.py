@@ -78,3 +78,18 @@ def test_a_named_attribute_that_is_not_there():
 )
 def test_the_prompt_without_its_abstract_words(prompt, expected):
     assert without(prompt, [one for one in find_attributes(prompt) if one.kind == "abstract"]) == expected
+
+
+@pytest.mark.parametrize(
+    "prompt, expected",
+    [
+        ("a woman with curly red hair and sunglasses, laughing, in a park", "a woman, in a park"),
+        ("a man wearing a (green hat:1.2) on his head, film grain", "a man on his head, film grain"),
+        ("a sad woman in a red dress with a pearl necklace and blue eyes", "a woman"),
+        ("a bald bearded man", "a man"),
+        ("a portrait, no hat, without glasses", "a portrait"),
+        ("curly hair", ""),
+    ],
+)
+def test_the_prompt_without_all_its_attributes(prompt, expected):
+    assert without(prompt, find_attributes(prompt)) == expected

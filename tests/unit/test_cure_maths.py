@@ -186,6 +186,21 @@ def test_blending_noise_equals_the_formula():
     )
 
 
+def test_a_response_is_added_under_its_mask():
+    personal, response = randn(2, 4, 5, 6, seed=1), randn(2, 3, 4, 5, 6, seed=2)
+    shares = randn(2, 3, 5, 6, seed=3).sigmoid()
+    expected = personal.clone()
+    for attribute in range(3):
+        expected += shares[:, attribute, None] * response[:, attribute]
+    torch.testing.assert_close(blend.add_response(personal, response, shares), expected)
+    assert torch.equal(blend.add_response(personal, response, torch.zeros_like(shares)), personal)
+
+
+def test_the_difference_of_predictions_is_its_mean_over_channels():
+    one, other = randn(2, 4, 5, 6, seed=4), randn(2, 4, 5, 6, seed=5)
+    torch.testing.assert_close(maps.prediction_difference(one, other)[:, 0], (one - other).abs().sum(1) / 4)
+
+
 def test_blending_both_halves_before_guidance_is_blending_after_it():
     cond, uncond, cond_f, uncond_f = (randn(1, 4, 8, 8, seed=seed) for seed in range(4))
     mask, cfg = torch.rand(1, 1, 8, 8), 5.0
