@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..weights import WeightsError, kind_of
+from ..weights import WeightsError, fill, fitting, kind_of
 from .parser_networks import RESNET18, RESNET34, BiSeNet
 
 # CelebAMask-HQ's names in the order of the published weights, which is not the order of the data set.
@@ -97,22 +97,14 @@ def load_parser(
             f"choose {_PUBLISHED}."
         )
     depths = RESNET34 if "cp.resnet.layer1.2.conv1.weight" in published else RESNET18
-    try:
+    with fitting(name):
         classes = published[_HEAD].shape[0]
         if classes != len(CLASSES):
             raise WeightsError(
                 f"{name} is a face parser with {classes} classes, but {len(CLASSES)} are needed; choose {_PUBLISHED}."
             )
         parser = FaceParser(depths, device, dtype, operations)
-        missing, unexpected = parser.network.load_state_dict(published, strict=False)
-    except KeyError as error:
-        raise WeightsError(f"{name} is incomplete: it lacks {error.args[0]}; fetch it again.") from error
-    except (IndexError, RuntimeError) as error:
-        raise WeightsError(f"{name} is damaged: its tensors don't fit together; fetch it again.") from error
-    if missing or unexpected:
-        first = (missing or unexpected)[0]
-        what = f"lacks {len(missing)} of its tensors" if missing else f"has tensors too many, {len(unexpected)} of them"
-        raise WeightsError(f"{name} looks like a face parser but {what} (the first: {first}); choose {_PUBLISHED}.")
+        fill(parser.network, published, name, "a face parser", f"choose {_PUBLISHED}")
     return parser.eval().requires_grad_(False)
 
 
