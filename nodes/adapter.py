@@ -48,7 +48,7 @@ class LoadIDAdapter(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, adapter):
-        return adapter and folders.fingerprint(adapter)
+        return adapter and folders.fingerprint(folders.adapter_path(adapter))
 
 
 class ApplyIDAdapter(io.ComfyNode):

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ..weights import WeightFile, WeightsError, kind_of
+from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
 from . import instantid
 from .base import AdapterSpec, IDAdapter, base_name
 
@@ -20,20 +20,10 @@ def load_adapter(file: WeightFile, device=None, dtype=None, operations=nn) -> ID
     Raises WeightsError with one sentence when the file is of another kind, incomplete or of odd shapes.
     """
     tensors = {_published_key(key): tensor for key, tensor in file.tensors.items()}
-    try:
+    with fitting(file.name):
         spec, build = _recognise(tensors, file)
         adapter = build(spec, tensors, device=device, dtype=dtype or _widest_dtype(tensors), operations=operations)
-        missing, unexpected = adapter.load_state_dict(tensors, strict=False)
-    except KeyError as error:
-        raise WeightsError(f"{file.name} is incomplete: it lacks {error.args[0]}; fetch it again.") from error
-    except (IndexError, RuntimeError) as error:
-        raise WeightsError(f"{file.name} is damaged: its tensors don't fit together; fetch it again.") from error
-    if missing or unexpected:
-        first = (missing or unexpected)[0]
-        what = f"lacks {len(missing)} of its tensors" if missing else f"has tensors too many, {len(unexpected)} of them"
-        raise WeightsError(
-            f"{file.name} looks like an {spec.title} adapter but {what} (the first: {first}); fetch it again."
-        )
+        fill(adapter, tensors, file.name, f"an {spec.title} adapter")
     return adapter.eval().requires_grad_(False)
 
 

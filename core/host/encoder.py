@@ -45,8 +45,7 @@ class LoadedEncoder:
         return loaded(self.patcher)
 
     def _to_device(self, image):
-        # As when a picture is saved: numbers outside 0..1 are cut off, those that are none are black.
-        return image.to(self.patcher.load_device, torch.float32).nan_to_num(0.0).clamp(0, 1)
+        return pixels(image, self.patcher.load_device)
 
 
 def load(name: str, min_confidence: float) -> LoadedEncoder:
@@ -65,3 +64,8 @@ def checked(image: torch.Tensor) -> torch.Tensor:
             "as Load Image or VAE Decode gives them."
         )
     return image.expand(-1, -1, -1, 3) if image.shape[-1] == 1 else image[..., :3]
+
+
+def pixels(image: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """An IMAGE as float32 on a device, as if it had been saved: what is outside 0..1 is cut off, what is none black."""
+    return image.to(device, torch.float32).nan_to_num(0.0).clamp(0, 1)

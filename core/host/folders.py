@@ -5,12 +5,13 @@ import os
 import folder_paths
 
 ADAPTER_FOLDERS = ("instantid", "ipadapter", "pulid", "photomaker", "likeness")
+PARSER_FOLDER = "face_parsing"
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 
 
 def register():
-    """Make every adapter folder known to ComfyUI; one that another pack registered keeps its paths and gains ours."""
-    for name in ADAPTER_FOLDERS:
+    """Make every folder known to ComfyUI; one that another pack registered keeps its paths and gains ours."""
+    for name in (*ADAPTER_FOLDERS, PARSER_FOLDER):
         # A key that another pack registered without extensions means "every file" and must stay so.
         known = name in folder_paths.folder_names_and_paths and not folder_paths.folder_names_and_paths[name][1]
         folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
@@ -20,12 +21,19 @@ def register():
 
 def adapter_files() -> list[str]:
     """Every weight file in the adapter folders as `folder/file`, sorted; the form that LoadIDAdapter's combo shows."""
-    files = []
-    for folder in ADAPTER_FOLDERS:
-        for file in folder_paths.get_filename_list(folder):
-            if os.path.splitext(file)[1].lower() in _WEIGHT_FILES:
-                files.append(f"{folder}/{file.replace(os.sep, '/')}")
-    return sorted(files)
+    files = [f"{folder}/{file}" for folder in ADAPTER_FOLDERS for file in _weight_files(folder)]
+    return sorted(file.replace(os.sep, "/") for file in files)
+
+
+def parser_paths() -> list[str]:
+    """The paths of every weight file in the face parsers' folder, sorted by name; broken links are left out."""
+    paths = [folder_paths.get_full_path(PARSER_FOLDER, file) for file in sorted(_weight_files(PARSER_FOLDER))]
+    return [path for path in paths if path is not None]
+
+
+def _weight_files(folder):
+    files = folder_paths.get_filename_list(folder)
+    return [file for file in files if os.path.splitext(file)[1].lower() in _WEIGHT_FILES]
 
 
 def why_not_found(name: str) -> str | None:
@@ -52,7 +60,7 @@ def adapter_path(name: str) -> str:
     return path
 
 
-def fingerprint(name: str) -> str:
-    """Changes when the file does, so that a replaced file is read again."""
-    stat = os.stat(adapter_path(name))
+def fingerprint(path: str | os.PathLike) -> str:
+    """Changes when the file at a path does, so that a replaced file is read again."""
+    stat = os.stat(path)
     return f"{stat.st_mtime_ns}-{stat.st_size}"

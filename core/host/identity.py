@@ -9,6 +9,7 @@ import torch
 from ..faces.identity import Identity, agreement, combine_identity
 from ..faces.identity_file import load_identity, save_identity
 from ..faces.policy import faceless
+from . import folders
 from .detection import choose_faces
 from .encoder import LoadedEncoder
 
@@ -101,8 +102,7 @@ def why_not_loadable(identity_file: str) -> str | None:
 
 def fingerprint(identity_file: str) -> str:
     """Changes when the file does, so that a replaced file is read again."""
-    stat = _path(identity_file).stat()
-    return f"{stat.st_mtime_ns}-{stat.st_size}"
+    return folders.fingerprint(_path(identity_file))
 
 
 def load(identity_file: str) -> Identity:

@@ -52,6 +52,10 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
     (_starts("down_blocks."), "a diffusers U-Net"),
     (_starts("text_model."), "a text encoder"),
     (_starts("vision_model."), "a CLIP vision model"),
+    (_starts("cp.resnet."), "a BiSeNet face parser"),
+    (_starts("fpn.backbone."), "a BiSeNet face parser"),
+    (_starts("out_mask_conv."), "a ParseNet face parser"),
+    (_starts("segformer."), "a SegFormer"),
     (_has("decoder.conv_in.weight"), "a VAE"),
     (_starts("first_stage_model."), "a VAE"),
 )

@@ -7,7 +7,17 @@ import textwrap
 from comfy_process import ROOT
 from graphs import group_photograph
 
-BLOCKED = ("insightface", "onnxruntime", "onnx", "diffusers", "cv2", "facenet_pytorch", "mediapipe", "skimage")
+BLOCKED = (
+    "insightface",
+    "onnxruntime",
+    "onnx",
+    "diffusers",
+    "cv2",
+    "facenet_pytorch",
+    "mediapipe",
+    "skimage",
+    "facexlib",
+)
 
 SCRIPT = """
     import shutil, sys

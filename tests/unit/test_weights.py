@@ -211,6 +211,9 @@ KINDS = {
     "a text encoder": ["text_model.embeddings.token_embedding.weight"],
     "a CLIP vision model": ["vision_model.embeddings.class_embedding"],
     "a VAE": ["encoder.conv_in.weight", "decoder.conv_in.weight"],
+    "a BiSeNet face parser": ["cp.resnet.conv1.weight", "conv_out.conv_out.weight"],
+    "a ParseNet face parser": ["encoder.0.conv2d.weight", "out_mask_conv.conv2d.weight"],
+    "a SegFormer": ["segformer.encoder.patch_embeddings.0.proj.weight", "decode_head.classifier.weight"],
 }
 
 
@@ -226,6 +229,7 @@ def test_other_spellings_of_the_same_kinds():
         "a LoRA": ["unet.down_blocks.0.attn.to_q.lora_A.weight"],
         "a PuLID adapter for SDXL": ["image_proj.body.0.weight", "ip_adapter.1.to_k_ip.weight"],
         "a UniPortrait adapter": ["faceid_adapter.0.to_q_lora.down.weight"],
+        "a BiSeNet face parser": ["fpn.backbone.conv1.weight", "conv_out.conv.weight"],
     }.items():
         assert kind_of(dict.fromkeys(keys, torch.ones(1))) == words
 

@@ -1,0 +1,35 @@
+"""Filling a module from a file's tensors, and one sentence for the artist when they don't fit."""
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from .reader import WeightsError
+
+
+@contextmanager
+def fitting(name: str):
+    """Around building a module by a file's tensors and filling it: a tensor that is missing or odd is a WeightsError.
+
+    `name` is the file's.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise WeightsError(f"{name} is incomplete: it lacks {error.args[0]}; fetch it again.") from error
+    except (IndexError, RuntimeError) as error:
+        raise WeightsError(f"{name} is damaged: its tensors don't fit together; fetch it again.") from error
+
+
+def fill(module: nn.Module, tensors: Mapping[str, torch.Tensor], name: str, kind: str, advice="fetch it again"):
+    """Copy tensors into a module, for use inside `fitting`; WeightsError unless they are exactly the module's own.
+
+    `kind` says in words, with their article, what the file looks like.
+    """
+    missing, unexpected = module.load_state_dict(tensors, strict=False)
+    if missing or unexpected:
+        first = (missing or unexpected)[0]
+        what = f"lacks {len(missing)} of its tensors" if missing else f"has tensors too many, {len(unexpected)} of them"
+        raise WeightsError(f"{name} looks like {kind} but {what} (the first: {first}); {advice}.")
