@@ -1,10 +1,11 @@
 """How well a person is kept, and the prompt and the pose with it: drawn portraits through ComfyUI, against truth.
 
-    make bench-identity
+    make bench-identity                 # the adapter
+    make bench-identity ARGS=--cured    # the cure, on prompts of one, two and three attributes
 
-Each person has one reference portrait; each prompt contradicts it in every attribute that a prompt can name. The same
-prompts, poses and noise go through every condition. The tables, a row per picture and contact sheets go to
-out/bench-identity. Same options, same numbers, apart from the times.
+Each person has one reference portrait; each prompt contradicts it, in every attribute that a prompt can name or in a
+few. The same prompts, poses and noise go through every condition. The tables, a row per picture and contact sheets go
+to out/bench-identity. Same options, same numbers, apart from the times.
 """
 
 import argparse
@@ -19,25 +20,31 @@ sys.path.insert(0, str(ROOT / "scripts"))
 # Read when a worker starts: one thread each, and glibc keeps the tensors' memory between steps.
 os.environ |= {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "2147483648", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 
-from ruler.conditions import CONDITIONS, DRAWING, KNOWN  # noqa: E402
+from ruler import trade_off  # noqa: E402
+from ruler.conditions import CONDITIONS, CURED, DRAWING, ILL, KNOWN, LOWERED, STRENGTHS, WAYS  # noqa: E402
 from ruler.figures import markdown, write_csv  # noqa: E402
 from ruler.sheets import contact_sheet  # noqa: E402
 from ruler.task import person  # noqa: E402
 from ruler.work import SHOWN, WEIGHTS, Options, measure_person  # noqa: E402
 
 SHEET = 12  # people on a contact sheet
-RECORD = {"identities": 24, "prompts": 6, "seeds": 2}  # what benchmarks/README.md quotes
+# What benchmarks/README.md quotes.
+RECORD = {"identities": 24, "prompts": 6, "seeds": 2}
+CURED_RECORD = {"identities": 16, "prompts": 2, "seeds": 1, "phrases": [1, 2, 3], "conditions": CURED}
+CURVES = {"adapter weight": list(LOWERED), "strength of the cure": [ILL, *STRENGTHS], "other ways to cure": list(WAYS)}
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conditions", nargs="+", choices=[DRAWING, *KNOWN], default=[DRAWING, *CONDITIONS])
     parser.add_argument("--identities", type=int, default=12, help="people")
-    parser.add_argument("--prompts", type=int, default=6, help="per person")
+    parser.add_argument("--prompts", type=int, default=6, help="per person, and number of phrases if given")
+    parser.add_argument("--phrases", type=int, nargs="+", default=[None], help="in a prompt; default: everything")
     parser.add_argument("--seeds", type=int, default=2, help="per prompt")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg", type=float, default=3.0)
     parser.add_argument("--record", action="store_true", help="the setting of the numbers in benchmarks/README.md")
+    parser.add_argument("--cured", action="store_true", help="the same for the cure")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="Facelets' weights, instead of those that ship")
     parser.add_argument("--judge", type=Path, default=WEIGHTS)
@@ -45,6 +52,8 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.record:
         vars(options).update(RECORD)
+    if options.cured:
+        vars(options).update(CURED_RECORD)
     return options
 
 
@@ -65,7 +74,7 @@ def measure(options: Options, processes: int):
 def write_sheets(options: Options, shown: dict, folder: Path):
     people = range(min(SHEET, options.identities))
     references = [person(number).reference.image for number in people]
-    for prompt in range(min(SHOWN, options.prompts)):
+    for prompt in range(min(SHOWN, options.prompts * len(options.phrases))):
         rows = {name: [shown[name, prompt, number] for number in people] for name in options.conditions}
         contact_sheet({"reference": references, **rows}, folder / f"sheet_{prompt + 1}.png")
 
@@ -73,11 +82,15 @@ def write_sheets(options: Options, shown: dict, folder: Path):
 def main():
     given = arguments()
     options = Options(tuple(given.conditions), given.identities, given.prompts, given.seeds, given.steps, given.cfg,
-                      given.folder, given.judge)  # fmt: skip
+                      tuple(given.phrases), given.folder, given.judge)  # fmt: skip
     scores, shown = measure(options, given.processes)
     given.out.mkdir(parents=True, exist_ok=True)
-    size = f"{options.identities} people, {options.prompts} prompts each, {options.seeds} seeds"
+    size = f"{options.identities} people, {options.prompts * len(options.phrases)} prompts each, {options.seeds} seeds"
     text = f"{size}; {options.steps} steps of Euler, CFG {options.cfg:g}\n\n{markdown(scores)}"
+    if {ILL, "base"} <= set(options.conditions):
+        text += "\n" + trade_off.markdown(scores, ILL, "base")
+    if given.cured:
+        trade_off.plot(scores, CURVES, given.out / "trade_off.png")
     (given.out / "table.md").write_text(text)
     write_csv(scores, given.out / "scores.csv")
     write_sheets(options, shown, given.out)

@@ -39,16 +39,15 @@ class AttributeCure(io.ComfyNode):
                     "mode",
                     options=list(MODES),
                     default=MODES[0],
-                    tooltip="noise_blend: where an attribute is, the model draws without the identity. "
-                    "shared_attention: there the model looks at what it would draw without it. both: one on top of the "
-                    "other.",
+                    tooltip="noise_blend: where an attribute is, what the model would draw without the identity is "
+                    "blended in. shared_attention: there the model looks at it. both: one on top of the other.",
                 ),
                 io.Combo.Input(
                     "trajectory",
                     options=list(TRAJECTORIES),
                     default=TRAJECTORIES[0],
                     tooltip="shared: what the model would draw without the identity is asked at each step of your "
-                    "picture. separate: a picture without the identity is drawn alongside. Both are twice the work.",
+                    "picture. separate: a picture without the identity is drawn alongside, which is more work.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -64,8 +63,8 @@ class AttributeCure(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="For laughing, sad and other words without a place: how far the finished picture is taken "
-                    "back and drawn again without the identity. 0: off. 0.5 is a good start.",
+                    tooltip="For laughing, sad and such, where the cure alone is not enough: how far the finished "
+                    "picture is taken back and drawn again without the identity. 0: off. 0.3 is a good start.",
                 ),
                 io.Mask.Input(
                     "mask",
@@ -77,6 +76,12 @@ class AttributeCure(io.ComfyNode):
                     "foundation",
                     optional=True,
                     tooltip="The model before the identity. Only needed if the identity comes from another pack.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Only of use with a face parser (BiSeNet) in models/face_parsing: shows it the picture to "
+                    "come, so that it finds hair, eyes, glasses, hats and earrings more exactly.",
                 ),
                 *range_inputs("the cure"),
             ],
@@ -107,10 +112,11 @@ class AttributeCure(io.ComfyNode):
         end_at,
         mask=None,
         foundation=None,
+        vae=None,
     ):
         how = Strength(strength, start_at, end_at)
         cured = cure.apply(
-            model, clip, prompt, attributes, mode, trajectory, how, abstract_pass, mask, foundation,
+            model, clip, prompt, attributes, mode, trajectory, how, abstract_pass, mask, foundation, vae,
             observe=cure.preview_on(cls.hidden.unique_id),
         )  # fmt: skip
         return io.NodeOutput(cured, cure.allowed(mask))

@@ -97,6 +97,18 @@ def covered_clusters(labels: torch.Tensor, masks: torch.Tensor, count: int, cove
     return (taken & (share > 0)).to(masks) @ members.transpose(1, 2)
 
 
+def with_regions(masks: torch.Tensor, regions: list[torch.Tensor | None]) -> torch.Tensor:
+    """Masks [B,A,H,W], one per attribute or one for all, with the regions [B,1,H,W] that a parser found.
+
+    An attribute that the parser knows is where it says. In a mask for all, what it does not know is where the mask was.
+    """
+    if masks.shape[1] == len(regions):
+        parts = [masks[:, i : i + 1] if region is None else region for i, region in enumerate(regions)]
+        return torch.cat(parts, dim=1)
+    known = [region for region in regions if region is not None]
+    return torch.cat(known if len(known) == len(regions) else [masks, *known], dim=1).amax(dim=1, keepdim=True)
+
+
 def unite(masks: torch.Tensor) -> torch.Tensor:
     """The union of the attributes' masks [B,A,H,W] -> [B,1,H,W]."""
     return masks.amax(dim=1, keepdim=True)

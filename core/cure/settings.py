@@ -48,8 +48,9 @@ class CureSettings:
     map_decay: float = 1.0  # weight of the past at each step: 1 is the plain mean, 0 the present step alone
     relative: bool = True  # divide by the attention that all words of the prompt get there
     sharpen: float = 0.0  # gain of the exponential; 0 leaves the maps as they are
-    threshold: float | None = 0.3  # of a map in 0..1; None: Otsu's
-    softness: float = 0.5  # width of the ramp around the threshold, in 0..1
+    threshold: float | None = 0.2  # of a map in 0..1; None: Otsu's
+    softness: float = 0.4  # width of the ramp around the threshold, in 0..1
+    parse_at: float = 0.3  # from when on a face parser can read the expected picture
     feather: float = 0.0  # blur of the mask, standard deviation in cells of the latent
     clusters: int = 8
     coverage: float = 0.5  # share of a cluster that the cross-attention mask must cover

@@ -13,6 +13,7 @@ from ..cure.maps import selector
 from .cure_hooks import CureHooks, install_forward
 from .cure_layers import cure_layers
 from .cure_patches import ExtraKeys, FeatureReader, MapReader
+from .cure_regions import region_reader
 from .cure_run import KEY, CurePlan
 from .masks import as_masks
 from .patch import IDPatch
@@ -34,6 +35,7 @@ def apply(
     abstract_pass: float = 0.0,
     mask: torch.Tensor | None = None,
     foundation=None,
+    vae=None,
     settings: CureSettings = DEFAULTS,
     observe: Callable | None = None,
 ):
@@ -42,7 +44,8 @@ def apply(
     `prompt` is the text that the positive conditioning was made from, `clip` the CLIP that encoded it. `attributes`:
     phrases of the prompt separated by commas, "" to find them. `abstract_pass`: how deep expressions are redrawn, 0 to
     1, 0 for not at all. `mask` [M,H,W] in 0..1 limits everything to a region; all ones is no mask. `foundation`: the
-    MODEL without identity, where another pack's adapter can't be switched off. `observe(attributes, masks [B,A,H,W])`
+    MODEL without identity, where another pack's adapter can't be switched off. `vae`: the VAE that shows a face parser
+    in models/face_parsing, if there is one, the picture to come. `observe(attributes, masks [B,A,H,W])`
     is called at the end of each sampling run that found masks. ValueError with one sentence for what can't be done.
     """
     for name, word, options in (("mode", mode, MODES), ("trajectory", trajectory, TRAJECTORIES)):
@@ -69,14 +72,20 @@ def apply(
     def levels(start, end):
         return float(sampling.percent_to_sigma(start)), float(sampling.percent_to_sigma(end))
 
+    reader = region_reader(vae, chosen) if settings.source != "mask" else None
     patched = model.clone()
+    company = [] if reader is None else reader.models()
     if foundation is not None:
-        foundation = _prepared(foundation, patched)
+        foundation, needed = _prepared(foundation, patched)
+        company += needed
+    if company:
+        patched.set_additional_models(KEY, company)
     plan = CurePlan(
         attributes=tuple(chosen),
         context=context,
         select=selector(positions, context.shape[1], content),
         without=_compared_with(clip, prompt, chosen, mode, settings),
+        reader=reader,
         template=encode(clip, without(prompt, abstract)) if abstract_pass and abstract else None,
         mode=mode,
         separate=trajectory == "separate",
@@ -86,6 +95,7 @@ def apply(
         foundation=foundation,
         blend_range=levels(strength.start_at, strength.end_at),
         map_range=levels(settings.map_start, min(settings.map_end, strength.end_at)),
+        parse_range=levels(settings.parse_at, 1.0),
         settings=settings,
         layers=layers,
         observe=observe,
@@ -179,17 +189,15 @@ def _located_by(prompt, attribute, settings):
 
 
 def _prepared(foundation, patched):
-    """A clone of the foundation MODEL to call in `patched`'s runs; ComfyUI loads whatever it needs with `patched`."""
+    """A clone of the foundation MODEL to call in `patched`'s runs, and the models to load with `patched`."""
     if foundation.model is patched.model:
         if foundation.patches_uuid != patched.patches_uuid:
             raise ValueError(
                 "The foundation and model are one checkpoint with different LoRAs, and can't be in memory at once; "
                 "load the checkpoint a second time for foundation."
             )
-        patched.set_additional_models(KEY, foundation.model_patches_models())
-    else:
-        patched.set_additional_models(KEY, [foundation])
-    return foundation.clone()
+        return foundation.clone(), foundation.model_patches_models()
+    return foundation.clone(), [foundation]
 
 
 def _install_patches(model, plan, reads):

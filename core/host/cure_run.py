@@ -10,8 +10,9 @@ from ..cure import Attribute, CureSettings
 from ..cure.blend import add_response
 from ..cure.inversion import euler_step
 from ..cure.maps import MapSum, prediction_difference, to_grid
-from ..cure.masks import cluster, covered_clusters, cross_attention_masks, feather, picture_masks, unite
+from ..cure.masks import cluster, covered_clusters, cross_attention_masks, feather, picture_masks, unite, with_regions
 from .cure_layers import CureLayers
+from .cure_regions import RegionReader
 from .prompt import Encoded
 from .run import Run
 
@@ -33,6 +34,7 @@ class CurePlan:
     select: torch.Tensor
     without: tuple[Encoded, ...]  # the prompts that it is compared with, which lack some attributes
     template: Encoded | None  # the prompt without its abstract words; None: no abstract pass
+    reader: RegionReader | None  # a face parser
     mode: str
     separate: bool
     strength: float
@@ -41,6 +43,7 @@ class CurePlan:
     foundation: Any | None  # a MODEL of its own
     blend_range: tuple[float, float]
     map_range: tuple[float, float]
+    parse_range: tuple[float, float]
     settings: CureSettings
     layers: CureLayers
     observe: Any | None  # called at the end of a run with the attributes and their masks [B,A,H,W]
@@ -88,6 +91,7 @@ class CureRun:
         self.all_off = False  # whether the forward that is running goes without identity altogether
         self.kinds, self.first_twin = [0, 1], 2  # of the lists of conditionings of the running forward
         self.acts = self.collects = self.compares = self.gives_keys = False  # what the running step does
+        self._parses = False
         # Whether ComfyUI evaluates the unconditional half too.
         self.guided = bool(guider.conds.get("negative")) and getattr(guider, "cfg", None) != 1
         self.response = None  # [B,A,C,H,W]
@@ -102,6 +106,7 @@ class CureRun:
         self.attribute_masks = None
         self._maps = [MapSum(plan.settings.map_decay) for _ in range(2)]  # of the foundation, of the personalised rows
         self._features = self._features_size = None
+        self._regions = None
         self._mask, self._tokens = None, {}
         self._artist = None
         self._latent = self._denoised = self._sigmas = self._level = None
@@ -135,6 +140,7 @@ class CureRun:
         responds = self.acts and plan.responds
         self._age += responds
         responds = responds and self._age % plan.settings.refresh == 0
+        self._parses = plan.reader is not None and self._regions is None and self.within(plan.parse_range, sigmas)
         self.compares = (self.collects and by_difference) or (responds and not self.answers_by_guidance)
         needed = responds or self.collects or self.gives_keys or (self.acts and plan.replaces)
         return needed or (plan.separate and not self._is_over(sigmas)), self.acts
@@ -188,6 +194,9 @@ class CureRun:
         same latent already, and those that lack some attributes."""
         if self.collects and self.plan.settings.source == "difference":
             self._maps[0].add(torch.cat([prediction_difference(prediction, other) for other in without], dim=1))
+        if self._parses:
+            self._regions = self.plan.reader.regions(self.guider.inner_model, prediction)
+            self._mask, self._tokens = None, {}
         if not (self.acts and self.plan.responds):
             return
         if not self.answers_by_guidance:
@@ -246,6 +255,8 @@ class CureRun:
         if settings.source != "cross" and self._features is not None:
             semantic = self._semantic(masks)
             masks = semantic if settings.source == "semantic" else masks * semantic
+        if self._regions is not None:
+            masks = with_regions(masks, self._regions)
         masks = feather(masks, settings.feather)
         self.attribute_masks = masks if self._artist is None else masks * self._artist
         return unite(self.attribute_masks)

@@ -32,7 +32,10 @@ def parser_paths() -> list[str]:
 
 
 def _weight_files(folder):
-    files = folder_paths.get_filename_list(folder)
+    try:
+        files = folder_paths.get_filename_list(folder)
+    except FileNotFoundError:  # ComfyUI remembers a folder that has been taken away since
+        return []
     return [file for file in files if os.path.splitext(file)[1].lower() in _WEIGHT_FILES]
 
 

@@ -4,11 +4,14 @@ import csv
 import itertools
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from facelets.world import LOOKS, TRAITS, caption
 from likeness.core.cure import find_attributes
 from pairs import area_under_curve, logistic
+from ruler import trade_off
+from ruler.conditions import CURED, ILL, KNOWN
 from ruler.figures import (
     Score,
     attribute_shares,
@@ -178,3 +181,50 @@ def test_contradictions_keep_the_odds_of_looks():
     bald = np.mean([other.hair_length == "bald" for other in others])
     assert 0.04 < bald < 0.18  # 0.07 of 0.69
     assert caption(others[0], rng)
+
+
+# What a cure gives and takes
+
+
+def scored(condition, person, right, kept, phrases=1):
+    """A picture with this cosine and this share of its four words."""
+    asked = {name: "asked" for name in ("hair_color", "hat", "glasses", "earrings")}
+    read = {name: "asked" if number < 4 * kept else "other" for number, name in enumerate(asked)}
+    return replace(
+        SCORE, condition=condition, person=person, right=right, asked=asked, read=read, reference={}, phrases=phrases
+    )
+
+
+def test_what_a_cure_gives_back_and_what_it_takes():
+    base = [scored("base", person, 0.0, 1.0) for person in range(2)]
+    ill = [scored("ill", 0, 0.8, 0.5), scored("ill", 1, 0.4, 0.5)]
+    cured = [scored("cured", 0, 0.7, 0.75), scored("cured", 1, 0.38, 1.0)]
+    trade = trade_off.trade_off(cured, ill, base)
+    assert trade.kept == pytest.approx(0.875) and trade.given_back == pytest.approx(75)
+    assert trade.likeness == pytest.approx(0.54) and trade.lost == pytest.approx(10)
+    assert trade.error == pytest.approx(100 * 0.04 / 0.6)  # of 0.1 and 0.02
+    assert trade_off.trade_off(ill, ill, base)[1:] == (0.0, pytest.approx(0.6), 0.0, 0.0)
+    lost_face = [scored("cured", 0, None, 1.0), cured[1]]
+    assert trade_off.trade_off(lost_face, ill, base).likeness == pytest.approx(0.19)
+    assert np.isnan(trade_off.trade_off(ill, ill, ill).given_back)
+
+
+def test_tables_and_plot_of_the_trade(tmp_path):
+    conditions = {"base": (0.0, 1.0), "ill-0.8+control": (0.6, 0.5), "cure-1.0": (0.57, 0.75)}
+    scores = [
+        scored(name, person, right, kept, phrases)
+        for name, (right, kept) in conditions.items()
+        for person in range(2)
+        for phrases in (1, 2)
+    ]
+    text = trade_off.markdown(scores, "ill-0.8+control", "base")
+    assert "| cure-1.0 | 0.750 | 50 % | 0.570 | 5.0 ± 0.0 % | 0.500 |" in text
+    assert "| cure-1.0 | 0.75 (50 %, 5.0 %) | 0.75 (50 %, 5.0 %) |" in text
+    assert "| cure-1.0 | 1.00 | 1.00 | 1.00 | 0.00 |" in text
+    trade_off.plot(scores, {"a": ["ill-0.8+control", "cure-1.0"], "b": ["base"]}, tmp_path / "plot.png")
+    picture = cv2.imread(str(tmp_path / "plot.png"))
+    assert min(picture.shape[:2]) > 400 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+
+
+def test_conditions_of_the_cure_are_known():
+    assert set(CURED) <= set(KNOWN) and ILL in CURED
