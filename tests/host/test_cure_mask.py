@@ -1,11 +1,13 @@
 """CureMask: the masks of a cured model's latest run, on the pictures that it drew."""
 
 import gc
+import json
 import weakref
 
 import pytest
 import torch
 from cure_cases import PROMPT
+from graphs import ROOT
 from node_cases import outputs, sentence
 
 GREEN = torch.tensor([0.0, 1.0, 0.0])
@@ -136,3 +138,24 @@ def test_masks_live_as_long_as_their_model(pack, sd15):
     del cured
     gc.collect()
     assert masks() is None
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The example workflow with fewer steps and the nodes turned round, so that CureMask is written before the rest."""
+    graph = json.loads((ROOT / "workflows/api/facelets_cure.json").read_text())
+    for node in graph.values():
+        if node["class_type"] == "KSampler":
+            node["inputs"]["steps"] = 6
+    return dict(reversed(graph.items()))
+
+
+def test_in_a_whole_graph_it_waits_for_the_sampler(pack, example):
+    executor = pack.executor()
+    first = pack.run_graph(example, executor)
+    mask, overlay = first.values("23")
+    assert mask.shape == (1, 128, 128) and 0.02 < mask.mean() < 0.98
+    example = {**example, "23": {**example["23"], "inputs": {**example["23"]["inputs"], "opacity": 1.0}}}
+    again = pack.run_graph(example, executor)  # all else is cached
+    assert again.values("14")[0] is first.values("14")[0] and torch.equal(again.values("23")[0], mask)
+    assert (again.values("23")[1] - overlay).abs().max() > 0.1
