@@ -7,7 +7,7 @@ from ..core.host import folders
 folders.register()  # before any schema is built: combos list these folders
 
 from .adapter import ApplyIDAdapter, LoadIDAdapter
-from .cure import AttributeCure
+from .cure import AttributeCure, CureMask
 from .facelets import LoadFacelets
 from .faces import DetectFaces, LoadFaceEncoder
 from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
@@ -25,6 +25,7 @@ NODES = [
     ApplyIDAdapter,
     LandmarkControl,
     AttributeCure,
+    CureMask,
     IDSimilarity,
 ]
 

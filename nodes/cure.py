@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..core.cure import MODES, TRAJECTORIES
-from ..core.host import cure
+from ..core.host import cure, cure_mask
 from ..core.host.strength import Strength
 from .compat import offered, schema
 from .sockets import range_inputs
@@ -91,7 +91,7 @@ class AttributeCure(io.ComfyNode):
                     "MASK",
                     display_name="mask",
                     tooltip="Where the cure may work: your mask, or white. Where the attributes are found within it is "
-                    "known only once the sampler runs; this node shows it then.",
+                    "known only once the sampler runs; this node shows it then, and CureMask has it.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -124,3 +124,43 @@ class AttributeCure(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, mode, trajectory):
         return offered(cls, mode=mode, trajectory=trajectory)
+
+
+class CureMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="CureMask",
+            display_name="Cure Mask",
+            description="Where Attribute Cure found its attributes, as a mask and drawn over the finished picture. "
+            "Put it behind VAE Decode.",
+            search_aliases=["cure overlay", "attribute mask", "hair mask", "show cure"],
+            inputs=[
+                io.Model.Input("model", tooltip="From AttributeCure, the very wire that goes into the sampler."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The pictures decoded from that sampler. They make this node wait until it is done.",
+                ),
+                io.Float.Input(
+                    "opacity",
+                    optional=True,
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How much of the picture the overlay hides where the mask is white. 0 leaves the picture.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(
+                    "MASK",
+                    display_name="mask",
+                    tooltip="White where the cure worked, all attributes together, in the size of each picture.",
+                ),
+                io.Image.Output("OVERLAY", display_name="overlay", tooltip="The pictures with the mask in green."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, image, opacity=0.5):
+        return io.NodeOutput(*cure_mask.show_masks(model, image, opacity))

@@ -49,6 +49,21 @@ GROUPS = {
         {"The pose": _POSE},
         {"The picture": ("Draw the same person", "Decode", "SaveImage", "IDSimilarity")},
     ),
+    "facelets_cure": (
+        {"Model, prompts and size": ("LoadFacelets", "PrimitiveStringMultiline", "CLIPTextEncode", "EmptyLatentImage")},
+        {"The person": ("Draw somebody", "Decode somebody", *_PERSON)},
+        {"The pose": ("LandmarkControl", "Control image"), "The cure": ("AttributeCure",)},
+        {
+            "The picture": (
+                *("Draw with the cure", "Decode with the cure", "Save with the cure", "How alike with the cure"),
+                *("CureMask", "Mask over the picture"),
+            ),
+            "The picture without the cure": (
+                *("Draw without the cure", "Decode without the cure"),
+                *("Save without the cure", "How alike without the cure"),
+            ),
+        },
+    ),
 }
 BELOW = ("PreviewImage", "VAEDecode")  # stand under the node that they take from, not beside it
 NOTES = {
@@ -84,6 +99,25 @@ Face Encoder, *Draw somebody* by Load Image with a photograph, and the size by y
 
 **Settings**: weight 0.6, strength 0.8, CFG 3, 20 steps. A higher weight is more of the person and less of the prompt.
 """,
+    "facelets_cure": """## A prompt that is heeded again, with nothing to download
+
+1. **Somebody** with short black hair and a smile is drawn, and becomes the **identity**.
+2. The **prompt** says otherwise: long red hair, sunglasses. One text goes to the text encoder and to *Attribute Cure*.
+3. The same seed is drawn twice. **Without the cure** the identity is stronger than the words: a hat that nobody asked
+   for, no glasses. **With the cure** the words are back.
+4. **Mask over the picture**: green is where the cure worked. **How alike** compares both with the person.
+
+Queue it: it takes seconds, without a graphics card too. Facelets is a tiny model that ships with Likeness and draws
+cartoon heads of 128 x 128 pixels. It is for trying out graphs.
+
+**Try**: other words, and another seed in both samplers; not every seed is as clear as this one. *Attribute Cure* has no
+words in **attributes**, so it finds them all; name some of them there and only these are cured.
+
+**For real pictures** replace *Load Facelets* by a checkpoint loader, Load ID Adapter, Load ControlNet Model and Load
+Face Encoder, *Draw somebody* by Load Image with a photograph, and the size by your model's. *Attribute Cure* stays.
+
+**Settings**: weight 0.8, strength 1 in the cure, CFG 3, 20 steps. The cure takes about twice the sampling time.
+""",
 }
 NODE_WIDTH, COLUMN, GAP, TITLE, SLOT, WIDGET, TEXT, PICTURE = 320, 400, 60, 40, 22, 26, 120, 320
 PADDING, HEADING = 30, 80  # of a group around its nodes; the heading leaves room for the first node's own title
@@ -111,10 +145,18 @@ def sockets_of(info):
     ]
 
 
+def linked_widgets(node, info):
+    """Names and types of a node's widgets whose value comes over a link; the page gives each a socket of its own."""
+    kinds = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+    return [(name, kinds[name][0]) for name, _ in widgets_of(info) if isinstance(node["inputs"][name], list)]
+
+
 def widget_values(node, info):
+    """The values of a node's widgets, as the page saves them; one that a link overrules keeps its default."""
     values = []
     for name, options in widgets_of(info):
-        values.append(node["inputs"][name])
+        value = node["inputs"][name]
+        values.append(options.get("default", "") if isinstance(value, list) else value)
         if options.get("control_after_generate"):
             values.append("fixed")
         if options.get("image_upload"):
@@ -217,7 +259,13 @@ def build(name, graph, infos):
             "flags": {},
             "order": order,
             "mode": 0,
-            "inputs": [{"name": socket, "type": kind, "link": None} for socket, kind in sockets_of(info)],
+            "inputs": [
+                *({"name": socket, "type": kind, "link": None} for socket, kind in sockets_of(info)),
+                *(
+                    {"name": name, "type": kind, "widget": {"name": name}, "link": None}
+                    for name, kind in linked_widgets(node, info)
+                ),
+            ],
             "outputs": [{"name": output, "type": kind, "links": []} for output, kind in outputs],
             "title": node["_meta"]["title"],
             "properties": {"Node name for S&R": node["class_type"], **({"models": described} if described else {})},

@@ -14,6 +14,7 @@ from comfy.model_patcher import create_model_options_clone
 from comfy.patcher_extension import WrappersMP, copy_nested_dicts
 
 from ..cure.blend import blend_denoised, blend_noise
+from ..cure.masks import unite
 from .adapter import NOBODY_KEY, TOKENS_KEY
 from .cure_pass import abstract_pass, extra_steps
 from .cure_run import FOUNDATION, KEY, TEMPLATE, WITHOUT, CurePlan, CureRun
@@ -25,10 +26,11 @@ from .switch import IdentityOff
 
 
 class CureHooks:
-    """The wrappers of one cured MODEL. Immutable: what changes lives in a CureRun."""
+    """The wrappers of one cured MODEL and its clones. What changes lives in a CureRun, only `latest` outlives it."""
 
     def __init__(self, plan: CurePlan):
         self.plan = plan
+        self.latest = None  # where the latest run worked [B,H,W], on the CPU; None: nowhere, or it broke off
 
     def __deepcopy__(self, memo):
         return self
@@ -44,6 +46,7 @@ class CureHooks:
         install_forward(model)
 
     def outer_sample(self, executor, *args, **kwargs):
+        self.latest = None
         guider = executor.class_obj
         options = guider.model_options["transformer_options"]
         positive = guider.conds.get("positive")
@@ -66,8 +69,10 @@ class CureHooks:
             result = executor(*args, **kwargs)
         finally:
             options.pop(KEY, None)
-        if self.plan.observe is not None and run.attribute_masks is not None:
-            self.plan.observe(self.plan.attributes, run.attribute_masks)
+        if run.attribute_masks is not None:
+            self.latest = unite(run.attribute_masks)[:, 0].float().cpu()  # host read: once per run, to free VRAM
+            if self.plan.observe is not None:
+                self.plan.observe(self.plan.attributes, run.attribute_masks)
         return result
 
     def sampler_sample(

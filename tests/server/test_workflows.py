@@ -89,7 +89,31 @@ def test_the_same_person_again_on_facelets(server, portrait):
     assert np.abs(other.astype(int) - picture).mean() > 2
 
 
-@pytest.mark.parametrize("name", ["instantid_basic", "facelets_portrait"])
+@pytest.fixture(scope="module")
+def cure():
+    return json.loads((ROOT / "workflows/api/facelets_cure.json").read_text())
+
+
+def test_the_cure_gives_the_prompt_back_on_facelets(server, cure):
+    """As it is in the repository. Its prompt asks for red hair where the person's is black."""
+    mask = {"class_type": "MaskToImage", "inputs": {"mask": ["23", 0]}}
+    graph = {**cure, "mask": mask, "shown": {"class_type": "PreviewImage", "inputs": {"images": ["mask", 0]}}}
+    outputs = server.wait(server.queue(graph))["outputs"]
+    without, cured, overlay = (pixels(server, outputs, node).astype(int) for node in ("17", "21", "24"))
+    share = pixels(server, outputs, "shown")[..., 0] / 255
+    assert without.shape == cured.shape == overlay.shape == (128, 128, 3) and share.shape == (128, 128)
+    assert 0.05 < share.mean() < 0.9 and share.min() < 0.05 and share.max() > 0.95
+    worked = share > 0.5
+    changed = np.abs(cured - without).mean(axis=-1)
+    assert changed[worked].mean() > 20 and changed[worked].mean() > 2 * changed[~worked].mean()
+    half = cured + (np.array([0, 255, 0]) - cured) * share[..., None] / 2
+    assert np.abs(overlay - half).max() < 3
+    hair = [((red > 150) & (green < 130) & (blue < 80)).sum() for red, green, blue in (without.T, cured.T)]
+    assert hair[1] > 500 and hair[1] > 5 * hair[0]
+    assert outputs["22"]["scores"][0] > max(0.6, outputs["18"]["scores"][0])
+
+
+@pytest.mark.parametrize("name", ["instantid_basic", "facelets_portrait", "facelets_cure"])
 def test_the_template_browser_has_the_example(server, name):
     address = f"http://127.0.0.1:{server.port}/api/workflow_templates"
     listed = requests.get(address, timeout=30).json()
@@ -99,8 +123,8 @@ def test_the_template_browser_has_the_example(server, name):
     assert requests.get(f"{address}/likeness/{name}.jpg", timeout=30).content[:3] == b"\xff\xd8\xff"
 
 
-def test_the_server_knows_every_input_of_the_examples(server, graph, portrait):
-    for node in (*graph.values(), *portrait.values()):
+def test_the_server_knows_every_input_of_the_examples(server, graph, portrait, cure):
+    for node in (*graph.values(), *portrait.values(), *cure.values()):
         info = server.object_info(node["class_type"])["input"]
         known = {**info.get("required", {}), **info.get("optional", {})}
         assert node["inputs"].keys() <= known.keys()

@@ -19,7 +19,7 @@ def read(name, form):
 
 
 def reduced(workflow):
-    """A UI workflow as {id: (class, links by input, widget values in order)}."""
+    """A UI workflow as {id: (class, links by input, names of the widgets that a link overrules, widget values)}."""
     source = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     nodes = {}
     for node in workflow["nodes"]:
@@ -28,12 +28,13 @@ def reduced(workflow):
         links = {socket["name"]: source[socket["link"]] for socket in node["inputs"] if socket["link"] is not None}
         skipped = PAGE_ONLY.get(node["type"], set())
         values = [value for place, value in enumerate(node["widgets_values"]) if place not in skipped]
-        nodes[str(node["id"])] = (node["type"], links, values)
+        overruled = {socket["widget"]["name"] for socket in node["inputs"] if "widget" in socket}
+        nodes[str(node["id"])] = (node["type"], links, overruled, values)
     return nodes
 
 
 def test_there_are_examples():
-    assert {"instantid_basic", "facelets_portrait"} <= set(NAMES)
+    assert {"instantid_basic", "facelets_portrait", "facelets_cure"} <= set(NAMES)
     assert {path.stem for path in WORKFLOWS.glob("*.json")} == set(NAMES)
 
 
@@ -41,11 +42,12 @@ def test_there_are_examples():
 def test_both_forms_are_one_graph(name):
     page, api = reduced(read(name, "ui")), read(name, "api")
     assert page.keys() == api.keys()
-    for node_id, (kind, links, values) in page.items():
+    for node_id, (kind, links, overruled, values) in page.items():
         inputs = api[node_id]["inputs"]
         assert kind == api[node_id]["class_type"]
         assert links == {key: value for key, value in inputs.items() if isinstance(value, list)}
-        assert values == [value for value in inputs.values() if not isinstance(value, list)]
+        shown = {key: "" if key in overruled else value for key, value in inputs.items()}  # every such one is a text
+        assert values == [value for value in shown.values() if not isinstance(value, list)]
 
 
 @pytest.mark.parametrize("name", NAMES)
