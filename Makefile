@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test setup setup-test lint bench-overhead bench-faces bench-identity verify-facelets facelets
+.PHONY: demo test setup setup-test lint bench-overhead bench-faces bench-identity bench-cure verify-facelets facelets
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -30,6 +30,10 @@ bench-faces: setup-test
 # ARGS=--record for the setting of the numbers in benchmarks/README.md
 bench-identity: setup
 	@$(RUN) benchmarks/identity.py $(ARGS)
+
+# ARGS="--only masks" for one part of it
+bench-cure: setup
+	@$(RUN) benchmarks/cure.py $(ARGS)
 
 # what the autoencoder, the faces and the judge of drawn portraits are worth by themselves
 verify-facelets: setup

@@ -13,7 +13,8 @@ SITE_WIDTHS = {
     "sd15": [32] * 2 + [64] * 2 + [128] * 2 + [128] * 3 + [64] * 3 + [32] * 3 + [128],
     "sdxl": [64] * 4 + [128] * 20 + [128] * 30 + [64] * 6 + [128] * 10,
 }
-CONTEXT_DIM = {"sd15": 48, "sdxl": 64}
+SITE_WIDTHS["sd15_full"] = [10 * width for width in SITE_WIDTHS["sd15"]]
+CONTEXT_DIM = {"sd15": 48, "sdxl": 64, "sd15_full": 768}
 
 
 def write_files(models_dir, seed: int = 0) -> list[Path]:

@@ -1,4 +1,7 @@
-"""SD1.5 and SDXL as ComfyUI describes them, with narrow channels and narrow text encoders; block layouts unchanged."""
+"""SD1.5 and SDXL as ComfyUI describes them, with narrow channels and narrow text encoders; block layouts unchanged.
+
+"sd15_full" is SD1.5 in its full width, for benchmarks: 3.4 GB in fp32.
+"""
 
 from comfy import sd1_clip, sdxl_clip
 from comfy.supported_models import SD15, SDXL
@@ -76,11 +79,15 @@ _SDXL = {
     "transformer_depth_middle": 10,
     "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
 }
-_KINDS = {"sd15": (TinySD15, _SD15), "sdxl": (TinySDXL, _SDXL)}
+_KINDS = {
+    "sd15": (TinySD15, _SD15),
+    "sdxl": (TinySDXL, _SDXL),
+    "sd15_full": (SD15, {**_SD15, **SD15.unet_config}),
+}
 
 
 def model_config(kind: str, dtype, compute=None):
-    """ComfyUI's configuration of a kind, "sd15" or "sdxl", with weights in `dtype`, computing in `compute` if given."""
+    """ComfyUI's configuration of a kind, one of _KINDS, with weights in `dtype`, computing in `compute` if given."""
     config_class, unet_config = _KINDS[kind]
     config = config_class(unet_config)
     config.set_inference_dtype(dtype, compute)

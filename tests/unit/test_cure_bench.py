@@ -1,0 +1,103 @@
+"""The arithmetic of the cure's bench, on arrays made by hand."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from cure_bench.figures import average_precision, intersection_over_union, psnr, region_grid, table
+from cure_bench.masks import REGIONS, Found, summary
+from cure_bench.meters import flop_counter, peak_memory, peak_of
+from facelets.world.portrait import REGIONS as DRAWN
+
+
+def grid(*rows):
+    return np.array([[cell == "#" for cell in row] for row in rows])
+
+
+def test_intersection_over_union():
+    mask, truth = grid("##..", "##.."), grid(".##.", ".##.")
+    assert intersection_over_union(mask, truth) == pytest.approx(2 / 6)
+    assert intersection_over_union(mask, mask) == 1
+    assert intersection_over_union(mask, ~mask) == 0
+    assert intersection_over_union(mask & ~mask, truth & ~truth) == 1
+
+
+def test_average_precision():
+    truth = np.array([True, False, True, False])
+    assert average_precision(np.array([0.9, 0.2, 0.8, 0.1]), truth) == 1
+    # the first hit comes at once, the second is third in the order
+    assert average_precision(np.array([0.9, 0.8, 0.7, 0.1]), truth) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert average_precision(np.array([0.1, 0.9, 0.2, 0.8]), truth) == pytest.approx(0.5 * 1 / 3 + 0.5 * 2 / 4)
+
+
+def test_average_precision_of_equal_scores_is_the_share_whatever_the_order():
+    truth = np.array([True, True, False, False, False])
+    assert average_precision(np.zeros(5), truth) == pytest.approx(0.4)
+    scores = np.array([1.0, 0.5, 0.5, 0.5, 0.0])
+    assert average_precision(scores, truth) == average_precision(scores, truth[[0, 3, 2, 1, 4]])
+    assert average_precision(scores, truth) == pytest.approx(0.5 * 1 + 0.5 * 2 / 4)
+
+
+def test_average_precision_takes_grids():
+    truth = grid("#.", ".#")
+    assert average_precision(truth.astype(float), truth) == 1
+
+
+def test_psnr():
+    one = np.zeros((2, 2))
+    assert psnr(one, one + 0.1, 1.0) == pytest.approx(20)
+    assert psnr(one, one + 0.1, 10.0) == pytest.approx(40)
+    assert psnr(torch.zeros(4), torch.tensor([0.2, 0.0, 0.0, 0.0]), 1.0) == pytest.approx(20)
+    assert psnr(one, one, 1.0) == float("inf")
+
+
+def test_a_cell_is_of_a_region_from_its_share_on():
+    region = np.zeros((16, 16), bool)
+    region[:2, :8] = True  # 16 of 64 pixels of the first cell
+    region[8:, 8:11] = True  # 24 of 64 of the last
+    assert region_grid(region).tolist() == [[False, False], [False, True]]
+    assert region_grid(region, share=0.25).tolist() == [[True, False], [False, True]]
+    assert region_grid(region, cell=4, share=1.0).sum() == 0
+
+
+def test_every_category_has_a_region_that_is_drawn():
+    assert set(REGIONS.values()) <= set(DRAWN)
+
+
+def test_a_summary_is_the_mean_of_cases_at_one_threshold():
+    truth = grid("##..")
+    sharp = Found("drawing", "cross", "hair", np.array([[0.9, 0.8, 0.1, 0.0]]), truth)
+    faint = Found("drawing", "cross", "hair", np.array([[0.4, 0.35, 0.3, 0.0]]), truth)
+    figures = summary([sharp, faint])
+    assert figures["IoU"] == pytest.approx(0.5)  # 1 and 0
+    assert figures["best"] == figures["best of each"] == 1 and 0.29 < figures["threshold"] < 0.35
+    assert figures["precision"] == 1 and figures["share"] == 0.5 and figures["cases"] == 2
+    low = Found("drawing", "cross", "hair", np.array([[0.2, 0.2, 0.12, 0.0]]), truth)
+    figures = summary([sharp, low, Found("drawing", "cross", "hair", np.array([[0.9, 0.8, 0.7, 0.0]]), truth)])
+    assert figures["best of each"] == 1 > figures["best"]
+
+
+def test_tables():
+    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n"
+
+
+@pytest.mark.parametrize("mask", [None, torch.zeros(1, 1, 1, 7)])
+def test_the_counter_knows_attention(mask):
+    """2 rows, 4 heads of 8 channels, 5 queries, 7 keys: two products of 2 * 5 * 7 * 8 operations each."""
+    query, key = torch.zeros(2, 4, 5, 8), torch.zeros(2, 4, 7, 8)
+    with torch.inference_mode(), flop_counter() as counter:
+        F.scaled_dot_product_attention(query, key, key, attn_mask=mask)
+        F.linear(query, torch.zeros(3, 8))
+    assert counter.get_total_flops() == 2 * 4 * 2 * (2 * 5 * 7 * 8) + 2 * 4 * 5 * (2 * 8 * 3)
+
+
+def test_peak_memory():
+    assert peak_of([4, 4, -4, 2, -2]) == 8 and peak_of([-3, 1]) == 0 and peak_of([]) == 0
+
+    def work():
+        first = torch.ones(1000)
+        second = torch.ones(2000)
+        del first
+        return second + torch.ones(500).sum()
+
+    assert peak_memory(work) == 4 * (2000 + 1 + 2000)  # at the end: the second, the number, and what is returned
