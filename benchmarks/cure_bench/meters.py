@@ -1,17 +1,19 @@
 """What a piece of work costs: seconds of the processor, floating-point operations, and memory."""
 
 import time
+import weakref
 from collections.abc import Callable
-from itertools import accumulate
 from typing import NamedTuple
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.weak import WeakIdKeyDictionary
 
 
 class Cost(NamedTuple):
-    """`flops` counts a multiplication and an addition as two; `peak` is in bytes."""
+    """`flops` counts a multiplication and an addition as two; `peak` is in bytes, of tensors."""
 
     seconds: float
     flops: int
@@ -35,26 +37,41 @@ def _attention_flops(query, key, value, *_, out_shape=None, **__):
     return sdpa_flop_count(query, key, value)
 
 
-def peak_of(changes: list[int]) -> int:
-    """The most that allocations (positive) and releases (negative), in bytes and in order, ever add up to."""
-    return max(accumulate(changes, initial=0))
+class LiveTensors(TorchDispatchMode):
+    """Bytes of tensors that operators have returned and that are still referred to: `peak` is the most there ever was.
 
-
-def peak_memory(work: Callable) -> int:
-    """Most bytes that tensors allocated during `work` hold at once.
-
-    Every allocation and release of PyTorch's CPU allocator is counted, also those inside operators; what was there
-    before, weights above all, is not, nor is what libraries such as oneDNN allocate for themselves.
+    The same on every device. What was there before (weights above all) is not counted, nor what an operator needs for
+    itself, such as the repacked weights of a convolution, which on a CPU outweigh small activations.
     """
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        work()
-    events = (event for event in record.profiler.kineto_results.events() if event.name() == "[memory]")
-    return peak_of([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+
+    def __init__(self):
+        super().__init__()
+        self.peak = self._live = 0
+        self._known = WeakIdKeyDictionary()  # storages; views share one
+
+    def __torch_dispatch__(self, function, types, arguments=(), kwargs=None):
+        for tensor in _tensors((arguments, kwargs)):
+            self._known[tensor.untyped_storage()] = True
+        result = function(*arguments, **(kwargs or {}))
+        for tensor in _tensors(result):
+            storage = tensor.untyped_storage()
+            if storage not in self._known:
+                self._known[storage] = True
+                self._count(storage.nbytes())
+                weakref.finalize(storage, self._count, -storage.nbytes())
+        return result
+
+    def _count(self, change):
+        self._live += change
+        self.peak = max(self.peak, self._live)
+
+
+def _tensors(tree):
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
 def cost(work: Callable) -> Cost:
     """All three in one go; the counting takes time as well, little where operators are large."""
-    with flop_counter() as counter:
-        counted = []
-        peak = peak_memory(lambda: counted.append(seconds(work)))
-    return Cost(counted[0], counter.get_total_flops(), peak)
+    with LiveTensors() as memory, flop_counter() as counter:
+        spent = seconds(work)
+    return Cost(spent, counter.get_total_flops(), memory.peak)

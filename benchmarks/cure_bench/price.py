@@ -141,7 +141,7 @@ def markdown(subject: Subject, plain: Cost, prices: dict[str, Price]) -> str:
     times = f"median of {subject.repeats} interleaved" if subject.repeats else "of one metered run"
     return (
         f"### {subject.title}\n\n"
-        f"Without the cure: {plain.flops / 1e9:.1f} GFLOP, {plain.peak / 1e6:.1f} MB at most on top of the weights. "
-        f"Time (CPU seconds, {times}), FLOPs and memory are multiples of that; mask is the share of the picture that "
-        f"the masks cover together.\n\n{table(header, lines)}"
+        f"Without the cure: {plain.flops / 1e9:.1f} GFLOP, at most {plain.peak / 1e6:.1f} MB of tensors beside the "
+        f"weights. Time (CPU seconds, {times}), FLOPs and memory are multiples of that; mask is the share of the "
+        f"picture that the masks cover together.\n\n{table(header, lines)}"
     )

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from cure_bench.figures import average_precision, intersection_over_union, psnr, region_grid, table
 from cure_bench.masks import REGIONS, Found, summary
-from cure_bench.meters import flop_counter, peak_memory, peak_of
+from cure_bench.meters import LiveTensors, flop_counter
 from facelets.world.portrait import REGIONS as DRAWN
 
 
@@ -91,13 +91,34 @@ def test_the_counter_knows_attention(mask):
     assert counter.get_total_flops() == 2 * 4 * 2 * (2 * 5 * 7 * 8) + 2 * 4 * 5 * (2 * 8 * 3)
 
 
-def test_peak_memory():
-    assert peak_of([4, 4, -4, 2, -2]) == 8 and peak_of([-3, 1]) == 0 and peak_of([]) == 0
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_live_tensors(mode):
+    weight = torch.ones(5000)
 
     def work():
-        first = torch.ones(1000)
+        first = weight[:1000].exp()
         second = torch.ones(2000)
+        kept = first[:1]  # a view keeps the whole of it
         del first
-        return second + torch.ones(500).sum()
+        third = second + weight[0]
+        second.mul_(2)
+        del kept
+        return third
 
-    assert peak_memory(work) == 4 * (2000 + 1 + 2000)  # at the end: the second, the number, and what is returned
+    with mode(), LiveTensors() as memory:
+        work()
+        peak = memory.peak
+        torch.ones(10)
+    assert peak == memory.peak == 4 * (1000 + 2000 + 2000)
+
+
+def test_tensors_that_only_a_module_keeps_are_live():
+    """Python's own view of a storage may come and go while the tensor stays."""
+    cell = torch.nn.Module()
+    with torch.inference_mode(), LiveTensors() as memory:
+        for _ in range(3):
+            cell.register_buffer("kept", torch.ones(1000).view(10, 100))
+        other = [cell.kept.clone() for _ in range(2)]
+        del other
+        torch.ones(500)
+    assert memory.peak == 4 * 3000
