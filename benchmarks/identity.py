@@ -31,13 +31,15 @@ SHEET = 12  # people on a contact sheet
 # What benchmarks/README.md quotes.
 RECORD = {"identities": 24, "prompts": 6, "seeds": 2}
 CURED_RECORD = {"identities": 16, "prompts": 2, "seeds": 1, "phrases": [1, 2, 3], "conditions": CURED}
-CURVES = {"adapter weight": list(LOWERED), "strength of the cure": [ILL, *STRENGTHS], "other ways to cure": list(WAYS)}
+CURED_SHEET = ("base", ILL, "adapter-0.2+control", "freecure", "cure-1.0")
+CURVES = {"adapter weight": list(LOWERED), "strength of the cure": [ILL, *STRENGTHS]}
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conditions", nargs="+", choices=[DRAWING, *KNOWN], default=[DRAWING, *CONDITIONS])
     parser.add_argument("--identities", type=int, default=12, help="people")
+    parser.add_argument("--first", type=int, default=0, help="number of the first of them")
     parser.add_argument("--prompts", type=int, default=6, help="per person, and number of phrases if given")
     parser.add_argument("--phrases", type=int, nargs="+", default=[None], help="in a prompt; default: everything")
     parser.add_argument("--seeds", type=int, default=2, help="per prompt")
@@ -50,19 +52,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--judge", type=Path, default=WEIGHTS)
     parser.add_argument("--out", type=Path, default=ROOT / "out/bench-identity")
     options = parser.parse_args()
-    if options.record:
-        vars(options).update(RECORD)
-    if options.cured:
-        vars(options).update(CURED_RECORD)
-    return options
+    for chosen, preset in ((options.record, RECORD), (options.cured, CURED_RECORD)):
+        if chosen:
+            parser.set_defaults(**preset)
+    return parser.parse_args()
 
 
 def measure(options: Options, processes: int):
     """Scores in the order of the conditions, people, prompts and seeds, and pictures by (condition, prompt, person)."""
     scores, shown = [], {}
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        results = pool.imap(partial(measure_person, options), range(options.identities))
-        for number, (own, pictures) in enumerate(results):
+        numbers = range(options.first, options.identities)
+        for number, (own, pictures) in zip(numbers, pool.imap(partial(measure_person, options), numbers), strict=True):
             scores += own
             shown |= {(*key, number): picture for key, picture in pictures.items()}
             print(f"person {number + 1} of {options.identities}", file=sys.stderr, flush=True)
@@ -72,25 +73,27 @@ def measure(options: Options, processes: int):
 
 
 def write_sheets(options: Options, shown: dict, folder: Path):
-    people = range(min(SHEET, options.identities))
+    people = range(options.first, options.identities)[:SHEET]
     references = [person(number).reference.image for number in people]
     for prompt in range(min(SHOWN, options.prompts * len(options.phrases))):
-        rows = {name: [shown[name, prompt, number] for number in people] for name in options.conditions}
+        names = CURED_SHEET if options.conditions == CURED else options.conditions
+        rows = {name: [shown[name, prompt, number] for number in people] for name in names}
         contact_sheet({"reference": references, **rows}, folder / f"sheet_{prompt + 1}.png")
 
 
 def main():
     given = arguments()
-    options = Options(tuple(given.conditions), given.identities, given.prompts, given.seeds, given.steps, given.cfg,
-                      tuple(given.phrases), given.folder, given.judge)  # fmt: skip
+    count = given.first + given.identities
+    options = Options(tuple(given.conditions), count, given.prompts, given.seeds, given.steps, given.cfg,
+                      tuple(given.phrases), given.first, given.folder, given.judge)  # fmt: skip
     scores, shown = measure(options, given.processes)
     given.out.mkdir(parents=True, exist_ok=True)
-    size = f"{options.identities} people, {options.prompts * len(options.phrases)} prompts each, {options.seeds} seeds"
+    size = f"{given.identities} people, {options.prompts * len(options.phrases)} prompts each, {options.seeds} seeds"
     text = f"{size}; {options.steps} steps of Euler, CFG {options.cfg:g}\n\n{markdown(scores)}"
     if {ILL, "base"} <= set(options.conditions):
         text += "\n" + trade_off.markdown(scores, ILL, "base")
-    if given.cured:
-        trade_off.plot(scores, CURVES, given.out / "trade_off.png")
+    if set(CURED) <= set(options.conditions):
+        trade_off.plot(scores, CURVES, list(WAYS), given.out / "trade_off.png")
     (given.out / "table.md").write_text(text)
     write_csv(scores, given.out / "scores.csv")
     write_sheets(options, shown, given.out)

@@ -72,25 +72,25 @@ def _of_phrases(count, *groups):
     return f"{trade.kept:.2f} ({shown(trade.given_back, 0)} %, {shown(trade.lost, 1)} %)"
 
 
-def plot(scores: list[Score], curves: dict[str, list[str]], path: Path):
-    """Prompt against likeness as a PNG: one line per curve, through its conditions in their order."""
+def plot(scores: list[Score], curves: dict[str, list[str]], others: list[str], path: Path):
+    """Prompt against likeness as a PNG: one line per curve, through its conditions in their order, and loose points."""
     from matplotlib.figure import Figure  # only here: a measurement doesn't need it
 
     groups = by_condition(scores)
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
-    for label, names in curves.items():
+    for label, names in {**curves, "other ways": others}.items():
         points = [(likeness(groups[name]), np.mean([score.kept for score in groups[name]])) for name in names]
-        axes.plot(*zip(*points, strict=True), marker="o", label=label, linestyle="-" if len(points) > 1 else "")
+        axes.plot(*zip(*points, strict=True), marker="o", label=label, linestyle="-" if label in curves else "")
         for name, point in zip(names, points, strict=True):
-            axes.annotate(_short(name), point, xytext=(5, 5), textcoords="offset points", fontsize=8)
+            text = _number(name) if label in curves else name.removeprefix("cure-")
+            axes.annotate(text, point, xytext=(5, 5), textcoords="offset points", fontsize=8)
     axes.set(xlabel="likeness (cosine to the reference)", ylabel="share of the prompt that the picture shows")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")
     figure.savefig(path, dpi=110)
 
 
-def _short(name):
-    """What the curve doesn't say already: a weight or a strength."""
-    number = name.removesuffix("+control").rsplit("-", 1)[-1]
-    return number if number.replace(".", "").isdigit() else name
+def _number(name):
+    """The weight or strength at the end of a condition's name."""
+    return name.removesuffix("+control").rsplit("-", 1)[-1]

@@ -31,6 +31,7 @@ class Options:
     steps: int
     cfg: float
     phrases: tuple[int | None, ...] = (None,)  # how many a prompt names; None: everything
+    first: int = 0  # of the people that are measured; `identities` counts those before too, whom it is compared with
     folder: Path | None = None
     judge: Path = WEIGHTS
 

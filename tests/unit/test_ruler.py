@@ -221,7 +221,7 @@ def test_tables_and_plot_of_the_trade(tmp_path):
     assert "| cure-1.0 | 0.750 | 50 % | 0.570 | 5.0 ± 0.0 % | 0.500 |" in text
     assert "| cure-1.0 | 0.75 (50 %, 5.0 %) | 0.75 (50 %, 5.0 %) |" in text
     assert "| cure-1.0 | 1.00 | 1.00 | 1.00 | 0.00 |" in text
-    trade_off.plot(scores, {"a": ["ill-0.8+control", "cure-1.0"], "b": ["base"]}, tmp_path / "plot.png")
+    trade_off.plot(scores, {"strength": ["ill-0.8+control", "cure-1.0"]}, ["base"], tmp_path / "plot.png")
     picture = cv2.imread(str(tmp_path / "plot.png"))
     assert min(picture.shape[:2]) > 400 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
 
