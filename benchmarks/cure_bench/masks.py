@@ -79,7 +79,7 @@ def _masks(options: Options, task: Task, seen: str, source: str) -> list[Found]:
     def observe(attributes, masks):
         observed.update(attributes=attributes, masks=masks[0].float().cpu().numpy())
 
-    graph = cure(settings=settings, observe=observe)(personalised(task), task)
+    graph = cure(settings=SOURCES[source], observe=observe)(personalised(task), task)
     last = float(graph.model.get_model_object("model_sampling").percent_to_sigma(settings.map_end))
     go = partial(run, graph, steps=options.steps, cfg=options.cfg, noise=noise_of(graph, task.case.seed), last=last)
     if seen == "drawing":
