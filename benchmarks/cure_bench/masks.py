@@ -80,8 +80,8 @@ def _masks(options: Options, task: Task, seen: str, source: str) -> list[Found]:
         observed.update(attributes=attributes, masks=masks[0].float().cpu().numpy())
 
     graph = cure(settings=SOURCES[source], observe=observe)(personalised(task), task)
-    last = float(graph.model.get_model_object("model_sampling").percent_to_sigma(settings.map_end))
-    go = partial(run, graph, steps=options.steps, cfg=options.cfg, noise=noise_of(graph, task.case.seed), last=last)
+    noise = noise_of(graph, task.case.seed)
+    go = partial(run, graph, steps=options.steps, cfg=options.cfg, noise=noise, share=settings.map_end)
     if seen == "drawing":
         go(along_the_latent, latent=stack().vae.encode(as_image(task.case.drawing.image)))
     else:

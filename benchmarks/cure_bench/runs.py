@@ -1,5 +1,6 @@
 """What the parts share: Facelets with a person and a pose, and ways to run it that are no sampler's own."""
 
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -49,23 +50,24 @@ def run(graph: Graph, function: Callable, steps: int, cfg: float, noise, latent=
     return sample.sample_custom(graph.model, noise, cfg, sampler, sigmas, *graph[1:], latent, disable_pbar=True, seed=0)
 
 
-def _levels(sigmas, last):
-    """The noise levels of a schedule with the one after each, as far down as `last`."""
-    return [(level, below) for level, below in zip(sigmas[:-1], sigmas[1:], strict=True) if level >= last]
+def _levels(sigmas, share):
+    """The noise levels of a `share` of a schedule's steps, from the first on, with the one after each."""
+    pairs = list(zip(sigmas[:-1], sigmas[1:], strict=True))
+    return pairs[: math.ceil(share * len(pairs) - 1e-6)]
 
 
-def euler(model, x, sigmas, extra_args=None, callback=None, disable=None, last: float = 0.0):
-    """ComfyUI's Euler, which ends early where nothing below the noise level `last` matters."""
+def euler(model, x, sigmas, extra_args=None, callback=None, disable=None, share: float = 1.0):
+    """ComfyUI's Euler, which ends after a `share` of the steps where the rest doesn't matter."""
     step = pack.module("core.cure.inversion").euler_step
-    for level, below in _levels(sigmas, last):
+    for level, below in _levels(sigmas, share):
         x = step(x, model(x, level.expand(x.shape[0]), **extra_args), level, below)
     return x
 
 
-def along_the_latent(model, x, sigmas, extra_args=None, callback=None, disable=None, last: float = 0.0):
+def along_the_latent(model, x, sigmas, extra_args=None, callback=None, disable=None, share: float = 1.0):
     """The model sees the given latent under the run's noise at each level, whatever it predicts; returns the latent."""
     sampling = model.inner_model.inner_model.model_sampling
-    for level, _ in _levels(sigmas, last):
+    for level, _ in _levels(sigmas, share):
         noised = sampling.noise_scaling(level, model.noise, model.latent_image)
         model(noised, level.expand(x.shape[0]), **extra_args)
     return model.latent_image

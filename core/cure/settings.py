@@ -17,7 +17,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class CureSettings:
-    """Fractions of the denoising count from 0 (the first step) to 1; scales are cells of the latent per token.
+    """Shares of a run's own steps count from 0 (the first) to 1; scales are cells of the latent per token.
 
     Sources: FreeCure (Cai et al. 2024, arXiv 2411.15277) for Otsu's threshold, the biases and layers; it finds
     attributes by "cross", sharpened by 10. Which choices did better is told in benchmarks/README.md.
@@ -75,6 +75,10 @@ class CureSettings:
     # sampler's steps one step of the pass spans.
     refine: int = 1
     stride: int = 1
+
+    def responds(self, mode: str) -> bool:
+        """Whether in this mode the foundation's response is added, rather than its prediction put in place."""
+        return mode != "shared_attention" and self.blend == "response"
 
     def __post_init__(self):
         for name, words in _WORDS.items():

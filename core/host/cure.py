@@ -68,10 +68,6 @@ def apply(
     context = encode(clip, prompt).context
     content = content_positions(clip, prompt) if settings.relative else ()
     sampling = model.get_model_object("model_sampling")
-
-    def levels(start, end):
-        return float(sampling.percent_to_sigma(start)), float(sampling.percent_to_sigma(end))
-
     reader = region_reader(vae, chosen) if settings.source != "mask" else None
     patched = model.clone()
     company = [] if reader is None else reader.models()
@@ -93,9 +89,7 @@ def apply(
         depth=abstract_pass,
         mask=mask,
         foundation=foundation,
-        blend_range=levels(strength.start_at, strength.end_at),
-        map_range=levels(settings.map_start, min(settings.map_end, strength.end_at)),
-        parse_range=levels(settings.parse_at, 1.0),
+        blend_range=tuple(float(sampling.percent_to_sigma(at)) for at in (strength.start_at, strength.end_at)),
         settings=settings,
         layers=layers,
         observe=observe,
@@ -175,8 +169,7 @@ def _choose(prompt, names, settings, mask):
 
 def _compared_with(clip, prompt, chosen, mode, settings):
     """The prompt without its attributes, encoded; the empty prompt where a mask is to say all that there is to cure."""
-    responds = mode != "shared_attention" and settings.blend == "response"
-    if not responds and not (chosen and settings.source == "difference"):
+    if not settings.responds(mode) and not (chosen and settings.source == "difference"):
         return ()
     left_out = [[one] for one in chosen] if settings.compare == "each" else [chosen]
     return tuple(encode(clip, without(prompt, some) if some else "") for some in left_out or [[]])

@@ -82,6 +82,7 @@ class CureHooks:
         if run is None:
             return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *rest)
         run.denoise_mask = denoise_mask
+        run.open(sigmas)
         foundation = self.plan.foundation
         elsewhere = foundation is not None and foundation.model is not guider.inner_model
         if elsewhere:

@@ -1,5 +1,6 @@
 """One sampling run of the cure: what it is asked to do, and what it has found out so far."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +43,6 @@ class CurePlan:
     mask: torch.Tensor | None
     foundation: Any | None  # a MODEL of its own
     blend_range: tuple[float, float]
-    map_range: tuple[float, float]
-    parse_range: tuple[float, float]
     settings: CureSettings
     layers: CureLayers
     observe: Any | None  # called at the end of a run with the attributes and their masks [B,A,H,W]
@@ -55,7 +54,7 @@ class CurePlan:
     @property
     def responds(self) -> bool:
         """Whether the blending adds the foundation's response rather than putting its prediction in place."""
-        return self.blends_noise and self.settings.blend == "response"
+        return self.settings.responds(self.mode)
 
     @property
     def replaces(self) -> bool:
@@ -92,6 +91,7 @@ class CureRun:
         self.kinds, self.first_twin = [0, 1], 2  # of the lists of conditionings of the running forward
         self.acts = self.collects = self.compares = self.gives_keys = False  # what the running step does
         self._parses = False
+        self._map_range = self._parse_range = FOREVER
         # Whether ComfyUI evaluates the unconditional half too.
         self.guided = bool(guider.conds.get("negative")) and getattr(guider, "cfg", None) != 1
         self.response = None  # [B,A,C,H,W]
@@ -118,6 +118,13 @@ class CureRun:
 
     # -- when --------------------------------------------------------------------------------------------------------
 
+    def open(self, sigmas: torch.Tensor):
+        """Lay out what goes by shares of this run's own steps; img2img may begin late in the whole denoising."""
+        settings = self.plan.settings
+        start, end = _span(sigmas, settings.map_start, settings.map_end)
+        self._map_range = start, max(end, self.plan.blend_range[1])
+        self._parse_range = _span(sigmas, settings.parse_at, 1.0)
+
     def within(self, span: tuple[float, float], sigmas: torch.Tensor) -> bool:
         if span[0] <= span[1]:
             return False
@@ -129,7 +136,7 @@ class CureRun:
         if not plan.has_place:
             return False, False
         self.acts = self.within(plan.blend_range, sigmas)
-        self.collects = plan.needs_maps and self.within(plan.map_range, sigmas)
+        self.collects = plan.needs_maps and self.within(self._map_range, sigmas)
         by_difference = plan.settings.source == "difference"
         if self.collects and by_difference:
             self._map_age += 1
@@ -140,14 +147,14 @@ class CureRun:
         responds = self.acts and plan.responds
         self._age += responds
         responds = responds and self._age % plan.settings.refresh == 0
-        self._parses = plan.reader is not None and self._regions is None and self.within(plan.parse_range, sigmas)
+        self._parses = plan.reader is not None and self._regions is None and self.within(self._parse_range, sigmas)
         self.compares = (self.collects and by_difference) or (responds and not self.answers_by_guidance)
         needed = responds or self.collects or self.gives_keys or (self.acts and plan.replaces)
         return needed or (plan.separate and not self._is_over(sigmas)), self.acts
 
     def _is_over(self, sigmas):
         """Whether both ranges lie behind, so that a trajectory of its own leads nowhere any more."""
-        last = min(self.plan.blend_range[1], self.plan.map_range[1] if self.plan.needs_maps else FOREVER[0])
+        last = min(self.plan.blend_range[1], self._map_range[1] if self.plan.needs_maps else FOREVER[0])
         return last > FOREVER[1] and self.levels.sigma(sigmas) < last
 
     def end_step(self):
@@ -315,6 +322,17 @@ class CureRun:
     def followed(self, denoised: torch.Tensor, sigmas: torch.Tensor):
         """Keep the foundation's prediction at this level for the step to the next."""
         self._denoised, self._sigmas, self._level = denoised, _column(sigmas), self.levels.sigma(sigmas)
+
+
+def _span(sigmas, start, end):
+    """The noise levels from which and to which a share of the steps of a schedule [steps + 1] goes."""
+    steps = len(sigmas) - 1
+    first, last = math.ceil(start * steps - 1e-6), math.ceil(end * steps - 1e-6) - 1
+    if first > last:
+        return 0.0, 0.0
+    # host read: twice per run
+    upper = FOREVER[0] if first <= 0 else float(sigmas[first])
+    return upper, FOREVER[1] if last >= steps - 1 else float(sigmas[last])
 
 
 def _column(sigmas):

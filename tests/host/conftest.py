@@ -1,7 +1,9 @@
 """ComfyUI in the test process: `pack` is Likeness as ComfyUI's own loader loads it, `tiny_files` are models to run."""
 
+import importlib.util
+
 import pytest
-from comfy_process import TINY_MODELS, HostPack, start_nodes
+from comfy_process import ROOT, TINY_MODELS, HostPack, start_nodes
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +37,16 @@ def cases(pack):
     return {kind: Case(pack, kind, unet(kind), adapter(pack, kind)) for kind in SITES}
 
 
+@pytest.fixture(params=["sd15", "sdxl"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def case(cases, kind):
+    return cases[kind]
+
+
 @pytest.fixture
 def sd15(cases):
     return cases["sd15"]
@@ -63,3 +75,11 @@ def applied(pack):
         "weight_type": "linear",
         "on_no_face": "error",
     }
+
+
+@pytest.fixture(scope="module")
+def overhead(pack):
+    spec = importlib.util.spec_from_file_location("overhead", ROOT / "benchmarks/overhead.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -9,16 +9,6 @@ from cure_cases import MODES, TRAJECTORIES, Case
 from host_cases import apply, identity, peer_patch, sample
 
 
-@pytest.fixture(params=["sd15", "sdxl"])
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def case(cases, kind):
-    return cases[kind]
-
-
 def seen_masks(case, **options):
     """The masks that a run used, [B,A,H,W] or [B,1,H,W], and the attributes."""
     seen = []

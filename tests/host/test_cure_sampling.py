@@ -8,16 +8,6 @@ from cure_cases import MODES, PROMPT, TRAJECTORIES, clip, prompt
 from host_cases import adapter, apply, conditioning, randn, sample
 
 
-@pytest.fixture(params=["sd15", "sdxl"])
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def case(cases, kind):
-    return cases[kind]
-
-
 def test_identity_absent_is_exactly_the_plain_model(case):
     """`separate`: the foundation's own forward, bit for bit what the model without ApplyIDAdapter computes."""
     hooks = case.pack.module("core.host.cure_hooks").CureHooks
@@ -136,6 +126,21 @@ def test_img2img_and_inpainting(sd15):
         assert changed.isfinite().all() and (changed - plain).abs().max() > 1e-3
         torch.testing.assert_close(painted[..., :8], latent[..., :8], atol=1e-5, rtol=0)
         assert (painted[..., 8:] - latent[..., 8:]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("source", ["difference", "cross"])
+@pytest.mark.parametrize("denoise", [0.7, 0.4, 0.2])
+def test_light_denoising_is_cured_too(sd15, denoise, source):
+    """Img2img and detailers begin where the masks of a whole run would be found already."""
+    import comfy.sample
+
+    latent, noise, seen = randn(1, 4, 16, 16, seed=7), randn(1, 4, 16, 16, seed=8), []
+    cured = sd15.cure(settings={"source": source}, observe=lambda attributes, masks: seen.append(masks))
+    arguments = (5, 4.0, "euler", "simple", *sd15.conditionings, latent)
+    with torch.inference_mode():
+        results = [comfy.sample.sample(m, noise, *arguments, denoise=denoise, seed=1) for m in (cured, sd15.model)]
+    assert seen and seen[0].std() > 0.05
+    assert (results[0] - results[1]).abs().max() > 1e-3
 
 
 def test_the_abstract_pass_is_in_the_progress_bar(sd15):

@@ -1,20 +1,9 @@
 """From the identity to the attention nothing leaves the device, and little is done; counted without a GPU."""
 
-import importlib.util
-
 import pytest
 import torch
-from comfy_process import ROOT
 from host_cases import adapter, apply, attn2, conditioning, identity
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-
-
-@pytest.fixture(scope="module")
-def overhead(pack):
-    spec = importlib.util.spec_from_file_location("overhead", ROOT / "benchmarks/overhead.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
