@@ -1,0 +1,124 @@
+"""InsightFace's model files as published, with random weights: written once, then kept under build/onnx.
+
+    write("r50", path, width=4)           one file, from the reference that `reference` builds
+    file("scrfd_10g", batched=True)       the same, from the cache
+    pack(folder, "r50", "10g")            a folder as artists have it under models/insightface/models
+
+A width divisor keeps the topology and makes files small enough for quick tests; width 1 is the published size.
+"""
+
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import torch
+from references import exporting, filling, iresnet, scrfd
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = [Path(__file__), *sorted((ROOT / "tests" / "references").glob("*.py"))]
+# Names of the outputs in det_10g.onnx (scrfd_10g_bnkps.onnx is the same file) and det_500m.onnx.
+_OUTPUTS = {
+    "10g": "448 471 494 451 474 497 454 477 500",
+    "500m": "443 468 493 446 471 496 449 474 499",
+}
+_RECOGNISERS = {"r50": ("w600k_r50", "683"), "r100": ("glintr100", "1333"), "mbf": ("w600k_mbf", "516")}
+
+
+@functools.lru_cache(maxsize=8)
+def reference(kind: str, **variant) -> torch.nn.Module:
+    """The torch module that a file of this kind and variant is written from; do not change it.
+
+    kind: r50, r100, mbf, or scrfd_<500m | 1g | 1gbn | 2.5g | 10g | 34g>.
+    variant: width (divisor), seed; for scrfd also keypoints and batched.
+    """
+    variant.pop("fixed", None)
+    width, seed = variant.pop("width", 1), variant.pop("seed", 0)
+    if kind.startswith("scrfd_"):
+        module = scrfd.SCRFD(kind.removeprefix("scrfd_"), width, **variant)
+        return filling.fill(module, (filling.pictures(1, 320, seed) - 127.5) / 128, seed)
+    build: dict[str, Callable] = {
+        "r50": lambda: iresnet.IResNet(50, width, **variant),
+        "r100": lambda: iresnet.IResNet(100, width, **variant),
+        "mbf": lambda: iresnet.MobileFaceNet(width, **variant),
+    }
+    return filling.fill(build[kind](), (filling.pictures(4, 112, seed) - 127.5) / 127.5, seed)
+
+
+def write(kind: str, path, **variant) -> Path:
+    """Write the file of `reference(kind, **variant)` to `path` and return it.
+
+    variant: also, for scrfd, fixed: the side of the only input that the file takes.
+    """
+    path = Path(path)
+    module = reference(kind, **variant)
+    if kind.startswith("scrfd_"):
+        _write_detector(kind.removeprefix("scrfd_"), module, path, variant)
+    else:
+        output = _RECOGNISERS[kind][1]
+        dims = {"input.1": {0: "None"}}
+        exporting.export(module, torch.zeros(1, 3, 112, 112), path, outputs=[output], dims=dims, fixed=True)
+    return path
+
+
+def _write_detector(size, module, path, variant):
+    fixed, kinds = variant.get("fixed"), ("score", "bbox", "kps") if module.keypoints else ("score", "bbox")
+    side = fixed or 640
+    batch = 2 if module.batched else 1
+    outputs = _OUTPUTS.get(size, "").split()[: 3 * len(kinds)] or None
+    dims = {"input.1": {2: "?", 3: "?"}}
+    if module.batched:
+        outputs = [f"{kind}_{stride}" for kind in kinds for stride in scrfd.STRIDES]
+        dims = {"input.1": {0: "?", 2: "?", 3: "?"}} | {name: {0: "?", 1: "?"} for name in outputs}
+    example = torch.zeros(batch, 3, side, side)
+    exporting.export(module, example, path, outputs=outputs, dims=None if fixed else dims, fixed=bool(fixed))
+    if not fixed:
+        _declare_outputs(path, module.batched)
+
+
+def _declare_outputs(path, batched):
+    """The lengths that files with free sides declare are those for 640, whatever the input; onnxruntime only warns."""
+    model = onnx.load(path)
+    for place, value in enumerate(model.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        dims[-1].dim_value = (1, 4, 2 * scrfd.POINTS)[place // 3]
+        if not batched:
+            dims[0].dim_value = scrfd.ANCHORS * (640 // scrfd.STRIDES[place % 3]) ** 2
+    onnx.save(model, path)
+
+
+def file(kind: str, **variant) -> Path:
+    """A file as `write` writes it, from the cache."""
+    name = "-".join([kind, *(f"{key}={value}" for key, value in sorted(variant.items()))])
+    path = _cache() / f"{name}.onnx"
+    if not path.is_file():
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            os.replace(write(kind, Path(folder) / path.name, **variant), path)
+    return path
+
+
+@functools.cache
+def _cache() -> Path:
+    """The folder of this version of the fixtures; the folders of other versions go."""
+    key = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES) + torch.__version__.encode())
+    folder = ROOT / "build" / "onnx" / key.hexdigest()[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def pack(folder, recogniser: str = "r50", detector: str = "10g", width: int = 4, seed: int = 0) -> Path:
+    """Fill `folder` with a whole pack under the published names and return it.
+
+    With recogniser "r100" the names are antelopev2's (scrfd_<size>_bnkps, glintr100), else buffalo's (det_<size>).
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    detection = f"scrfd_{detector}_bnkps" if recogniser == "r100" else f"det_{detector}"
+    files = {detection: f"scrfd_{detector}", _RECOGNISERS[recogniser][0]: recogniser}
+    for name, kind in files.items():
+        shutil.copy(file(kind, width=width, seed=seed), folder / f"{name}.onnx")
+    return folder
