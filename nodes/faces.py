@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.faces.encoder import ORDERS
-from ..core.host import detection
+from ..core.host import detection, encoder_files
 from ..core.host import encoder as encoders
 from .compat import offered, schema
 from .sockets import FaceEncoder, Faces, face_encoder_input, on_no_face_input
@@ -22,15 +22,18 @@ class LoadFaceEncoder(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "encoder",
-                    options=list(encoders.ENCODERS),
-                    default="embedded",
-                    tooltip="embedded: MTCNN and the 128-number face descriptor of dlib's author, free for any use.",
+                    options=encoder_files.encoder_names(),
+                    default=encoder_files.EMBEDDED,
+                    tooltip="embedded: MTCNN and the 128-number face descriptor of dlib's author, free for any use. "
+                    "insightface/...: a pack in models/insightface/models. face_encoders/...: a file in "
+                    "models/face_encoders.",
                 ),
                 io.Combo.Input(
                     "detector",
-                    options=list(encoders.DETECTORS),
-                    default="auto",
-                    tooltip="What finds the faces. auto: the one that belongs to the encoder, MTCNN for embedded.",
+                    options=encoder_files.detector_names(),
+                    default=encoder_files.AUTO,
+                    tooltip="What finds the faces. auto: the one that belongs to the encoder, otherwise mtcnn, which "
+                    "ships with the pack.",
                 ),
                 io.Float.Input(
                     "min_confidence",
@@ -48,11 +51,21 @@ class LoadFaceEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, encoder, detector, min_confidence):
-        return io.NodeOutput(encoders.load(encoder, min_confidence))
+        return io.NodeOutput(encoders.load(encoder, detector, min_confidence))
 
     @classmethod
     def validate_inputs(cls, encoder, detector):
-        return offered(cls, encoder=encoder, detector=detector)
+        # None comes over a wire and is known later
+        reasons = [
+            encoder_files.why_not_found(name, kind)
+            for name, kind in ((encoder, "encoder"), (detector, "detector"))
+            if name is not None
+        ]
+        return next((reason for reason in reasons if reason), True)
+
+    @classmethod
+    def fingerprint_inputs(cls, encoder, detector):
+        return encoder_files.fingerprint(name for name in (encoder, detector) if name)
 
 
 class DetectFaces(io.ComfyNode):

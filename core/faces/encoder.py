@@ -125,10 +125,14 @@ class FaceEncoder(nn.Module):
 
     detector: module, image [B, H, W, 3] -> Candidates. embedder: module, chips [N, 3, chip_size, chip_size] RGB in
     0..1 -> [N, dim]. space: name of the vectors' space; only vectors of one space can be compared. template: five
-    (x, y) points in chip pixels, in the order of Faces.landmarks.
+    (x, y) points in chip pixels, in the order of Faces.landmarks. antialias: whether chips average the pixels that they
+    leave out; without, they are those of cv2.warpAffine, which InsightFace's adapters were trained on.
     """
 
-    def __init__(self, detector: nn.Module, embedder: nn.Module, space: str, dim: int, template, chip_size: int):
+    def __init__(
+        self, detector: nn.Module, embedder: nn.Module, space: str, dim: int, template, chip_size: int,
+        antialias: bool = True,
+    ):  # fmt: skip
         super().__init__()
         self.detector = detector
         self.embedder = embedder
@@ -136,6 +140,7 @@ class FaceEncoder(nn.Module):
         self.dim = dim
         self.template = template
         self.chip_size = chip_size
+        self.antialias = antialias
 
     @torch.no_grad()
     def detect(self, image: Tensor, min_confidence: float = 0.5) -> Faces:
@@ -169,7 +174,7 @@ class FaceEncoder(nn.Module):
     def align(self, image: Tensor, faces: Faces) -> Tensor:
         """Chips [N, 3, chip_size, chip_size] float32 of the faces in image [B, H, W, 3]."""
         matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(self.template))
-        return warp(image, faces.image_index, matrices, self.chip_size, antialias=True)
+        return warp(image, faces.image_index, matrices, self.chip_size, self.antialias)
 
     @torch.no_grad()
     def crop(self, image: Tensor, faces: Faces, size: int) -> Tensor:

@@ -1,11 +1,12 @@
 """Face descriptors that are ONNX graphs: ArcFace in its many sizes, SFace, and what artists bring along."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ..graph import GraphModule, UnknownGraph, build
+from ..graph import GraphModule, RuntimeGraph, UnknownGraph, graph_of
 from ..weights.onnx_file import OnnxModel
 from .onnx_roles import normalises
 
@@ -26,7 +27,9 @@ class Preprocessing:
 class OnnxEmbedder(nn.Module):
     """A descriptor from a graph with one output [N, dim]."""
 
-    def __init__(self, graph: GraphModule, preprocessing: Preprocessing, dim: int, size: tuple[int, int]):
+    def __init__(
+        self, graph: GraphModule | RuntimeGraph, preprocessing: Preprocessing, dim: int, size: tuple[int, int]
+    ):  # fmt: skip
         super().__init__()
         self.graph = graph
         self.preprocessing = preprocessing
@@ -47,7 +50,7 @@ class OnnxEmbedder(nn.Module):
             for values in (self.preprocessing.mean, self.preprocessing.deviation)
         )
         pixels = ((pixels - mean) / deviation).to(self.graph.dtype)
-        if self.graph.dtype != torch.float32:
+        if isinstance(self.graph, GraphModule) and self.graph.dtype != torch.float32:
             # half-precision convolutions want the channels last; in single precision it makes no difference
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         return self.graph(pixels).float().flatten(1)
@@ -57,10 +60,10 @@ class OnnxEmbedder(nn.Module):
 
 
 def load_embedder(
-    model: OnnxModel, preprocessing: Preprocessing | None = None, size: tuple[int, int] | None = None, device=None,
-    dtype=None, operations=nn,
+    model: OnnxModel, path: Path | None = None, preprocessing: Preprocessing | None = None,
+    size: tuple[int, int] | None = None, device=None, dtype=None, operations=nn,
 ) -> OnnxEmbedder:  # fmt: skip
-    """The descriptor of an `.onnx` file.
+    """The descriptor of an `.onnx` file; `path` lets onnxruntime have it if its graph is not known here.
 
     `preprocessing` is ArcFace's by default, or none where the graph does it itself; `size` (height, width) is for
     graphs that leave theirs free. Raises UnknownGraph for a graph that does not make a vector, WeightsError for a
@@ -71,7 +74,7 @@ def load_embedder(
     (shape,) = model.inputs.values()
     height, width = shape[2:] if len(shape) == 4 else (None, None)
     size = (height or (size or (_STANDARD_SIDE,))[0], width or (size or (_STANDARD_SIDE,))[-1])
-    graph = build(model, None, size=size, device=device, dtype=dtype, operations=operations)
+    graph = graph_of(model, path, size, device, dtype, operations)
     vectors = [shape for shape in graph.output_shapes if len(shape) >= 2 and shape[0] == 1]
     if len(graph.output_shapes) != 1 or len(vectors) != 1 or any(side != 1 for side in vectors[0][2:]):
         raise UnknownGraph(

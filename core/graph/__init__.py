@@ -2,5 +2,6 @@
 
 from .module import GraphModule, build
 from .plan import UnknownGraph
+from .runtime import RuntimeGraph, graph_of
 
-__all__ = ["GraphModule", "UnknownGraph", "build"]
+__all__ = ["GraphModule", "RuntimeGraph", "UnknownGraph", "build", "graph_of"]

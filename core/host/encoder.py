@@ -6,11 +6,10 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.utils import ProgressBar
 
-from ..faces.encoder import FaceEncoder, Faces, load_embedded
-from .managed import OPERATIONS, check_interrupted, loaded, managed
+from ..faces.encoder import FaceEncoder, Faces
+from .encoder_files import load_module
+from .managed import check_interrupted, loaded, managed
 
-ENCODERS = ("embedded",)
-DETECTORS = ("auto",)  # each encoder has one detector so far: MTCNN belongs to "embedded"
 _BATCH = 4  # images detected at once: bounds the memory of the image pyramids
 
 
@@ -48,11 +47,9 @@ class LoadedEncoder:
         return pixels(image, self.patcher.load_device)
 
 
-def load(name: str, min_confidence: float) -> LoadedEncoder:
-    """Load an encoder by its combo value."""
-    if name not in ENCODERS:
-        raise ValueError(f"The face encoder {name!r} was not found; choose one of: {', '.join(ENCODERS)}.")
-    module = load_embedded(operations=OPERATIONS)
+def load(encoder: str, detector: str, min_confidence: float) -> LoadedEncoder:
+    """Load an encoder by its combo values; WeightsError or ValueError with one sentence when that can't be done."""
+    module = load_module(encoder, detector)
     return LoadedEncoder(module.space, managed(module), min_confidence)
 
 

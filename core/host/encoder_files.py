@@ -1,0 +1,110 @@
+"""Which face encoders and detectors there are, and loading one: the embedded ones, InsightFace packs, single files."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import folder_paths
+
+from ..faces import onnx_roles as roles
+from ..faces.details import FaceDetails, load_details
+from ..faces.encoder import FaceEncoder, load_embedded
+from ..faces.onnx_embedder import load_embedder
+from ..faces.packs import Pack, read_pack
+from ..faces.scrfd import load_scrfd
+from ..faces.spaces import space_of
+from ..faces.templates import arcface_template
+from ..weights import WeightsError
+from ..weights.fingerprint import fingerprint_of
+from . import folders
+from .managed import OPERATIONS, half_precision
+
+EMBEDDED, AUTO, MTCNN = "embedded", "auto", "mtcnn"
+
+
+def encoder_names() -> list[str]:
+    """What LoadFaceEncoder's `encoder` offers: embedded, then packs, then single files."""
+    return [EMBEDDED, *folders.packs(), *folders.encoder_files()]
+
+
+def detector_names() -> list[str]:
+    """What its `detector` offers: auto, the embedded one, then packs."""
+    return [AUTO, MTCNN, *folders.packs()]
+
+
+def why_not_found(name: str, kind: str) -> str | None:
+    """One sentence when no `kind` ("encoder" or "detector") has this name, None when one has."""
+    known = encoder_names() if kind == "encoder" else detector_names()
+    if name in known:
+        return None
+    where = os.path.join(folder_paths.models_dir, folders.PACK_FOLDER, "models")
+    return (
+        f"The face {kind} {name!r} was not found; put an InsightFace pack, a folder of .onnx files, into {where}"
+        + (f", or a single file into {os.path.join(folder_paths.models_dir, folders.ENCODER_FOLDER)}"
+           if kind == "encoder" else "")
+        + f", and refresh the page. Found: {', '.join(known)}."
+    )  # fmt: skip
+
+
+def fingerprint(names: Iterable[str]) -> str:
+    """Changes when a file behind one of these names does, so that a replaced one is read again."""
+    packs, files = folders.packs(), folders.encoder_files()
+    paths = [path for name in names for path in packs.get(name, []) + [files[name]] * (name in files)]
+    return ",".join(folders.fingerprint(path) for path in paths)
+
+
+def load_module(encoder: str, detector: str) -> FaceEncoder:
+    """The face encoder of these names; WeightsError or ValueError with one sentence when that can't be."""
+    for name, kind in ((encoder, "encoder"), (detector, "detector")):
+        reason = why_not_found(name, kind)
+        if reason is not None:
+            raise ValueError(reason)
+    packs = folders.packs()
+    if detector == AUTO and encoder in packs:
+        pack = _read(encoder)
+        module = _from_pack(pack)
+        # a pack may come without a detector: MTCNN does for every descriptor that is aligned by landmarks
+        if pack.first(roles.DETECTOR) is not None:
+            module.detector = _scrfd(pack)
+        return _ready(module)
+    module = load_embedded(operations=OPERATIONS) if encoder == EMBEDDED else _from_pack(_read(encoder))
+    if detector in packs:
+        module.detector = _scrfd(_read(detector))
+    return _ready(module)
+
+
+def load_details_module(name: str) -> FaceDetails | None:
+    """The landmark, pose, gender and age networks of a pack; None for what is no pack or has none of them."""
+    if name not in folders.packs():
+        return None
+    pack = _read(name)
+    models = [*pack.models.get(roles.LANDMARKS, []), *pack.models.get(roles.ATTRIBUTES, [])]
+    return load_details(models, operations=OPERATIONS) if models else None
+
+
+def _read(name: str) -> Pack:
+    return read_pack(name, [Path(path) for path in folders.packs()[name]])
+
+
+def _from_pack(pack: Pack) -> FaceEncoder:
+    model = pack.needed(roles.EMBEDDER, "add the pack's recogniser, such as w600k_r50.onnx or glintr100.onnx")
+    path = pack.paths[model.name]
+    embedder = load_embedder(model, path, dtype=half_precision(), operations=OPERATIONS)
+    height, width = embedder.size
+    if height != width or (height % 112 and height % 128):
+        raise WeightsError(
+            f"{model.name} takes pictures of {width} x {height} pixels, which InsightFace's alignment does not know; "
+            f"put it into models/{folders.ENCODER_FOLDER} with a description."
+        )
+    name = f"{pack.name.rpartition('/')[2]}-{path.stem}"
+    space = space_of(fingerprint_of(path), name)
+    detector = load_embedded(operations=OPERATIONS).detector
+    return FaceEncoder(detector, embedder, space, embedder.dim, arcface_template(height), height, antialias=False)
+
+
+def _scrfd(pack: Pack):
+    return load_scrfd(pack.needed(roles.DETECTOR, "choose another detector"), operations=OPERATIONS)
+
+
+def _ready(module: FaceEncoder) -> FaceEncoder:
+    return module.eval().requires_grad_(False)
