@@ -98,8 +98,10 @@ def _from_pack(pack: Pack) -> FaceEncoder:
         )
     name = f"{pack.name.rpartition('/')[2]}-{path.stem}"
     space = space_of(fingerprint_of(path), name)
-    detector = load_embedded(operations=OPERATIONS).detector
-    return FaceEncoder(detector, embedder, space, embedder.dim, arcface_template(height), height, antialias=False)
+    own = load_embedded(operations=OPERATIONS)
+    return FaceEncoder(
+        own.detector, embedder, space, embedder.dim, arcface_template(height), height, own.points68, antialias=False
+    )  # fmt: skip
 
 
 def _scrfd(pack: Pack):
