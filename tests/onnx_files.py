@@ -10,14 +10,16 @@ A width divisor keeps the topology and makes files small enough for quick tests;
 import functools
 import hashlib
 import os
+import pickle
 import shutil
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import distribution
 from pathlib import Path
 
 import onnx
 import torch
-from references import exporting, filling, iresnet, scrfd
+from references import exporting, filling, iresnet, mxnet_models, scrfd
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [Path(__file__), *sorted((ROOT / "tests" / "references").glob("*.py"))]
@@ -26,6 +28,12 @@ _OUTPUTS = {
     "10g": "448 471 494 451 474 497 454 477 500",
     "500m": "443 468 493 446 471 496 449 474 499",
 }
+_MXNET = {
+    "sface": (mxnet_models.SFace, 112),
+    "2d106det": (mxnet_models.Landmarks106, 192),
+    "1k3d68": (mxnet_models.Landmarks68, 192),
+    "genderage": (mxnet_models.GenderAge, 96),
+}
 _RECOGNISERS = {"r50": ("w600k_r50", "683"), "r100": ("glintr100", "1333"), "mbf": ("w600k_mbf", "516")}
 
 
@@ -33,7 +41,7 @@ _RECOGNISERS = {"r50": ("w600k_r50", "683"), "r100": ("glintr100", "1333"), "mbf
 def reference(kind: str, **variant) -> torch.nn.Module:
     """The torch module that a file of this kind and variant is written from; do not change it.
 
-    kind: r50, r100, mbf, or scrfd_<500m | 1g | 1gbn | 2.5g | 10g | 34g>.
+    kind: r50, r100, mbf, sface, 2d106det, 1k3d68, genderage, or scrfd_<500m | 1g | 1gbn | 2.5g | 10g | 34g>.
     variant: width (divisor), seed; for scrfd also keypoints and batched.
     """
     variant.pop("fixed", None)
@@ -41,12 +49,40 @@ def reference(kind: str, **variant) -> torch.nn.Module:
     if kind.startswith("scrfd_"):
         module = scrfd.SCRFD(kind.removeprefix("scrfd_"), width, **variant)
         return filling.fill(module, (filling.pictures(1, 320, seed) - 127.5) / 128, seed)
+    if kind in _MXNET:
+        return _mxnet(kind, seed, width, **variant)
     build: dict[str, Callable] = {
         "r50": lambda: iresnet.IResNet(50, width, **variant),
         "r100": lambda: iresnet.IResNet(100, width, **variant),
         "mbf": lambda: iresnet.MobileFaceNet(width, **variant),
     }
     return filling.fill(build[kind](), (filling.pictures(4, 112, seed) - 127.5) / 127.5, seed)
+
+
+def _mxnet(kind, seed, width, **variant):
+    build, size = _MXNET[kind]
+    module = build(width, **variant)
+    example = filling.pictures(8, size, seed)
+    filling.fill(module, example, seed)
+    if kind == "genderage":
+        filling.aim(module, module.fullyconnected0, example, 0.0, 1.0, seed)
+        filling.aim(module, module.fullyconnected1, example, 0.35, 0.1, seed + 1)
+    elif kind == "2d106det":
+        mean = torch.rand(212, generator=torch.Generator().manual_seed(seed)) * 1.2 - 0.6
+        filling.aim(module, module.fc1, example, mean, 0.05, seed)
+    elif kind == "1k3d68":
+        mean = torch.rand(1103, 3, generator=torch.Generator().manual_seed(seed)) * 1.2 - 0.6
+        mean[-68:] = _mean_shape()  # so that a pose can be read from them
+        filling.aim(module, module.fc1, example, mean.flatten(), 0.05, seed)
+    return module
+
+
+def _mean_shape() -> torch.Tensor:
+    """insightface's mean of the 68 points, [68, 3], centred, -0.6 to 0.6."""
+    file = distribution("insightface").locate_file("insightface/data/objects/meanshape_68.pkl")
+    shape = torch.as_tensor(pickle.loads(Path(file).read_bytes()), dtype=torch.float32)
+    shape = shape - shape.mean(0)
+    return 0.6 * shape / shape.abs().max()
 
 
 def write(kind: str, path, **variant) -> Path:
@@ -58,10 +94,12 @@ def write(kind: str, path, **variant) -> Path:
     module = reference(kind, **variant)
     if kind.startswith("scrfd_"):
         _write_detector(kind.removeprefix("scrfd_"), module, path, variant)
+    elif kind in _MXNET:
+        exporting.export_like_mxnet(module, torch.zeros(1, 3, _MXNET[kind][1], _MXNET[kind][1]), path)
     else:
-        output = _RECOGNISERS[kind][1]
+        outputs = [_RECOGNISERS[kind][1]] if variant.get("published", True) else None
         dims = {"input.1": {0: "None"}}
-        exporting.export(module, torch.zeros(1, 3, 112, 112), path, outputs=[output], dims=dims, fixed=True)
+        exporting.export(module, torch.zeros(1, 3, 112, 112), path, outputs=outputs, dims=dims, fixed=True)
     return path
 
 
@@ -119,6 +157,7 @@ def pack(folder, recogniser: str = "r50", detector: str = "10g", width: int = 4,
     folder.mkdir(parents=True, exist_ok=True)
     detection = f"scrfd_{detector}_bnkps" if recogniser == "r100" else f"det_{detector}"
     files = {detection: f"scrfd_{detector}", _RECOGNISERS[recogniser][0]: recogniser}
+    files |= {name: name for name in ("1k3d68", "2d106det", "genderage")}
     for name, kind in files.items():
         shutil.copy(file(kind, width=width, seed=seed), folder / f"{name}.onnx")
     return folder

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper, shape_inference
+from onnx import numpy_helper
 from torch import nn
 
 _SHAPES = {"Shape", "Gather", "Unsqueeze", "Slice", "Concat", "Cast"}  # integers, in these files
@@ -56,7 +56,7 @@ def export(
 def simplify(model: onnx.ModelProto):
     """Constants become initialisers, Identity and needless Cast go, a Concat of a Concat becomes one.
 
-    The names of 2021: nodes are called by their kind and number, unnamed weights by their number alone.
+    The names of 2021: nodes are called by their kind and number, what has no name in the module by a number.
     """
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
@@ -96,7 +96,10 @@ def simplify(model: onnx.ModelProto):
         graph.initializer.remove(tensor)
     for number, node in enumerate(graph.node):
         node.name = f"{node.op_type}_{number}"
-    rename(model, {name: name.split("_")[-1] for name in used if name.startswith("onnx::")})
+    names = {name: name.split("_")[-1] for name in used if name.startswith("onnx::")}
+    kept = {value.name for value in graph.output}
+    between = [name for node in graph.node for name in node.output if name not in kept]
+    rename(model, names | {name: str(number) for number, name in enumerate(between, 101)})
 
 
 def rename(model: onnx.ModelProto, names: dict[str, str]):
@@ -115,8 +118,8 @@ def export_like_mxnet(module: nn.Module, example: torch.Tensor, path):
     """Write `module`, whose layers bear MXNet's names, as MXNet exported to ONNX in 2019 to 2021.
 
     No BatchNorm is folded; a tensor bears the name of the node that makes it; weights are `<layer>_weight`, `_gamma`,
-    `_moving_mean` and so on and are graph inputs too; the input is `data` and the only output `fc1`. The module gives
-    the names of what is no layer, in order, in `unnamed`: {"Sub": [...], "Add": [...]}.
+    `_moving_mean` and so on; the input is `data` and the only output `fc1`. The module gives the names of what is no
+    layer, in order, in `unnamed`: {"Sub": [...], "Add": [...]}, and may say that `weights_are_inputs` of the graph too.
     """
     layers = dict(module.named_modules())
     export(module, example, path, dims={"input.1": {0: "None"}}, opset=9, folded=False)
@@ -146,14 +149,20 @@ def export_like_mxnet(module: nn.Module, example: torch.Tensor, path):
                 initialisers[name].CopyFrom(numpy_helper.from_array(value, name))
     assert not queue and not any(unnamed.values()), (queue, unnamed)
     rename(model, names)
+    if hasattr(module, "dropout"):
+        before, name = module.dropout
+        place = next(number for number, node in enumerate(graph.node) if node.name == before) + 1
+        for node in graph.node:
+            node.input[:] = [name if tensor == before else tensor for tensor in node.input]
+        graph.node.insert(place, onnx.helper.make_node("Dropout", [before], [name], name, ratio=0.4))
     assert [value.name for value in graph.output] == ["fc1"]
     graph.output[0].type.tensor_type.shape.dim[0].dim_param = "None"
-    for tensor in graph.initializer:
+    for tensor in graph.initializer if getattr(module, "weights_are_inputs", False) else ():
         graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     del graph.value_info[:]
     model.ir_version = 4
     model.producer_name, model.producer_version = "", ""
-    onnx.save(shape_inference.infer_shapes(model), path)
+    onnx.save(model, path)
 
 
 _KINDS = {

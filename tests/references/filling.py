@@ -41,7 +41,8 @@ def fill(module: nn.Module, example: torch.Tensor, seed: int = 0) -> nn.Module:
             if part.weight.shape[1] > 1:
                 # what all channels have in common, after a ReLU, would drown what they show
                 weight -= weight.flatten(1).mean(1).view(-1, *[1] * (weight.ndim - 1))
-            part.weight.copy_(weight / math.sqrt(weight[0].numel()))
+            gain = 0.3 if getattr(part, "closes_branch", False) else 1
+            part.weight.copy_(weight * gain / math.sqrt(weight[0].numel()))
             if part.bias is not None:
                 uniform(part.bias, -0.1, 0.1)
         elif isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)):
@@ -60,6 +61,24 @@ def fill(module: nn.Module, example: torch.Tensor, seed: int = 0) -> nn.Module:
     for hook in hooks:
         hook.remove()
     return module
+
+
+@torch.no_grad()
+def aim(module: nn.Module, layer: nn.Linear, example: torch.Tensor, mean, deviation, seed: int = 0):
+    """Random weights for a last linear layer, so that over the example its outputs have this mean and deviation.
+
+    mean, deviation: numbers, or one per output.
+    """
+    seen = []
+    hook = layer.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    module(example)
+    hook.remove()
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(layer.weight.shape, generator=generator)
+    raw_deviation, raw_mean = torch.std_mean(seen[0] @ weight.T, dim=0)
+    factor = torch.as_tensor(deviation) / raw_deviation.clamp_min(1e-6)
+    layer.weight.copy_(weight * factor[:, None])
+    layer.bias.copy_(torch.as_tensor(mean) - raw_mean * factor)
 
 
 def pictures(batch: int, size: int, seed: int = 0) -> torch.Tensor:

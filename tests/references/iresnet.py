@@ -72,26 +72,32 @@ class DepthWise(nn.Module):
 
 
 class MobileFaceNet(nn.Module):
-    """arcface_torch's `mbf` (w600k_mbf): blocks (1, 4, 6, 2), scale 2. Every width divided by `width`."""
+    """published: w600k_mbf, else arcface_torch's `mbf` as its source has it. Every width divided by `width`.
 
-    def __init__(self, width: int = 1, features: int = 512):
+    The source of w600k_mbf was not published. Its file has 49 Conv, 34 PRelu, 12 Add, 1 Gemm, 1 BatchNormalization and
+    13,616,099 bytes. The source below, its inner widths doubled but for the last step down, an activation after the
+    7x7 and a bias in the linear layer has those nodes, the file's name of the output (516), and its size to 0.06 %.
+    """
+
+    def __init__(self, width: int = 1, features: int = 512, published: bool = True):
         super().__init__()
         few, middle, many = 128 // width, 256 // width, 512 // width
+        wider = 2 if published else 1
         self.layers = nn.Sequential(
             _conv(3, few, 3, 2),
             _conv(few, few, 3, groups=64 // width),  # 64 groups of two channels: not depthwise
-            DepthWise(few, few, few, 2),
-            *[DepthWise(few, few, few, residual=True) for _ in range(4)],
-            DepthWise(few, middle, middle, 2),
-            *[DepthWise(middle, middle, middle, residual=True) for _ in range(6)],
+            DepthWise(few, few, wider * few, 2),
+            *[DepthWise(few, few, wider * few, residual=True) for _ in range(4)],
+            DepthWise(few, middle, wider * middle, 2),
+            *[DepthWise(middle, middle, wider * middle, residual=True) for _ in range(6)],
             DepthWise(middle, middle, many, 2),
-            *[DepthWise(middle, middle, middle, residual=True) for _ in range(2)],
+            *[DepthWise(middle, middle, wider * middle, residual=True) for _ in range(2)],
         )
         self.conv_sep = _conv(middle, many, 1)
         self.features = nn.Sequential(
-            _conv(many, many, 7, groups=many, padding=0, act=False),
+            _conv(many, many, 7, groups=many, padding=0, act=published),
             nn.Flatten(),
-            nn.Linear(many, features, bias=False),
+            nn.Linear(many, features, bias=published),
             nn.BatchNorm1d(features),
         )
 
