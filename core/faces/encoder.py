@@ -131,8 +131,8 @@ class FaceEncoder(nn.Module):
     detector: module, image [B, H, W, 3] -> Candidates. embedder: module, chips [N, 3, chip_size, chip_size] RGB in
     0..1 -> [N, dim]. space: name of the vectors' space; only vectors of one space can be compared. template: five
     (x, y) points in chip pixels, in the order of Faces.landmarks. points68: the network behind `landmarks68`, the
-    embedded one (`load_landmarks68`) whatever the detector and embedder are. antialias: whether chips average the pixels that they
-    leave out; without, they are those of cv2.warpAffine, which InsightFace's adapters were trained on.
+    embedded one (`load_landmarks68`) whatever the detector and embedder are. antialias: whether chips average the
+    pixels that they leave out; without, they are those of cv2.warpAffine, which InsightFace's adapters were trained on.
     """
 
     def __init__(
