@@ -243,10 +243,20 @@ def _expand(attributes, x, shape):
     return x.expand(torch.broadcast_shapes(x.shape, [int(size) for size in numbers(shape)]))
 
 
+def _vector(x, value):
+    """A weight as a tensor beside x, however short it is."""
+    return torch.as_tensor(value, device=x.device, dtype=x.dtype)
+
+
 def _layer_norm(attributes, x, scale, bias=None):
     axis = attributes.get("axis", -1) % x.ndim
-    scale, bias = (value if value is None else value.to(x.device, x.dtype) for value in (scale, bias))
+    scale, bias = (None if value is None else _vector(x, value) for value in (scale, bias))
     return F.layer_norm(x, x.shape[axis:], scale, bias, attributes.get("epsilon", 1e-5))
+
+
+def _instance_norm(attributes, x, scale, bias):
+    scale, bias = (_vector(x, value) for value in (scale, bias))
+    return F.instance_norm(x, weight=scale, bias=bias, eps=attributes.get("epsilon", 1e-5))
 
 
 def _lp_normalise(attributes, x):
@@ -331,6 +341,7 @@ TENSOR = {
     "ReduceL2": _reduce(_l2),
     "LpNormalization": _lp_normalise,
     "LayerNormalization": _layer_norm,
+    "InstanceNormalization": _instance_norm,
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
     "Pad": _pad,

@@ -38,12 +38,12 @@ def why_not_found(name: str, kind: str) -> str | None:
     if name in known:
         return None
     where = os.path.join(folder_paths.models_dir, folders.PACK_FOLDER, "models")
+    single = os.path.join(folder_paths.models_dir, folders.ENCODER_FOLDER)
     return (
-        f"The face {kind} {name!r} was not found; put an InsightFace pack, a folder of .onnx files, into {where}"
-        + (f", or a single file into {os.path.join(folder_paths.models_dir, folders.ENCODER_FOLDER)}"
-           if kind == "encoder" else "")
-        + f", and refresh the page. Found: {', '.join(known)}."
-    )  # fmt: skip
+        f"{kind} is {name!r}, but must be one of: {', '.join(known)}; choose one of these, or put an InsightFace pack "
+        f"(a folder of .onnx files) into {where}{f' or a single file into {single}' if kind == 'encoder' else ''} and "
+        "refresh the page."
+    )
 
 
 def fingerprint(names: Iterable[str]) -> str:
