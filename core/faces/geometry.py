@@ -45,10 +45,10 @@ def warp(
     """Cut chips out of images: chip pixel (x, y) shows the image at inverse(matrix) @ (x, y, 1).
 
     image: [B, H, W, 3] in any float dtype; image_index: [N] long, the image of each chip; matrices: [N, 2, 3] image to
-    chip; size: chip side in pixels, or its (height, width). Returns [N, 3, height, width] float32. Bilinear with whole numbers at pixel centres
-    and zeros outside the image, as cv2.warpAffine(INTER_LINEAR). With `antialias`, chips that shrink the image are
-    taken between the two nearest levels of a pyramid of 2 x 2 means (Williams 1983, trilinear), so that fine detail of
-    a large face averages out instead of folding into the chip.
+    chip; size: chip side in pixels, or its (height, width). Returns [N, 3, height, width] float32. Bilinear with whole
+    numbers at pixel centres and zeros outside the image, as cv2.warpAffine(INTER_LINEAR). With `antialias`, chips that
+    shrink the image are taken between the two nearest levels of a pyramid of 2 x 2 means (Williams 1983, trilinear), so
+    that fine detail of a large face averages out instead of folding into the chip.
     """
     image = image.float()
     size = size if isinstance(size, tuple) else (size, size)
