@@ -10,6 +10,7 @@ from ..faces import onnx_roles as roles
 from ..faces.details import FaceDetails, load_details
 from ..faces.encoder import FaceEncoder, load_embedded
 from ..faces.onnx_embedder import load_embedder
+from ..faces.own_encoder import description_beside
 from ..faces.packs import Pack, read_pack
 from ..faces.scrfd import load_scrfd
 from ..faces.spaces import space_of
@@ -49,7 +50,11 @@ def why_not_found(name: str, kind: str) -> str | None:
 def fingerprint(names: Iterable[str]) -> str:
     """Changes when a file behind one of these names does, so that a replaced one is read again."""
     packs, files = folders.packs(), folders.encoder_files()
-    paths = [path for name in names for path in packs.get(name, []) + [files[name]] * (name in files)]
+    paths = []
+    for name in names:
+        paths += packs.get(name, [])
+        if name in files:
+            paths += [path for path in (files[name], description_beside(Path(files[name]))) if os.path.isfile(path)]
     return ",".join(folders.fingerprint(path) for path in paths)
 
 

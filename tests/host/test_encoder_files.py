@@ -1,0 +1,132 @@
+"""Face encoders from ComfyUI's model folders: what is offered, what is loaded, and what is said when it can't be."""
+
+import shutil
+
+import onnx_files
+import photographs
+import pytest
+import torch
+from node_cases import ComfyError, outputs
+
+
+@pytest.fixture
+def files(pack):
+    return pack.module("core.host.encoder_files")
+
+
+@pytest.fixture
+def packs(pack):
+    """models/insightface/models, gone again afterwards."""
+    folder = pack.base / "models/insightface/models"
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    shutil.rmtree(pack.base / "models/insightface")
+
+
+@pytest.fixture
+def buffalo(packs):
+    """A pack in a folder of its own name inside of one, as InsightFace's archives unpack."""
+    return onnx_files.pack(packs / "buffalo_l" / "buffalo_l", "r50", "10g")
+
+
+def test_packs_are_offered_and_nothing_else(files, buffalo, packs):
+    (packs / "empty").mkdir()
+    (packs / "readme.txt").write_text("hello")
+    assert files.encoder_names()[:2] == ["embedded", "insightface/buffalo_l"]
+    assert files.detector_names() == ["auto", "mtcnn", "insightface/buffalo_l"]
+
+
+def test_a_pack_brings_its_detector_and_its_own_space(files, buffalo):
+    module = files.load_module("insightface/buffalo_l", "auto")
+    assert type(module.detector).__name__ == "SCRFD" and module.dim == 512 and module.chip_size == 112
+    assert module.space.startswith("buffalo_l-w600k_r50:") and not module.antialias
+    other = files.load_module("insightface/buffalo_l", "mtcnn")
+    assert type(other.detector).__name__ == "MTCNN" and other.space == module.space
+    crossed = files.load_module("embedded", "insightface/buffalo_l")
+    assert type(crossed.detector).__name__ == "SCRFD" and crossed.space == "dlib-resnet34-128"
+    assert not any(parameter.requires_grad for parameter in module.parameters()) and not module.training
+
+
+def test_a_pack_without_a_detector_gets_mtcnn(files, buffalo):
+    (buffalo / "det_10g.onnx").unlink()
+    assert type(files.load_module("insightface/buffalo_l", "auto").detector).__name__ == "MTCNN"
+
+
+def test_the_same_file_makes_the_same_space_under_any_name(files, buffalo, packs):
+    space = files.load_module("insightface/buffalo_l", "mtcnn").space
+    (buffalo / "w600k_r50.onnx").rename(buffalo / "z.onnx")
+    renamed = files.load_module("insightface/buffalo_l", "mtcnn").space
+    assert space.partition(":")[2] == renamed.partition(":")[2] and space != renamed
+
+
+def test_the_whole_way_through_the_nodes(pack, buffalo):
+    image = photographs.as_image(photographs.picture("sample1"))
+    (encoder,) = outputs(pack, "LoadFaceEncoder", encoder="insightface/buffalo_l", detector="mtcnn", min_confidence=0.9)
+    identity, report = outputs(
+        pack, "EncodeIdentity", face_encoder=encoder, image=image, combine="mean", face_index="0", on_no_face="error"
+    )
+    assert identity.vector.shape == (512,) and identity.space == encoder.space and identity.space in report
+    assert identity.vector.isfinite().all() and identity.vector.abs().max() > 0
+
+
+def test_details_come_from_the_pack(files, buffalo):
+    details = files.load_details_module("insightface/buffalo_l")
+    assert sorted(details.graphs) == ["68 landmarks in space", "gender and age", "landmarks of 106 points"]
+    assert files.load_details_module("embedded") is None
+    for name in ("1k3d68", "2d106det", "genderage"):
+        (buffalo / f"{name}.onnx").unlink()
+    assert files.load_details_module("insightface/buffalo_l") is None
+
+
+def refused(pack, **chosen):
+    chosen = {"encoder": "embedded", "detector": "auto", "min_confidence": 0.5, **chosen}
+    with pytest.raises(ComfyError) as caught:
+        outputs(pack, "LoadFaceEncoder", **chosen)
+    return str(caught.value)
+
+
+def test_what_is_missing_or_damaged_is_said(pack, files, buffalo):
+    assert "encoder is 'insightface/antelopev2', but must be one of: embedded, insightface/buffalo_l" in refused(
+        pack, encoder="insightface/antelopev2"
+    )
+    whole = (buffalo / "w600k_r50.onnx").read_bytes()
+    (buffalo / "w600k_r50.onnx").write_bytes(whole[: len(whole) // 2])
+    assert "w600k_r50.onnx is no whole ONNX model" in refused(pack, encoder="insightface/buffalo_l")
+    (buffalo / "w600k_r50.onnx").unlink()
+    text = refused(pack, encoder="insightface/buffalo_l")
+    assert "The pack insightface/buffalo_l has no recogniser; add the pack's recogniser" in text
+    assert "det_10g.onnx (a face detector)" in text
+
+
+def test_a_damaged_file_that_is_not_needed_does_no_harm(files, buffalo):
+    (buffalo / "1k3d68.onnx").write_bytes(b"nothing")
+    assert files.load_module("insightface/buffalo_l", "auto").dim == 512
+
+
+def test_a_replaced_file_is_read_again(files, buffalo):
+    names = ("insightface/buffalo_l", "auto")
+    before = files.fingerprint(names)
+    assert before == files.fingerprint(names)
+    with (buffalo / "w600k_r50.onnx").open("ab") as file:
+        file.write(b"\0")
+    assert files.fingerprint(names) != before
+    assert files.fingerprint(("embedded", "auto")) == ""
+
+
+def test_adapters_take_the_encoder_by_its_name(pack):
+    """A published file is known by its content; another export of it is believed its folder's and its own name."""
+    is_space = pack.module("core.faces.spaces").is_space
+    space_of = pack.module("core.faces.spaces").space_of
+    published = "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf"
+    assert space_of(published, "whatever-x") == "antelopev2-glintr100"
+    assert is_space("antelopev2-glintr100", "antelopev2-glintr100")
+    assert is_space(space_of("ab" * 32, "antelopev2-glintr100"), "antelopev2-glintr100")
+    assert not is_space(space_of("ab" * 32, "auraface-glintr100"), "antelopev2-glintr100")
+
+
+def test_half_precision_only_where_it_is_fast(pack, monkeypatch):
+    managed = pack.module("core.host.managed")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert managed.half_precision() is torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert managed.half_precision() is torch.float32
