@@ -11,7 +11,7 @@ _EMBEDDED = Path(__file__).resolve().parents[2] / "embedded"
 
 
 def load_mean_shape() -> Tensor:
-    """The average face, [68, 3] float32: InsightFace's, x to the image's right, y down."""
+    """The average face, [68, 3] float32: InsightFace's, x to the image's right, y down, z to the viewer."""
     return load_file(_EMBEDDED / "meanshape68.safetensors")["points"]
 
 
@@ -25,7 +25,8 @@ def head_pose(points: Tensor, fit: Tensor) -> Tensor:
     """Pitch, yaw and roll in degrees, [N, 3], from landmarks [N, 68, 2] (or more columns: only x and y count).
 
     The rows of the affine camera, made unit vectors, are the first two rows of the rotation and their cross product the
-    third, as insightface computes it. Positive pitch looks down and positive yaw to the image's left.
+    third, as insightface computes it. Positive pitch looks up, positive yaw to the image's right, and positive roll is
+    clockwise.
     """
     camera = (fit.to(points) @ points[..., :2]).transpose(1, 2)[..., :3]
     first, second = F.normalize(camera, dim=-1).unbind(1)

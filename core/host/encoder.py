@@ -1,16 +1,32 @@
 """Face encoders under ComfyUI's memory management."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.utils import ProgressBar
 
+from ..faces.details import Details
 from ..faces.encoder import FaceEncoder, Faces
-from .encoder_files import load_module
+from ..faces.head_pose import fit_to, head_pose, load_mean_shape
+from .encoder_files import load_details_module, load_module
 from .managed import check_interrupted, loaded, managed
 
 _BATCH = 4  # images detected at once: bounds the memory of the image pyramids
+
+
+class LazyDetails:
+    """A pack's landmark, pose, gender and age networks, read when somebody asks: the largest has 144 MB."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    @cached_property
+    def patcher(self) -> ModelPatcher | None:
+        """The networks under ComfyUI's memory management; None when the encoder's pack has none, or is no pack."""
+        module = load_details_module(self._name)
+        return None if module is None else managed(module)
 
 
 @dataclass(frozen=True)
@@ -20,6 +36,7 @@ class LoadedEncoder:
     space: str
     patcher: ModelPatcher
     min_confidence: float
+    lazy_details: LazyDetails = field(default_factory=lambda: LazyDetails(""))
 
     def detect(self, image: torch.Tensor) -> Faces:
         """All faces of a batch of images, on the compute device."""
@@ -44,6 +61,14 @@ class LoadedEncoder:
         """68 landmarks [N,68,2] in pixels of faces found in `image`, see FaceEncoder.landmarks68."""
         return self._module().landmarks68(self._to_device(checked(image)), faces)
 
+    def details(self, image: torch.Tensor, faces: Faces) -> Details:
+        """What the encoder's pack knows about faces found in `image`; the embedded encoder knows their pose."""
+        image = self._to_device(checked(image))
+        patcher = self.lazy_details.patcher
+        if patcher is not None:
+            return loaded(patcher)(image, faces)
+        return Details(pose=head_pose(self._module().landmarks68(image, faces), fit_to(load_mean_shape())))
+
     def _module(self) -> FaceEncoder:
         return loaded(self.patcher)
 
@@ -54,7 +79,7 @@ class LoadedEncoder:
 def load(encoder: str, detector: str, min_confidence: float) -> LoadedEncoder:
     """Load an encoder by its combo values; WeightsError or ValueError with one sentence when that can't be done."""
     module = load_module(encoder, detector)
-    return LoadedEncoder(module.space, managed(module), min_confidence)
+    return LoadedEncoder(module.space, managed(module), min_confidence, LazyDetails(encoder))
 
 
 def checked(image: torch.Tensor) -> torch.Tensor:
