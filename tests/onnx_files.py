@@ -1,25 +1,33 @@
 """InsightFace's model files as published, with random weights: written once, then kept under build/onnx.
 
-    write("r50", path, width=4)           one file, from the reference that `reference` builds
-    file("scrfd_10g", batched=True)       the same, from the cache
-    pack(folder, "r50", "10g")            a folder as artists have it under models/insightface/models
+    write("r50", path, width=4)         one file
+    file("scrfd_10g", batched=True)     the same, from the cache
+    reference("r50", width=4)           the torch module with the very weights of that file
+    pack(folder, "r50", "10g")          a folder as artists have it under models/insightface/models
 
 A width divisor keeps the topology and makes files small enough for quick tests; width 1 is the published size.
+The detectors find the faces of the test photographs at 640 x 640, the narrow ones a few of them.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import pickle
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
 
+import numpy as np
 import onnx
+import photographs
 import torch
-from references import exporting, filling, iresnet, mxnet_models, scrfd
+from references import aiming, exporting, filling, iresnet, mxnet_models, scrfd
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [Path(__file__), *sorted((ROOT / "tests" / "references").glob("*.py"))]
@@ -42,13 +50,12 @@ def reference(kind: str, **variant) -> torch.nn.Module:
     """The torch module that a file of this kind and variant is written from; do not change it.
 
     kind: r50, r100, mbf, sface, 2d106det, 1k3d68, genderage, or scrfd_<500m | 1g | 1gbn | 2.5g | 10g | 34g>.
-    variant: width (divisor), seed; for scrfd also keypoints and batched.
+    variant: width (divisor), seed; for scrfd also keypoints and batched; for mbf also published.
     """
     variant.pop("fixed", None)
     width, seed = variant.pop("width", 1), variant.pop("seed", 0)
     if kind.startswith("scrfd_"):
-        module = scrfd.SCRFD(kind.removeprefix("scrfd_"), width, **variant)
-        return filling.fill(module, (filling.pictures(1, 320, seed) - 127.5) / 128, seed)
+        return _detector(kind.removeprefix("scrfd_"), width, seed, **variant)
     if kind in _MXNET:
         return _mxnet(kind, seed, width, **variant)
     build: dict[str, Callable] = {
@@ -57,6 +64,38 @@ def reference(kind: str, **variant) -> torch.nn.Module:
         "mbf": lambda: iresnet.MobileFaceNet(width, **variant),
     }
     return filling.fill(build[kind](), (filling.pictures(4, 112, seed) - 127.5) / 127.5, seed)
+
+
+def _detector(size, width, seed, keypoints=True, batched=False):
+    """Its weights are kept beside the files: what was fitted may differ in the last digits from process to process."""
+    path = _cache() / f"weights-{size}-{width}-{seed}.safetensors"
+
+    def make(path):
+        module = scrfd.SCRFD(size, width)
+        filling.fill(module, (filling.pictures(1, 320, seed) - 127.5) / 128, seed)
+        pictures = [letterboxed(name, smooth) for name in photographs.photographs() for smooth in (False, True)]
+        aiming.aim(module, pictures, seed)
+        save_file(module.state_dict(), path)
+
+    weights = load_file(_kept(path, make))
+    module = scrfd.SCRFD(size, width, keypoints, batched).eval().requires_grad_(False)
+    module.load_state_dict({key: value for key, value in weights.items() if keypoints or ".kps." not in key})
+    return module
+
+
+def letterboxed(name: str, smooth: bool = False, side: int = 640) -> tuple[torch.Tensor, torch.Tensor]:
+    """A test photograph as detectors take it [1, 3, side, side], top left on black, and its faces' boxes [N, 4] there.
+
+    smooth: averaged over the area of a new pixel, else between the four nearest old ones only, as OpenCV does.
+    """
+    picture = photographs.picture(name)
+    scale = side / max(picture.size)
+    width, height = (int(length * scale) for length in picture.size)
+    pixels = torch.from_numpy(np.array(picture, np.float32)).movedim(2, 0)[None]
+    small = F.interpolate(pixels, (height, width), mode="bilinear", antialias=smooth).round()
+    pixels = F.pad(small, (0, side - width, 0, side - height))
+    boxes = torch.tensor([face["box"] for face in photographs.people()[name]["faces"]]) * scale
+    return (pixels - 127.5) / 128, boxes
 
 
 def _mxnet(kind, seed, width, **variant):
@@ -132,32 +171,45 @@ def _declare_outputs(path, batched):
 def file(kind: str, **variant) -> Path:
     """A file as `write` writes it, from the cache."""
     name = "-".join([kind, *(f"{key}={value}" for key, value in sorted(variant.items()))])
-    path = _cache() / f"{name}.onnx"
+    return _kept(_cache() / f"{name}.onnx", lambda path: write(kind, path, **variant))
+
+
+def _kept(path: Path, make: Callable[[Path], object]) -> Path:
+    """`path`, made if it is not there; of several processes at once the first one wins."""
     if not path.is_file():
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            os.replace(write(kind, Path(folder) / path.name, **variant), path)
+            made = Path(folder) / path.name
+            make(made)
+            with contextlib.suppress(FileExistsError):
+                os.link(made, path)
     return path
 
 
 @functools.cache
 def _cache() -> Path:
-    """The folder of this version of the fixtures; the folders of other versions go."""
+    """The folder of this version of the fixtures; folders of other versions go when unused for two days."""
     key = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES) + torch.__version__.encode())
     folder = ROOT / "build" / "onnx" / key.hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    for other in folder.parent.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - other.stat().st_mtime > 2 * 24 * 3600:
+                shutil.rmtree(other, ignore_errors=True)
     return folder
 
 
-def pack(folder, recogniser: str = "r50", detector: str = "10g", width: int = 4, seed: int = 0) -> Path:
+def pack(folder, recogniser: str = "r50", detector: str = "10g", width: int = 4, detector_width: int = 1) -> Path:
     """Fill `folder` with a whole pack under the published names and return it.
 
-    With recogniser "r100" the names are antelopev2's (scrfd_<size>_bnkps, glintr100), else buffalo's (det_<size>).
+    recogniser: r50 (buffalo_l), mbf (buffalo_s) or r100 (antelopev2, where the detector is scrfd_<size>_bnkps instead
+    of det_<size>). width: divisor of all but the detector, which needs its own width to find the faces.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     detection = f"scrfd_{detector}_bnkps" if recogniser == "r100" else f"det_{detector}"
-    files = {detection: f"scrfd_{detector}", _RECOGNISERS[recogniser][0]: recogniser}
-    files |= {name: name for name in ("1k3d68", "2d106det", "genderage")}
-    for name, kind in files.items():
-        shutil.copy(file(kind, width=width, seed=seed), folder / f"{name}.onnx")
+    shutil.copy(file(f"scrfd_{detector}", width=detector_width), folder / f"{detection}.onnx")
+    shutil.copy(file(recogniser, width=width), folder / f"{_RECOGNISERS[recogniser][0]}.onnx")
+    for name in ("1k3d68", "2d106det", "genderage"):
+        shutil.copy(file(name, width=width), folder / f"{name}.onnx")
     return folder

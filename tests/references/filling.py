@@ -41,6 +41,8 @@ def fill(module: nn.Module, example: torch.Tensor, seed: int = 0) -> nn.Module:
             if part.weight.shape[1] > 1:
                 # what all channels have in common, after a ReLU, would drown what they show
                 weight -= weight.flatten(1).mean(1).view(-1, *[1] * (weight.ndim - 1))
+            else:
+                weight = 1 + 2.0 * weight  # depthwise: mostly a mean, or a dozen of them would leave only noise
             gain = 0.3 if getattr(part, "closes_branch", False) else 1
             part.weight.copy_(weight * gain / math.sqrt(weight[0].numel()))
             if part.bias is not None:
