@@ -29,7 +29,7 @@ class Residual(nn.Module):
     """Branches side by side, joined by a 1 x 1 convolution and added to what came in; then a ReLU, if `active`."""
 
     def __init__(
-        self, channels: int, branches: list[nn.Module], joined: int, active: bool, device=None, dtype=None, operations=nn
+        self, channels: int, branches: list, joined: int, active: bool, device=None, dtype=None, operations=nn
     ):
         super().__init__()
         for number, branch in enumerate(branches):
