@@ -21,13 +21,11 @@ def export(
     fixed: bool = False,
     opset: int = 11,
     folded: bool = True,
-    names: dict[str, str] | None = None,
 ):
     """Write `module` with its input `input.1` to `path` by torch's TorchScript exporter, then simplify the graph.
 
     outputs: new names of the outputs. dims: per tensor, axes that get a name instead of a number. fixed: even so, the
     graph itself is traced for the example's size. folded: each BatchNorm right after a Conv becomes part of it.
-    names: further tensors to rename.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's deprecation, and the folding of constants that it skips
@@ -45,8 +43,7 @@ def export(
     model = onnx.load(path)
     simplify(model)
     if outputs:
-        names = (names or {}) | dict(zip([value.name for value in model.graph.output], outputs, strict=True))
-    rename(model, names or {})
+        rename(model, dict(zip([value.name for value in model.graph.output], outputs, strict=True)))
     for value in (*model.graph.input, *model.graph.output):
         for axis, name in (dims or {}).get(value.name, {}).items():
             value.type.tensor_type.shape.dim[axis].dim_param = name

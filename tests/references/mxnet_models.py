@@ -2,7 +2,8 @@
 
 Input `data`: pixels [B, 3, S, S], RGB, 0 to 255; the normalisation is the first step of the graph.
 Known: 2d106det by its form for ncnn (nodes, widths), SFace by a port's list of layers and by its 174 weights, genderage
-by a port of it to ggml. All but genderage (by 0.13 %) make files of the published size to within 300 bytes.
+by a port of it to ggml. All but genderage (by 0.15 %) make files of the published size to within 100 bytes. Not known:
+how files shape the slopes of PReLU, [C, 1, 1] here, and whether Flatten bears this name.
 """
 
 import torch
@@ -113,7 +114,7 @@ class Landmarks68(_Named):
     """1k3d68: ResNet-50 with the norms first, as MXNet's example has it. 192 x 192 to [B, 3309] = 1103 points in 3-D.
 
     Its source was not published. That it starts with `bn_data` is known from insightface's own reader; of what may
-    follow, this makes a file of the published size, 143,607,619 bytes, but for 255.
+    follow, this makes a file of the published size, 143,607,619 bytes, but for 97.
     """
 
     def __init__(self, width: int = 1, blocks: tuple[int, ...] = (3, 4, 6, 3)):
