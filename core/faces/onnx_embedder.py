@@ -69,6 +69,11 @@ def load_embedder(
     graphs that leave theirs free. Raises UnknownGraph for a graph that does not make a vector, WeightsError for a
     damaged one.
     """
+    if len(model.inputs) != 1:
+        raise UnknownGraph(
+            f"{model.name} takes {len(model.inputs)} inputs, so it is no face descriptor (a face swapper takes two); "
+            "choose another file."
+        )
     if preprocessing is None:
         preprocessing = Preprocessing((0.0,), (1.0,)) if normalises(model) else Preprocessing()
     (shape,) = model.inputs.values()

@@ -10,6 +10,7 @@ from ..weights.onnx_file import OnnxModel
 from .candidates import Candidates
 from .mtcnn import best, without_empty
 from .nms import suppress
+from .resize import resize_bilinear
 
 MEAN, DEVIATION = 127.5, 128.0
 # Pixels of the square that the picture is fitted into, and looked at in turn: the smaller one finds faces that fill it.
@@ -47,7 +48,7 @@ class SCRFD(nn.Module):
     def _look(self, image: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Scores [B, N], boxes [B, N, 4] and landmarks [B, N, 5, 2] of all anchors, in pixels of the image."""
         pixels, scale = fitted(image, size)
-        maps = self.graph((pixels * 255).round().sub(MEAN).div(DEVIATION).to(self.graph.dtype))
+        maps = self.graph(pixels.sub(MEAN).div(DEVIATION).to(self.graph.dtype))
         by_name = dict(zip(self.graph.outputs, maps, strict=True))
         parts = [head.decode(by_name, size) for head in self.heads]
         scores, boxes, landmarks = (torch.cat(values, 1) for values in zip(*parts, strict=True))
@@ -77,17 +78,15 @@ class Head:
 
 
 def fitted(image: Tensor, size: int) -> tuple[Tensor, float]:
-    """Pictures [B, H, W, 3] in 0..1 in the upper left of a black square [B, 3, size, size], and their scale.
-
-    Bilinear without averaging, as the published detector was used and cv2.resize does it.
-    """
+    """Pictures [B, H, W, 3] in 0..1 in the corner of a black square [B, 3, size, size] in 0..255, and their scale."""
     height, width = image.shape[1:3]
     # the published order of operations, because it decides which way a size is truncated
     if height > width:
         new_height, new_width = size, max(1, int(size / (height / width)))
     else:
         new_height, new_width = max(1, int(size * (height / width))), size
-    pixels = F.interpolate(image.movedim(-1, 1).float(), (new_height, new_width), mode="bilinear")
+    pixels = (image.float() * 255).round().clamp(0, 255).to(torch.int32)
+    pixels = resize_bilinear(pixels, new_height, new_width).movedim(-1, 1).float()
     return F.pad(pixels, (0, size - new_width, 0, size - new_height)), new_height / height
 
 

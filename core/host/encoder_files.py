@@ -7,20 +7,23 @@ from pathlib import Path
 import folder_paths
 
 from ..faces import onnx_roles as roles
+from ..faces.descriptors import load_descriptor
 from ..faces.details import FaceDetails, load_details
 from ..faces.encoder import FaceEncoder, load_embedded
 from ..faces.onnx_embedder import load_embedder
-from ..faces.own_encoder import description_beside
+from ..faces.own_encoder import description_beside, load_own
 from ..faces.packs import Pack, read_pack
 from ..faces.scrfd import load_scrfd
 from ..faces.spaces import space_of
 from ..faces.templates import arcface_template
-from ..weights import WeightsError
+from ..faces.windows import face_window, person_window
+from ..weights import WeightsError, read_weights
 from ..weights.fingerprint import fingerprint_of
 from . import folders
 from .managed import OPERATIONS, half_precision
 
 EMBEDDED, AUTO, MTCNN = "embedded", "auto", "mtcnn"
+_TEMPLATES = {"arcface": lambda size: arcface_template(size[0]), "box": face_window, "person": person_window}
 
 
 def encoder_names() -> list[str]:
@@ -72,7 +75,10 @@ def load_module(encoder: str, detector: str) -> FaceEncoder:
         if pack.first(roles.DETECTOR) is not None:
             module.detector = _scrfd(pack)
         return _ready(module)
-    module = load_embedded(operations=OPERATIONS) if encoder == EMBEDDED else _from_pack(_read(encoder))
+    if encoder == EMBEDDED:
+        module = load_embedded(operations=OPERATIONS)
+    else:
+        module = _from_pack(_read(encoder)) if encoder in packs else _from_file(Path(folders.encoder_files()[encoder]))
     if detector in packs:
         module.detector = _scrfd(_read(detector))
     return _ready(module)
@@ -107,6 +113,25 @@ def _from_pack(pack: Pack) -> FaceEncoder:
     return FaceEncoder(
         own.detector, embedder, space, embedder.dim, arcface_template(height), height, own.points68, antialias=False
     )  # fmt: skip
+
+
+def _from_file(path: Path) -> FaceEncoder:
+    own = load_embedded(operations=OPERATIONS)
+    if path.suffix.lower() == ".onnx":
+        embedder, described = load_own(path, half_precision(), OPERATIONS)
+        template = (
+            _TEMPLATES[described.template](embedder.size)
+            if isinstance(described.template, str)
+            else (described.template)
+        )
+        space = space_of(fingerprint_of(path), path.stem)
+        # ArcFace's kin were trained on chips without averaging, as InsightFace makes them
+        return FaceEncoder(own.detector, embedder, space, embedder.dim, template, embedder.size[0], own.points68,
+                           antialias=described.template != "arcface")  # fmt: skip
+    found = load_descriptor(read_weights(path), dtype=half_precision(), operations=OPERATIONS)
+    space = space_of(fingerprint_of(path), f"{found.kind}-{path.stem}")
+    return FaceEncoder(own.detector, found.module, space, found.dim, found.template, found.chip_size, own.points68,
+                       antialias=False)  # fmt: skip
 
 
 def _scrfd(pack: Pack):

@@ -1,12 +1,16 @@
 """Face encoders from ComfyUI's model folders: what is offered, what is loaded, and what is said when it can't be."""
 
+import os
 import shutil
 
+import onnx
 import onnx_files
 import photographs
 import pytest
 import torch
+from descriptor_files import adaface, facenet
 from node_cases import ComfyError, outputs
+from onnx import helper
 
 
 @pytest.fixture
@@ -67,6 +71,64 @@ def test_the_whole_way_through_the_nodes(pack, buffalo):
     )
     assert identity.vector.shape == (512,) and identity.space == encoder.space and identity.space in report
     assert identity.vector.isfinite().all() and identity.vector.abs().max() > 0
+
+
+@pytest.fixture
+def singles(pack):
+    """models/face_encoders, gone again afterwards."""
+    folder = pack.base / "models/face_encoders"
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_single_files_are_told_apart_by_their_content(files, singles):
+    torch.save(facenet()[1], singles / "a.pt")
+    torch.save({"state_dict": adaface(18)[1]}, singles / "b.ckpt")
+    shutil.copy(onnx_files.file("sface", width=4), singles / "c.onnx")
+    os.utime(singles)
+    assert files.encoder_names() == ["embedded", *(f"face_encoders/{name}" for name in ("a.pt", "b.ckpt", "c.onnx"))]
+    for name, space, dim, size in (("a.pt", "facenet-a:", 512, 160), ("b.ckpt", "adaface-b:", 512, 112),
+                                   ("c.onnx", "c:", 128, 112)):  # fmt: skip
+        module = files.load_module(f"face_encoders/{name}", "auto")
+        assert (module.space.startswith(space), module.dim, module.chip_size) == (True, dim, size), name
+        image = photographs.as_image(photographs.picture("sample1"))
+        faces = module.detect(image, 0.9)
+        vectors = module.embed(image, faces)
+        assert vectors.shape == (faces.total, dim) and faces.total == 3 and vectors.isfinite().all()
+
+
+def test_an_encoder_of_the_artists_own_goes_by_its_description(pack, files, singles):
+    """Person re-identification, say: windows that are taller than wide, around where the body is."""
+    picture = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 3, 256, 128))
+    vector = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("GlobalAveragePool", ["x"], ["y"])], "g", [picture], [vector])
+    onnx.save(helper.make_model(graph), singles / "reid.onnx")
+    (singles / "reid.json").write_text('{"template": "person", "mean": 0, "std": 255}')
+    os.utime(singles)
+    module = files.load_module("face_encoders/reid.onnx", "auto")
+    image = photographs.as_image(photographs.picture("sample1"))
+    faces = module.detect(image, 0.9)
+    assert module.align(image, faces).shape == (3, 3, 256, 128)
+    torch.testing.assert_close(module.embed(image, faces), module.align(image, faces).mean((2, 3)), atol=1e-4, rtol=0)
+    before = files.fingerprint(["face_encoders/reid.onnx"])
+    (singles / "reid.json").write_text('{"template": "eyes"}')
+    assert files.fingerprint(["face_encoders/reid.onnx"]) != before
+    assert "reid.json describes an encoder wrongly: template must be arcface, box, person" in refused(
+        pack, encoder="face_encoders/reid.onnx"
+    )
+
+
+def test_what_is_no_descriptor_is_named(pack, singles):
+    torch.save({"image_proj": {"latents": torch.zeros(1, 16, 8)}}, singles / "a.pt")
+    shutil.copy(onnx_files.file("scrfd_500m", width=4), singles / "b.onnx")
+    (singles / "c.onnx").write_text("<html>")
+    os.utime(singles)
+    assert "a.pt is an InfiniteYou projection, and a face descriptor must be" in refused(
+        pack, encoder="face_encoders/a.pt"
+    )
+    assert "b.onnx gives [12800, 1] and" in refused(pack, encoder="face_encoders/b.onnx")
+    assert "c.onnx is no whole ONNX model" in refused(pack, encoder="face_encoders/c.onnx")
 
 
 def test_details_come_from_the_pack(files, buffalo):
