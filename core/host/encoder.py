@@ -7,6 +7,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy.utils import ProgressBar
 
 from ..faces.encoder import FaceEncoder, Faces, load_embedded
+from ..faces.geometry import similarity_transform
+from ..faces.quality import Quality, face_quality
 from .managed import OPERATIONS, check_interrupted, loaded, managed
 
 ENCODERS = ("embedded",)
@@ -36,6 +38,13 @@ class LoadedEncoder:
     def embed(self, image: torch.Tensor, faces: Faces) -> torch.Tensor:
         """Un-normalised embeddings [N,dim] of faces found in `image`."""
         return self._module().embed(self._to_device(checked(image)), faces)
+
+    def quality(self, image: torch.Tensor, faces: Faces) -> Quality:
+        """How good the faces found in `image` are for recognising somebody, [N] per part."""
+        module = self._module()
+        matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(module.template))
+        chips = module.align(self._to_device(checked(image)), faces)
+        return face_quality(chips, matrices, faces.landmarks, faces.scores, module.template)
 
     def crop(self, image: torch.Tensor, faces: Faces, size: int) -> torch.Tensor:
         """Square cut-outs with some surroundings as IMAGE [N,size,size,3]."""
