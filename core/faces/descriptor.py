@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .quantised import read_quantised
 
 # mean colour of the training pictures, RGB in 0..255
 MEAN = (122.782, 117.001, 104.298)
@@ -70,21 +71,13 @@ class DlibResNet(nn.Module):
 def read_dlib_resnet(path: Path) -> dict[str, Tensor]:
     """State dict of DlibResNet, float32, from embedded/dlib_resnet34.safetensors.
 
-    Stored value = 8-bit number * scale + minimum, rounded to float32 as the original package does it; then
     (conv(x) + bias) * scale.weights + scale.biases becomes one convolution, multiplied out in float64.
     """
-    stored = load_file(path)
-
-    def value(name):
-        if f"{name}.quantisation" not in stored:
-            return stored[name].double()
-        scale, minimum = stored[f"{name}.quantisation"]
-        return (stored[name].double() * scale + minimum).float().double()
-
-    state = {"fc.weight": value("fc")}
-    layers = [name.removesuffix(".conv.filters") for name in stored if name.endswith(".conv.filters")]
+    value = read_quantised(path)
+    state = {"fc.weight": value["fc"]}
+    layers = [name.removesuffix(".conv.filters") for name in value if name.endswith(".conv.filters")]
     for layer in layers:
-        factor = value(f"{layer}.scale.weights")
-        state[f"{layer}.weight"] = value(f"{layer}.conv.filters") * factor[:, None, None, None]
-        state[f"{layer}.bias"] = value(f"{layer}.conv.bias") * factor + value(f"{layer}.scale.biases")
+        factor = value[f"{layer}.scale.weights"]
+        state[f"{layer}.weight"] = value[f"{layer}.conv.filters"] * factor[:, None, None, None]
+        state[f"{layer}.bias"] = value[f"{layer}.conv.bias"] * factor + value[f"{layer}.scale.biases"]
     return {name: tensor.to(torch.float32) for name, tensor in state.items()}

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .descriptor import DlibResNet, read_dlib_resnet
-from .geometry import similarity_transform, warp
+from .geometry import apply, invert, similarity_transform, warp
+from .landmarks68 import CHIP_SIZE, Landmarks68, load_landmarks68
 from .mtcnn import MTCNN
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "embedded"
@@ -18,6 +19,10 @@ EMBEDDED = Path(__file__).resolve().parents[2] / "embedded"
 # pixel = (position + 0.25) / 1.5 * 150, with the eyes as the mean of points 36-41 and 42-47, the nose tip as point 30,
 # the mouth corners as points 48 and 54.
 DLIB_TEMPLATE = ((47.549, 46.599), (100.476, 46.599), (74.013, 76.562), (50.415, 103.023), (97.61, 103.023))
+# The same face in the chip that the 68-point network sees, a little higher. Chips cut along the found landmarks agree
+# better with themselves mirrored (0.038 of the distance from eye to mouth corner) than any square around the box (0.046
+# at best), and work for turned faces.
+CHIP68_TEMPLATE = tuple((x * CHIP_SIZE / 150, y * CHIP_SIZE / 150 - 8) for x, y in DLIB_TEMPLATE)
 ORDERS = ("largest", "left to right", "most confident")
 
 
@@ -127,10 +132,14 @@ class FaceEncoder(nn.Module):
 
     detector: module, image [B, H, W, 3] -> Candidates. embedder: module, chips [N, 3, chip_size, chip_size] RGB in
     0..1 -> [N, dim]. space: name of the vectors' space; only vectors of one space can be compared. template: five
-    (x, y) points in chip pixels, in the order of Faces.landmarks.
+    (x, y) points in chip pixels, in the order of Faces.landmarks. points68: the network behind `landmarks68`, the
+    embedded one (`load_landmarks68`) whatever the detector and embedder are.
     """
 
-    def __init__(self, detector: nn.Module, embedder: nn.Module, space: str, dim: int, template, chip_size: int):
+    def __init__(
+        self, detector: nn.Module, embedder: nn.Module, space: str, dim: int, template, chip_size: int,
+        points68: Landmarks68 | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.detector = detector
         self.embedder = embedder
@@ -138,6 +147,7 @@ class FaceEncoder(nn.Module):
         self.dim = dim
         self.template = template
         self.chip_size = chip_size
+        self.points68 = points68
 
     @torch.no_grad()
     def detect(self, image: Tensor, min_confidence: float = 0.5) -> Faces:
@@ -185,6 +195,15 @@ class FaceEncoder(nn.Module):
         return warp(image, faces.image_index, torch.cat([turn, shift[..., None]], 2), size, antialias=True)
 
     @torch.no_grad()
+    def landmarks68(self, image: Tensor, faces: Faces) -> Tensor:
+        """68 landmarks [N, 68, 2] float32 of the faces in image [B, H, W, 3], (x, y) in its pixels, in the order of the
+        iBUG 300-W annotation: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, mouth 48-67, each from image-left to
+        image-right of an upright face."""
+        matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(CHIP68_TEMPLATE))
+        chips = warp(image, faces.image_index, matrices, CHIP_SIZE, antialias=True)
+        return apply(invert(matrices), self.points68(chips) * CHIP_SIZE - 0.5)
+
+    @torch.no_grad()
     def embed(self, image: Tensor, faces: Faces) -> Tensor:
         """Descriptors [N, dim] float32 of the faces in image [B, H, W, 3], not normalised."""
         return self.embedder(self.align(image, faces)).float()
@@ -201,5 +220,6 @@ def load_embedded(device=None, dtype=None, operations=nn) -> FaceEncoder:
     detector.load_state_dict(load_file(EMBEDDED / "mtcnn.safetensors"))
     embedder = DlibResNet(device, dtype, operations)
     embedder.load_state_dict(read_dlib_resnet(EMBEDDED / "dlib_resnet34.safetensors"))
-    encoder = FaceEncoder(detector, embedder, "dlib-resnet34-128", 128, DLIB_TEMPLATE, 150)
+    points68 = load_landmarks68(device, dtype, operations)
+    encoder = FaceEncoder(detector, embedder, "dlib-resnet34-128", 128, DLIB_TEMPLATE, 150, points68)
     return encoder.eval().requires_grad_(False)

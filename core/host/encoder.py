@@ -50,6 +50,10 @@ class LoadedEncoder:
         """Square cut-outs with some surroundings as IMAGE [N,size,size,3]."""
         return self._module().crop(self._to_device(checked(image)), faces, size).movedim(1, -1)
 
+    def landmarks68(self, image: torch.Tensor, faces: Faces) -> torch.Tensor:
+        """68 landmarks [N,68,2] in pixels of faces found in `image`, see FaceEncoder.landmarks68."""
+        return self._module().landmarks68(self._to_device(checked(image)), faces)
+
     def _module(self) -> FaceEncoder:
         return loaded(self.patcher)
 

@@ -22,6 +22,7 @@ from torch import nn
 from ..adapters import load_adapter
 from ..faces.drawn import load_drawn
 from ..faces.encoder import EMBEDDED
+from ..faces.landmarks68 import load_landmarks68
 from ..weights import WeightsError, read_weights
 from .adapter import LoadedAdapter
 from .encoder import LoadedEncoder
@@ -58,6 +59,7 @@ def _load(folder):
     unet, text, autoencoder, control, adapter, faces = (read_weights(folder / name) for name in names)
     identity = load_adapter(adapter, operations=OPERATIONS)
     drawn = load_drawn(faces.tensors, operations=OPERATIONS)
+    drawn.points68 = load_landmarks68(operations=OPERATIONS)
     return (
         build_model(unet.tensors, json.loads(autoencoder.metadata.get(LATENT_RGB, "null"))),
         build_clip(text.tensors),

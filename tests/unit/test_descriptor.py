@@ -71,14 +71,19 @@ def test_weights_are_the_published_numbers():
 def test_conversion_gives_the_same_bytes(tmp_path):
     convert = runpy.run_path(str(ROOT / "scripts" / "convert_embedded.py"))
     package = ROOT / "build" / "face-api" / "package"
-    for name, content in (("mtcnn", convert["mtcnn"]()), ("dlib_resnet34", convert["descriptor"](package))):
+    contents = {
+        "mtcnn": convert["mtcnn"](),
+        "dlib_resnet34": convert["descriptor"](package),
+        "landmarks68": convert["landmarks68"](package),
+    }
+    for name, content in contents.items():
         convert["write_safetensors"](tmp_path / name, *content)
         assert (tmp_path / name).read_bytes() == (EMBEDDED / f"{name}.safetensors").read_bytes()
 
 
 def test_notice_names_every_file_with_its_checksum():
     notice = (EMBEDDED / "NOTICE.md").read_text()
-    for name in ("mtcnn", "dlib_resnet34"):
+    for name in ("mtcnn", "dlib_resnet34", "landmarks68"):
         content = (EMBEDDED / f"{name}.safetensors").read_bytes()
         assert re.search(rf"`{name}\.safetensors`[^#]*{hashlib.sha256(content).hexdigest()}", notice)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from likeness.core.faces.descriptor import DlibResNet
 from likeness.core.faces.encoder import DLIB_TEMPLATE, FaceEncoder, Faces, HostFace
+from likeness.core.faces.landmarks68 import Landmarks68
 from likeness.core.faces.mtcnn import FACES, MTCNN
 from on_device import StaysOnDevice
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
@@ -17,7 +18,8 @@ def on_cuda():
 
 def encoder(dtype):
     return FaceEncoder(
-        MTCNN("cuda", dtype), DlibResNet("cuda", dtype), "dlib-resnet34-128", 128, DLIB_TEMPLATE, 150
+        MTCNN("cuda", dtype), DlibResNet("cuda", dtype), "dlib-resnet34-128", 128, DLIB_TEMPLATE, 150,
+        Landmarks68("cuda", dtype),
     )  # fmt: skip
 
 
@@ -54,6 +56,7 @@ def test_align_crop_and_embed_read_nothing(on_cuda, dtype):
         (module.align(image, faces), (3, 3, 150, 150)),
         (module.crop(image, faces, 96), (3, 3, 96, 96)),
         (module.embed(image, faces), (3, 128)),
+        (module.landmarks68(image, faces), (3, 68, 2)),
     ):
         assert tensor.device.type == "cuda" and tensor.shape == shape and tensor.dtype == torch.float32
 
