@@ -7,6 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .encoder import DLIB_TEMPLATE, Faces
+from .geometry import similarity_transform, warp
+
+DLIB_CHIP = 150  # side of the chips that DLIB_TEMPLATE is for
 NOSE_DEPTH = 0.5  # how far the nose's tip stands out from the plane of eyes and mouth, in distances between the eyes
 ENOUGH_RANGE = 0.3  # from dark to bright in a well lit face; photographs in good light have 0.34 to 0.9
 # Fine detail over coarse detail of a chip. A surface that is smooth everywhere has 1/16 and resampled ones 0.08; sharp
@@ -40,6 +44,18 @@ class Quality(NamedTuple):
         detail twice. The others are independent of each other.
         """
         return self.score * torch.minimum(self.size, self.sharpness) * self.light * self.frontality
+
+
+def quality_of(image: Tensor, faces: Faces, template, size: int) -> Quality:
+    """Quality of faces in image [B, H, W, 3] for an encoder that takes chips of size x size aligned to `template`.
+
+    Without a template, for encoders that cut out the box, faces are aligned to dlib's.
+    """
+    if template is None:
+        template = tuple((x * size / DLIB_CHIP, y * size / DLIB_CHIP) for x, y in DLIB_TEMPLATE)
+    matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(template))
+    chips = warp(image, faces.image_index, matrices, size, antialias=True)
+    return face_quality(chips, matrices, faces.landmarks, faces.scores, template)
 
 
 def face_quality(chips: Tensor, matrices: Tensor, landmarks: Tensor, scores: Tensor, template) -> Quality:

@@ -7,8 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.utils import ProgressBar
 
 from ..faces.encoder import FaceEncoder, Faces, load_embedded
-from ..faces.geometry import similarity_transform
-from ..faces.quality import Quality, face_quality
+from ..faces.quality import Quality, quality_of
 from .managed import OPERATIONS, check_interrupted, loaded, managed
 
 ENCODERS = ("embedded",)
@@ -42,9 +41,7 @@ class LoadedEncoder:
     def quality(self, image: torch.Tensor, faces: Faces) -> Quality:
         """How good the faces found in `image` are for recognising somebody, [N] per part."""
         module = self._module()
-        matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(module.template))
-        chips = module.align(self._to_device(checked(image)), faces)
-        return face_quality(chips, matrices, faces.landmarks, faces.scores, module.template)
+        return quality_of(self._to_device(checked(image)), faces, module.template, module.chip_size)
 
     def crop(self, image: torch.Tensor, faces: Faces, size: int) -> torch.Tensor:
         """Square cut-outs with some surroundings as IMAGE [N,size,size,3]."""

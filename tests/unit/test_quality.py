@@ -9,8 +9,7 @@ import photographs
 import pytest
 import torch
 from likeness.core.faces.encoder import DLIB_TEMPLATE, load_embedded
-from likeness.core.faces.geometry import similarity_transform
-from likeness.core.faces.quality import Quality, face_quality, frontality, light, sharpness
+from likeness.core.faces.quality import Quality, face_quality, frontality, light, quality_of, sharpness
 from PIL import ImageFilter
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -32,16 +31,13 @@ def seen(request, encoder):
 
 
 @pytest.fixture(params=TEMPLATES)
-def measure(request, encoder):
+def measure(request):
     """Quality of faces on an altered picture that is `scale` times as large, for chips of 112 and of 150 pixels."""
-    size, template = request.param, TEMPLATES[request.param]
-    aligner = type(encoder)(None, None, "", 0, template, size)
+    size = request.param
 
     def quality(picture, faces, scale=1.0):
         faces = dataclasses.replace(faces, landmarks=(faces.landmarks + 0.5) * scale - 0.5)
-        matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(template))
-        chips = aligner.align(photographs.as_image(picture), faces)
-        return face_quality(chips, matrices, faces.landmarks, faces.scores, template)
+        return quality_of(photographs.as_image(picture), faces, TEMPLATES[size], size)
 
     return quality
 
@@ -148,6 +144,14 @@ def test_who_looks_away_on_a_photograph_is_less_frontal(encoder):
             if photographs.overlap(box, face.box) > 0.5:
                 values[person] = value
     assert min(values, key=values.get) == "C" and values["C"] < 0.75 < values["E"] < 0.85 < values["B"]
+
+
+def test_an_encoder_without_a_template_measures_by_dlibs(seen):
+    picture, faces = seen
+    image = photographs.as_image(picture)
+    plain, other = quality_of(image, faces, None, 150), quality_of(image, faces, DLIB_TEMPLATE, 150)
+    assert all(torch.equal(*parts) for parts in zip(plain, other, strict=True))
+    assert (quality_of(image, faces, None, 300).size < plain.size + 1e-6).all()
 
 
 def test_the_weight_takes_the_lesser_of_size_and_sharpness():
