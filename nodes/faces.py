@@ -7,7 +7,7 @@ from ..core.faces.encoder import ORDERS
 from ..core.host import detection, encoder_files
 from ..core.host import encoder as encoders
 from .compat import offered, schema
-from .sockets import FaceEncoder, Faces, face_encoder_input, on_no_face_input
+from .sockets import FaceEncoder, Faces, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
 
 
 class LoadFaceEncoder(io.ComfyNode):
@@ -86,27 +86,55 @@ class DetectFaces(io.ComfyNode):
                 ),
                 io.String.Input("index", default="all", tooltip="Which of them: all, or numbers from 0 such as 0,2."),
                 on_no_face_input("leave that picture out.", "keep it, with an empty mask and no cut-outs."),
+                *given_inputs(),
+                *mask_inputs("the faces"),
             ],
             outputs=[
                 Faces.Output("FACES", display_name="faces"),
                 io.Image.Output("CROPS", display_name="crops", tooltip="A square cut-out of 256 pixels per face."),
                 io.Mask.Output(
-                    "MASK", display_name="mask", tooltip="One mask per picture, white inside the face boxes."
+                    "MASK",
+                    display_name="mask",
+                    tooltip="One mask per picture, white where the faces are; see mask_from.",
                 ),
                 io.Int.Output(
                     "COUNT", display_name="count", tooltip="How many faces were chosen in all pictures together."
+                ),
+                io.String.Output(
+                    "REPORT", display_name="report", tooltip="Boxes, landmarks and confidence of each face, as JSON."
                 ),
             ],
         )
 
     @classmethod
-    def execute(cls, face_encoder, image, order, index, on_no_face):
-        found = detection.detect_faces(face_encoder, image, order, index, on_no_face)
+    def execute(
+        cls,
+        face_encoder,
+        image,
+        order,
+        index,
+        on_no_face,
+        face_landmarks=None,
+        bounding_boxes=None,
+        mask_from="box",
+        soft_edge=0.0,
+    ):
+        found = detection.detect_faces(
+            face_encoder,
+            image,
+            order,
+            index,
+            on_no_face,
+            face_landmarks,
+            bounding_boxes,
+            mask_from,
+            soft_edge,
+        )
         crops = found.crops if len(found.crops) else ExecutionBlocker(None)
         mask = found.mask if len(found.mask) else ExecutionBlocker(None)
         shown = {**ui.PreviewImage(found.preview, cls=cls).as_dict(), "faces": found.description}
-        return io.NodeOutput(found.faces, crops, mask, found.faces.total, ui=shown)
+        return io.NodeOutput(found.faces, crops, mask, found.faces.total, found.report, ui=shown)
 
     @classmethod
-    def validate_inputs(cls, order, on_no_face):
-        return offered(cls, order=order, on_no_face=on_no_face)
+    def validate_inputs(cls, order, on_no_face, mask_from="box"):
+        return offered(cls, order=order, on_no_face=on_no_face, mask_from=mask_from)

@@ -66,18 +66,20 @@ class Faces:
         if order not in ORDERS:
             raise ValueError(f"Unknown face order {order!r}: expected one of {', '.join(ORDERS)}.")
         wanted = parse_index(index)
-        chosen, counts, first = [], [], 0
+        places, first = [], 0
         for count in self.counts:
-            places = sorted(range(first, first + count), key=lambda place: _rank(self.on_host[place], order))
+            own = sorted(range(first, first + count), key=lambda place: _rank(self.on_host[place], order))
             first += count
-            if wanted is not None:
-                places = [places[position] for position in wanted if position < count]
-            chosen += places
-            counts.append(len(places))
+            places.append(own if wanted is None else [own[position] for position in wanted if position < count])
+        return self.pick(places)
+
+    def pick(self, places: list[list[int]]) -> "Faces":
+        """The faces at some places, given for each image in the order that they shall have; no read from the device."""
+        chosen = [place for own in places for place in own]
         at = torch.tensor(chosen, dtype=torch.long, device=self.boxes.device)
         return Faces(
             self.boxes[at], self.landmarks[at], self.scores[at], self.image_index[at],
-            tuple(counts), self.image_size, tuple(self.on_host[place] for place in chosen),
+            tuple(len(own) for own in places), self.image_size, tuple(self.on_host[place] for place in chosen),
         )  # fmt: skip
 
     def describe(self) -> list[dict]:

@@ -10,6 +10,7 @@ from comfy.utils import ProgressBar
 from ..faces.details import Details
 from ..faces.encoder import FaceEncoder, Faces
 from ..faces.head_pose import fit_to, head_pose, load_mean_shape
+from ..faces.quality import Quality, quality_of
 from .encoder_files import load_details_module, load_module
 from .managed import check_interrupted, loaded, managed
 
@@ -52,6 +53,11 @@ class LoadedEncoder:
     def embed(self, image: torch.Tensor, faces: Faces) -> torch.Tensor:
         """Un-normalised embeddings [N,dim] of faces found in `image`."""
         return self._module().embed(self._to_device(checked(image)), faces)
+
+    def quality(self, image: torch.Tensor, faces: Faces) -> Quality:
+        """How good the faces found in `image` are for recognising somebody, [N] per part."""
+        module = self._module()
+        return quality_of(self._to_device(checked(image)), faces, module.template, module.chip_size)
 
     def crop(self, image: torch.Tensor, faces: Faces, size: int) -> torch.Tensor:
         """Square cut-outs with some surroundings as IMAGE [N,size,size,3]."""
