@@ -6,7 +6,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..core.faces.encoder import ORDERS
 from ..core.host import detection, encoder_files
 from ..core.host import encoder as encoders
-from .compat import offered, schema
+from .compat import advanced, offered, schema
 from .sockets import FaceEncoder, Faces, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
 
 
@@ -88,6 +88,14 @@ class DetectFaces(io.ComfyNode):
                 on_no_face_input("leave that picture out.", "keep it, with an empty mask and no cut-outs."),
                 *given_inputs(),
                 *mask_inputs("the faces"),
+                advanced(
+                    io.Boolean.Input,
+                    "details",
+                    optional=True,
+                    default=False,
+                    tooltip="Adds to the report what is known about each face: how the head is turned, and with an "
+                    "InsightFace pack gender, age and more landmarks.",
+                ),
             ],
             outputs=[
                 Faces.Output("FACES", display_name="faces"),
@@ -118,6 +126,7 @@ class DetectFaces(io.ComfyNode):
         bounding_boxes=None,
         mask_from="box",
         soft_edge=0.0,
+        details=False,
     ):
         found = detection.detect_faces(
             face_encoder,
@@ -129,6 +138,7 @@ class DetectFaces(io.ComfyNode):
             bounding_boxes,
             mask_from,
             soft_edge,
+            details,
         )
         crops = found.crops if len(found.crops) else ExecutionBlocker(None)
         mask = found.mask if len(found.mask) else ExecutionBlocker(None)

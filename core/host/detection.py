@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..faces.details import Details
 from ..faces.encoder import Faces, parse_index
 from ..faces.overlay import draw_faces
 from ..faces.policy import faceless, refuse_faceless
@@ -13,6 +14,7 @@ from .face_masks import check_masks, face_masks
 from .given import given_faces
 
 CROP_SIZE = 256
+_POSE = ("pitch", "yaw", "roll")  # degrees
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,12 @@ def detect_faces(
     bounding_boxes=None,
     mask_from: str = "box",
     soft_edge: float = 0.0,
+    details: bool = False,
 ) -> Detection:
-    """Everything DetectFaces puts out. With "skip" images without a face are not in the masks."""
+    """Everything DetectFaces puts out. With "skip" images without a face are not in the masks.
+
+    With `details` the description has what the encoder's pack knows about each face.
+    """
     image = checked(image)
     check_masks(mask_from)
     given = given_faces(encoder, image, face_landmarks, bounding_boxes, on_no_face)
@@ -72,6 +78,8 @@ def detect_faces(
         left_out = set(faceless(faces.counts))
         mask = mask[[i for i in range(len(mask)) if i not in left_out]]
     described = faces.describe()
+    if details:
+        _add_details(described, encoder.details(image, faces))
     images = [{"image": number, **picture} for number, picture in enumerate(described)]
     for picture, empty in zip(images, given.empty_boxes, strict=False):
         picture["boxes_without_face"] = list(empty)
@@ -83,3 +91,24 @@ def detect_faces(
         described,
         json.dumps({"encoder": encoder.space, "count": faces.total, "images": images}, indent=1),
     )
+
+
+def _add_details(described: list[dict], details: Details):
+    """Put what is known about each face beside its box: numbers rounded to a tenth, in the order of the faces."""
+
+    def numbers(values):
+        return (values.float() * 10).round().div(10).tolist()  # host read: the report is text
+
+    pose = {} if details.pose is None else {"pose": numbers(details.pose)}
+    known = {
+        "landmarks_106": details.landmarks106, "landmarks_68": details.landmarks68, "age": details.age,
+        "male": details.male,
+    }  # fmt: skip
+    known = pose | {name: numbers(values) for name, values in known.items() if values is not None}
+    faces = [face for picture in described for face in picture["faces"]]
+    for place, face in enumerate(faces):
+        for name, values in known.items():
+            face[name] = dict(zip(_POSE, values[place], strict=True)) if name == "pose" else values[place]
+        if "male" in face:
+            face["gender"] = "male" if face.pop("male") else "female"
+            face["age"] = round(face["age"])

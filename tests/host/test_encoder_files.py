@@ -1,5 +1,6 @@
 """Face encoders from ComfyUI's model folders: what is offered, what is loaded, and what is said when it can't be."""
 
+import json
 import os
 import shutil
 
@@ -145,6 +146,25 @@ def refused(pack, **chosen):
     with pytest.raises(ComfyError) as caught:
         outputs(pack, "LoadFaceEncoder", **chosen)
     return str(caught.value)
+
+
+def test_the_report_tells_what_the_pack_knows(pack, buffalo):
+    image = photographs.as_image(photographs.picture("sample1"))
+    known = {"number", "box", "landmarks", "confidence"}
+    details = {"pose", "landmarks_106", "landmarks_68", "age", "gender"}
+    cases = (("insightface/buffalo_l", True, known | details), ("embedded", True, known | {"pose"}),
+             ("insightface/buffalo_l", False, known))  # fmt: skip
+    for name, wanted, expected in cases:
+        (encoder,) = outputs(pack, "LoadFaceEncoder", encoder=name, detector="mtcnn", min_confidence=0.9)
+        report = outputs(pack, "DetectFaces", face_encoder=encoder, image=image, order="largest", index="all",
+                         on_no_face="error", details=wanted)[-1]  # fmt: skip
+        faces = json.loads(report)["images"][0]["faces"]
+        assert len(faces) == 3 and all(set(face) == expected for face in faces)
+        for face in faces if wanted else ():
+            assert set(face["pose"]) == {"pitch", "yaw", "roll"}
+        for face in faces if expected >= details else ():
+            assert len(face["landmarks_106"]) == 106 and len(face["landmarks_68"][0]) == 3
+            assert face["gender"] in ("male", "female") and isinstance(face["age"], int)
 
 
 def test_what_is_missing_or_damaged_is_said(pack, files, buffalo):
