@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
+import host_cases
 import onnx
 import onnx_files
 import photographs
@@ -204,6 +206,22 @@ def test_adapters_take_the_encoder_by_its_name(pack):
     assert is_space("antelopev2-glintr100", "antelopev2-glintr100")
     assert is_space(space_of("ab" * 32, "antelopev2-glintr100"), "antelopev2-glintr100")
     assert not is_space(space_of("ab" * 32, "auraface-glintr100"), "antelopev2-glintr100")
+
+
+def test_an_adapter_is_applied_with_faces_of_its_encoder_only(pack):
+    from tiny.unet import unet
+
+    loaded = host_cases.adapter(pack)
+    loaded = replace(loaded, spec=replace(loaded.spec, face_space="antelopev2-glintr100"))
+    model, text = unet("sdxl"), host_cases.conditioning()
+    for space, fits in (("antelopev2-glintr100", True), ("antelopev2-glintr100:0123abcd", True),
+                        ("auraface-glintr100:0123abcd", False), ("dlib-resnet34-128", False)):  # fmt: skip
+        face = host_cases.identity(pack, space=space)
+        if fits:
+            assert host_cases.apply(pack, model, text, text, loaded, face)[0] is not model
+            continue
+        with pytest.raises(ValueError, match=f"takes faces from antelopev2-glintr100 .* was made by {space}"):
+            host_cases.apply(pack, model, text, text, loaded, face)
 
 
 def test_half_precision_only_where_it_is_fast(pack, monkeypatch):
