@@ -73,8 +73,9 @@ NOTES = {
 2. **Prompt**: what the picture shows. The face comes from the photograph.
 3. Queue. The preview shows which faces were found, the control image which pose is kept.
 
-**Files**: an SDXL checkpoint, InsightFace's antelopev2, InstantID's `ip-adapter.bin` in `models/instantid`, and in `models/controlnet` its
-ControlNet, as `instantid-controlnet.safetensors`, or under any other name: choose it in the node.
+**Files**: an SDXL checkpoint, InsightFace's antelopev2, InstantID's `ip-adapter.bin` in `models/instantid`, and in
+`models/controlnet` its ControlNet, as `instantid-controlnet.safetensors`, or under any other name: choose it in the
+node.
 
 **Which faces an adapter takes**: InstantID's published adapter takes faces from InsightFace's antelopev2. Put that pack
 into `models/insightface/models/antelopev2` and nothing has to be installed for it. *about* of Load ID Adapter names the
