@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from .reader import shown
+
 Tensors = Mapping[str, torch.Tensor]
 
 
@@ -66,5 +68,5 @@ def kind_of(tensors: Tensors) -> str:
     for matches, words in _KINDS:
         if matches(tensors):
             return words
-    sample = ", ".join(sorted(tensors)[:3])
+    sample = ", ".join(shown(key) for key in sorted(tensors)[:3])
     return f"a file that nothing here recognises ({len(tensors)} tensors: {sample}, ...)"
