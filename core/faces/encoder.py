@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from .boxes import crop_boxes
 from .descriptor import DlibResNet, read_dlib_resnet
 from .geometry import apply, invert, similarity_transform, warp
 from .landmarks68 import CHIP_SIZE, Landmarks68, load_landmarks68
@@ -130,9 +131,10 @@ class FaceEncoder(nn.Module):
 
     detector: module, image [B, H, W, 3] -> Candidates. embedder: module, chips [N, 3, chip_size, chip_size] RGB in
     0..1 -> [N, dim]. space: name of the vectors' space; only vectors of one space can be compared. template: five
-    (x, y) points in chip pixels, in the order of Faces.landmarks. points68: the network behind `landmarks68`, the
-    embedded one (`load_landmarks68`) whatever the detector and embedder are. antialias: whether chips average the
-    pixels that they leave out; without, they are those of cv2.warpAffine, which InsightFace's adapters were trained on.
+    (x, y) points in chip pixels, in the order of Faces.landmarks, or None for an embedder that wants the box cut out.
+    points68: the network behind `landmarks68`, the embedded one (`load_landmarks68`) whatever the detector and embedder
+    are. antialias: whether chips average the pixels that they leave out; without, they are those of cv2.warpAffine,
+    which InsightFace's adapters were trained on.
     """
 
     def __init__(
@@ -180,6 +182,8 @@ class FaceEncoder(nn.Module):
     @torch.no_grad()
     def align(self, image: Tensor, faces: Faces) -> Tensor:
         """Chips [N, 3, chip_size, chip_size] float32 of the faces in image [B, H, W, 3]."""
+        if self.template is None:
+            return crop_boxes(image, faces, self.chip_size)
         matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(self.template))
         return warp(image, faces.image_index, matrices, self.chip_size, self.antialias)
 

@@ -2,6 +2,6 @@
 
 from .fill import fill, fitting
 from .reader import WeightFile, WeightsError, read_weights, shown
-from .recognise import kind_of
+from .recognise import kind_of, unwrapped
 
-__all__ = ["WeightFile", "WeightsError", "fill", "fitting", "kind_of", "read_weights", "shown"]
+__all__ = ["WeightFile", "WeightsError", "fill", "fitting", "kind_of", "read_weights", "shown", "unwrapped"]
