@@ -12,6 +12,7 @@ from .onnx_roles import normalises
 
 _ARCFACE_MEAN, _ARCFACE_DEVIATION = 127.5, 127.5
 _STANDARD_SIDE = 112  # pixels, of a graph that doesn't say
+_LONGEST = 2**14  # numbers of a descriptor, of which published ones have 128 to 2048
 _AT_ONCE = 32  # chips in one forward: more is no faster and takes memory for each
 
 
@@ -49,11 +50,7 @@ class OnnxEmbedder(nn.Module):
             pixels.new_tensor(values)[:, None, None]
             for values in (self.preprocessing.mean, self.preprocessing.deviation)
         )
-        pixels = ((pixels - mean) / deviation).to(self.graph.dtype)
-        if isinstance(self.graph, GraphModule) and self.graph.dtype != torch.float32:
-            # half-precision convolutions want the channels last; in single precision it makes no difference
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        return self.graph(pixels).float().flatten(1)
+        return self.graph(((pixels - mean) / deviation).to(self.graph.dtype)).float().flatten(1)
 
     def _none(self, chips):
         return chips.new_zeros(0, self.dim, dtype=torch.float32)
@@ -76,14 +73,19 @@ def load_embedder(
         )
     if preprocessing is None:
         preprocessing = Preprocessing((0.0,), (1.0,)) if normalises(model) else Preprocessing()
-    (shape,) = model.inputs.values()
+    shape = next(iter(model.inputs.values()), ())
     height, width = shape[2:] if len(shape) == 4 else (None, None)
     size = (height or (size or (_STANDARD_SIDE,))[0], width or (size or (_STANDARD_SIDE,))[-1])
     graph = graph_of(model, path, size, device, dtype, operations)
-    vectors = [shape for shape in graph.output_shapes if len(shape) >= 2 and shape[0] == 1]
-    if len(graph.output_shapes) != 1 or len(vectors) != 1 or any(side != 1 for side in vectors[0][2:]):
+    if graph.checked_shape[1] != 3:
+        raise UnknownGraph(f"{model.name} takes {graph.checked_shape[1]:,} colours and not three; choose another file.")
+    shapes = graph.output_shapes
+    if len(shapes) != 1 or len(shapes[0]) < 2 or shapes[0][0] != 1 or any(side != 1 for side in shapes[0][2:]):
+        found = " and ".join(str(list(shape)) for shape in shapes[:3])
         raise UnknownGraph(
-            f"{model.name} gives {' and '.join(str(list(shape)) for shape in graph.output_shapes)}, not one vector per "
-            "picture; it is no face descriptor, so choose another file."
+            f"{model.name} gives {found}, not one vector per picture; it is no face descriptor, so choose another file."
         )
-    return OnnxEmbedder(graph, preprocessing, vectors[0][1], size)
+    dim = shapes[0][1]
+    if not 2 <= dim <= _LONGEST:
+        raise UnknownGraph(f"{model.name} gives {dim:,} numbers, which is no face descriptor; choose another file.")
+    return OnnxEmbedder(graph, preprocessing, dim, size)

@@ -39,7 +39,7 @@ def normalises(model: OnnxModel) -> bool:
             continue
         if node.op in ("Sub", "Add", "Mul", "Div", "BatchNormalization"):
             return True
-        if node.op not in ("Identity", "Transpose", "Cast"):
+        if node.op not in ("Identity", "Transpose", "Cast") or not node.outputs:
             return False
         value = node.outputs[0]
     return False

@@ -16,6 +16,7 @@ MEAN, DEVIATION = 127.5, 128.0
 # Pixels of the square that the picture is fitted into, and looked at in turn: the smaller one finds faces that fill it.
 SIZES = (128, 640)
 THRESHOLD = 0.1  # of a face's score; FaceEncoder has the user's own threshold on top
+STRIDES = (8, 16, 32, 64, 128)
 SAME_FACE = 0.4  # overlap above which the worse of two boxes is dropped
 CANDIDATES, FACES = 2048, 512  # places kept, best score first: anchors before suppression, and faces
 _AFTER_CONVOLUTIONS = {"Sigmoid", "Reshape", "Transpose", "Flatten", "Identity", "Squeeze", "Unsqueeze"}
@@ -97,17 +98,28 @@ def load_scrfd(model: OnnxModel, device=None, dtype=None, operations=nn) -> SCRF
     """
     traced = {output: _source(model, output) for output in model.outputs}
     names = tuple(dict.fromkeys(source for source, _ in traced.values()))
-    graph = build(model, names, size=SIZES[-1], device=device, dtype=dtype, operations=operations)
-    side = graph.checked_shape[-1]
     logits = {source for source, is_logit in traced.values() if is_logit}
+    graph = build(model, names, size=SIZES[-1], device=device, dtype=dtype, operations=operations)
+    height, width = graph.input_shape[2:] or (None, None)
+    if height != width or graph.checked_shape[1] != 3:
+        raise UnknownGraph(f"{model.name} does not take square pictures of three colours; choose another detector.")
+    sizes = (width,) if width else SIZES
+    heads = _heads(model.name, sizes[-1], graph, logits)
+    for size in sizes[:-1]:
+        # nothing but shapes is computed: what fits together in one size need not in another
+        _heads(model.name, size, build(model, names, size, "meta"), logits)
+    return SCRFD(graph, heads, sizes)
+
+
+def _heads(file: str, size: int, graph: GraphModule, logits: set[str]) -> tuple["Head", ...]:
+    """The heads of a graph that was checked with a picture of a size."""
     by_stride: dict[int, list[tuple[int, str]]] = {}
-    for name, shape in zip(names, graph.output_shapes, strict=True):
-        if len(shape) != 4 or shape[2] != shape[3] or shape[2] < 1:
-            raise UnknownGraph(f"{model.name} is a detector of a kind that is not known here.")
-        by_stride.setdefault(side // shape[-1], []).append((shape[1], name))
-    heads = tuple(_head(model.name, stride, maps, logits) for stride, maps in sorted(by_stride.items()))
-    fixed = graph.input_shape[-1] if len(graph.input_shape) == 4 else None
-    return SCRFD(graph, heads, (fixed,) if fixed else SIZES)
+    for name, shape in zip(graph.outputs, graph.output_shapes, strict=True):
+        strides = [stride for stride in STRIDES if shape[2:] == (-(-size // stride),) * 2]
+        if not strides:
+            raise UnknownGraph(f"{file} is a detector of a kind that is not known here; choose another detector.")
+        by_stride.setdefault(strides[0], []).append((shape[1], name))
+    return tuple(_head(file, stride, maps, logits) for stride, maps in sorted(by_stride.items()))
 
 
 def _head(file: str, stride: int, maps: list[tuple[int, str]], logits) -> Head:
@@ -119,15 +131,18 @@ def _head(file: str, stride: int, maps: list[tuple[int, str]], logits) -> Head:
             "_bnkps or _kps."
         )
     if [channels for channels, _ in maps] != [anchors, 4 * anchors, 10 * anchors]:
-        raise UnknownGraph(f"{file} is a detector of a kind that is not known here.")
+        raise UnknownGraph(f"{file} is a detector of a kind that is not known here; choose another detector.")
     return Head(stride, tuple(name for _, name in maps), anchors, maps[0][1] in logits)
 
 
 def _source(model: OnnxModel, output: str) -> tuple[str, bool]:
     """The map [B, channels, h, w] that an output's rows come from, and whether a sigmoid lies between."""
     makers = {value: node for node in model.nodes for value in node.outputs}
-    is_logit = False
+    is_logit, passed = False, set()
     while (node := makers.get(output)) is not None and node.op in _AFTER_CONVOLUTIONS and node.inputs:
+        if output in passed:
+            raise WeightsError(f"{model.name} is damaged: its nodes go round in circles; fetch it again.")
+        passed.add(output)
         is_logit = is_logit or node.op == "Sigmoid"
         output = node.inputs[0]
     return output, is_logit

@@ -1,80 +1,23 @@
 """A planned graph as a torch module: weights in layers that ComfyUI can manage, steps run one after another."""
 
+from collections.abc import Iterable
 from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..weights import WeightsError
 from ..weights.onnx_file import OnnxModel
-from .operators import TENSOR, Unsupported, padded_evenly, spatial
-from .plan import Layer, Plan, Step, UnknownGraph, host_positions, plan
-from .shapes import HOST
+from .bounds import Forward
+from .layers import built, parameter
+from .operators import ANY_TYPE, TENSOR, Unsupported, in_place
+from .plan import Plan, Step, UnknownGraph, fitting_graph, host_positions, plan
+from .shapes import HOST, LIMIT, computed
 
-_LARGEST = 2**28  # numbers in one tensor of a forward with a single picture; a face model's largest has a few million
+_LARGEST = 2**26  # numbers of one picture
 _STANDARD_SIZE = 640  # pixels that a size left free is checked with
-
-
-class _Scale(nn.Module):
-    """x * weight + bias per channel: a batch normalisation with fixed statistics."""
-
-    def __init__(self, layer: Layer, device, dtype):
-        super().__init__()
-        self.weight, self.bias = (_parameter(value, device, dtype) for value in (layer.weight, layer.bias))
-
-    def forward(self, x: Tensor) -> Tensor:
-        shape = (-1, *[1] * (x.ndim - 2))
-        weight, bias = (value.to(x.device, x.dtype).view(shape) for value in (self.weight, self.bias))
-        return torch.addcmul(bias, x, weight)
-
-
-class _PReLU(nn.Module):
-    def __init__(self, layer: Layer, device, dtype):
-        super().__init__()
-        self.weight = _parameter(layer.weight, device, dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.prelu(x, self.weight.to(x.device, x.dtype))
-
-
-class _Conv(nn.Module):
-    """A convolution with ONNX's ways to pad."""
-
-    def __init__(self, layer: Layer, device, dtype, operations):
-        super().__init__()
-        out, into, *kernel = layer.weight.shape
-        groups = layer.attributes.get("group", 1)
-        self.attributes, self.kernel = layer.attributes, tuple(kernel)
-        self.convolution = operations.Conv2d(
-            into * groups, out, kernel, stride=tuple(layer.attributes.get("strides") or (1, 1)),
-            dilation=tuple(layer.attributes.get("dilations") or (1, 1)), groups=groups, bias=layer.bias is not None,
-            device=device, dtype=dtype,
-        )  # fmt: skip
-        _fill(self.convolution, layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x, padding = padded_evenly(x, spatial(self.attributes, x, self.kernel)[2])
-        self.convolution.padding = padding
-        return self.convolution(x)
-
-
-def _parameter(value: np.ndarray, device, dtype):
-    tensor = torch.from_numpy(np.array(value, dtype=np.float32 if value.dtype.kind == "f" else value.dtype))
-    return nn.Parameter(tensor.to(device, dtype if value.dtype.kind == "f" else None), requires_grad=False)
-
-
-@torch.no_grad()
-def _fill(layer: nn.Module, source: Layer):
-    if layer.weight.device.type == "meta":
-        return
-    for parameter, value in ((layer.weight, source.weight), (layer.bias, source.bias)):
-        if parameter is not None:
-            parameter.copy_(torch.from_numpy(np.array(value, dtype=np.float32)))
-    if layer.weight.ndim == 4 and layer.weight.dtype != torch.float32:
-        # half-precision convolutions are faster with the channels last, on GPUs and processors alike
-        layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+_MANY = 8  # pictures from which on convolutions on processors are faster with the channels last
 
 
 class GraphModule(nn.Module):
@@ -95,52 +38,75 @@ class GraphModule(nn.Module):
         self.output_shapes: tuple[tuple[int, ...], ...] = ()  # what came out for it
         self.layers = nn.ModuleDict()
         self.weights = nn.ParameterDict()
-        self._constants: dict[str, np.ndarray] = {}
         self._steps: list[tuple[Step, tuple[str, ...]]] = []
-        last = {value: number for number, step in enumerate(planned.steps) for value in step.inputs}
+        kept, last = set(self.outputs), {value: number for number, step in enumerate(planned.steps)
+                                         for value in step.inputs}  # fmt: skip
         for number, step in enumerate(planned.steps):
             if step.layer is not None:
-                self.layers[str(number)] = _built(step.layer, device, dtype, operations)
-            gone = tuple(value for value in set(step.inputs) if last[value] == number and value not in self.outputs)
+                self.layers[str(number)] = built(step.layer, device, dtype, operations)
+            gone = tuple(value for value in set(step.inputs) if last[value] == number and value not in kept)
             self._steps.append((step, gone))
+        wanted = set().union(*map(_wanted_as_tensors, planned.steps))
+        # copies, free of the file
+        self._constants = {key: np.array(value) for key, value in planned.constants.items() if value.size <= LIMIT}
+        self._weight_of: dict[str, str] = {}
         for place, (key, value) in enumerate(planned.constants.items()):
-            self._constants[key] = np.array(value)  # a copy, free of the file
-            if value.size > 1 and any(_wants_tensor(step, key) for step in planned.steps):
-                self.weights[str(place)] = _parameter(value, device, dtype)
-        self._weight_of = {key: str(place) for place, key in enumerate(planned.constants) if str(place) in self.weights}
+            if key in wanted and value.size > 1:
+                self.weights[str(place)] = parameter(value, device, dtype)
+                self._weight_of[key] = str(place)
+        depthwise = sum(step.attributes.get("group", 1) > 1 for step in planned.steps if step.op == "Conv")
+        self._channels_last = depthwise > 0
 
-    def forward(self, x: Tensor, largest: int | None = None) -> Tensor | tuple[Tensor, ...]:
-        """With `largest`, a tensor of more numbers than that is a WeightsError."""
+    def forward(self, x: Tensor, counted: Forward | None = None) -> Tensor | tuple[Tensor, ...]:
+        """With `counted`, TooMuch as soon as that finds the graph to ask for more than it may."""
         if len(x) > 1 and not self.takes_batches:
-            parts = [self._through(picture, largest) for picture in x.split(1)]
+            parts = [self._through(picture, counted) for picture in x.split(1)]
             found = tuple(torch.cat(values) for values in zip(*parts, strict=True))
         else:
-            found = self._through(x, largest)
+            found = self._through(x, counted)
         return found[0] if len(found) == 1 else found
 
-    def _through(self, x, largest) -> tuple[Tensor, ...]:
-        values: dict[str, Tensor | np.ndarray] = {self.input: x}
+    def _through(self, x, counted) -> tuple[Tensor, ...]:
+        values: dict[str, Tensor | np.ndarray] = {self.input: self._laid_out(x)}
+        if counted is not None:
+            counted.made(x)
         for number, (step, gone) in enumerate(self._steps):
+            inputs = [values.get(name) for name in step.inputs]
             if step.layer is not None:
-                result = self.layers[str(number)](values[step.inputs[0]])
+                if not isinstance(inputs[0], Tensor) or not inputs[0].is_floating_point():
+                    raise Unsupported(f"{step.op} of whole numbers")
+                result = self.layers[str(number)](inputs[0])
             else:
-                result = self._run(step, values, len(x))
+                result = self._run(step, inputs, len(x))
             results = result if isinstance(result, tuple | list) else (result,)
-            if largest and any(isinstance(value, Tensor) and value.numel() > largest for value in results):
-                raise WeightsError(f"{self.name} asks for more memory than any face model; fetch it again.")
+            if counted is not None:
+                _count(counted, step, inputs, results, (values[name] for name in gone if name in values))
             values.update(zip(step.outputs, results, strict=False))
             for value in gone:
                 values.pop(value, None)
-        return tuple(values[output] for output in self.outputs)
+        found = tuple(values[output] for output in self.outputs)
+        if not all(isinstance(value, Tensor) for value in found):
+            raise Unsupported("a result that does not depend on the picture")
+        return found
 
-    def _run(self, step: Step, values, batch: int):
-        inputs = [values.get(name) for name in step.inputs]
-        on_device = any(isinstance(value, Tensor) for value in inputs)
+    def _laid_out(self, x: Tensor) -> Tensor:
+        """The picture in the memory format that the convolutions are fastest in."""
+        half = self.dtype != torch.float32
+        if x.ndim != 4 or not half and (x.device.type != "cpu" or not self._channels_last and len(x) < _MANY):
+            return x
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _run(self, step: Step, inputs: list, batch: int):
+        on_device = [value for value in inputs if isinstance(value, Tensor)]
+        if step.spare and (result := _written_over(step, inputs)) is not None:
+            return result
+        if step.op not in ANY_TYPE and not all(value.is_floating_point() for value in on_device):
+            raise Unsupported(f"{step.op} of whole numbers that depend on the picture")
         for place, name in enumerate(step.inputs):
             if inputs[place] is None and name:
                 inputs[place] = self._constant(name, on_device and place not in host_positions(step.op))
         if not on_device and step.op in HOST:
-            return np.asarray(HOST[step.op](step.attributes, *inputs))
+            return computed(step.op, step.attributes, inputs)
         if step.op == "Reshape" and self.input_shape[:1] == (1,):
             inputs[1] = _for_batch(inputs[0], inputs[1], batch)
         return TENSOR[step.op](step.attributes, *inputs)
@@ -151,10 +117,27 @@ class GraphModule(nn.Module):
         return self._constants[name]
 
 
-def _wants_tensor(step: Step, key: str) -> bool:
-    return step.layer is None and any(
-        name == key and place not in host_positions(step.op) for place, name in enumerate(step.inputs)
-    )
+def _wanted_as_tensors(step: Step) -> set[str]:
+    if step.layer is not None:
+        return set()
+    return {name for place, name in enumerate(step.inputs) if place not in host_positions(step.op)}
+
+
+def _written_over(step: Step, inputs: list) -> Tensor | None:
+    """The result of a step in the memory of an input that nobody else needs, if it has the result's shape."""
+    target = inputs[step.spare[0]]
+    others = [value for place, value in enumerate(inputs) if place != step.spare[0]]
+    fits = all(isinstance(value, Tensor) and (value.shape, value.dtype) == (target.shape, target.dtype)
+               for value in others)  # fmt: skip
+    return in_place(step.op, target, *others) if fits and target.is_floating_point() else None
+
+
+def _count(counted: Forward, step: Step, inputs, results, gone: Iterable):
+    counted.worked(step, inputs, results)
+    for value in results:
+        counted.made(value)
+    for value in gone:
+        counted.dropped(value)
 
 
 def _for_batch(x, shape, batch):
@@ -163,17 +146,6 @@ def _for_batch(x, shape, batch):
         shape = shape.copy()
         shape.flat[0] = batch
     return shape
-
-
-def _built(layer: Layer, device, dtype, operations):
-    if layer.kind == "conv":
-        return _Conv(layer, device, dtype, operations)
-    if layer.kind == "linear":
-        out, into = layer.weight.shape
-        linear = operations.Linear(into, out, bias=layer.bias is not None, device=device, dtype=dtype)
-        _fill(linear, layer)
-        return linear
-    return _Scale(layer, device, dtype) if layer.kind == "scale" else _PReLU(layer, device, dtype)
 
 
 def build(
@@ -190,10 +162,12 @@ def build(
     """
     planned = plan(model, outputs)
     shape = _checked_shape(planned, size or _STANDARD_SIZE)
-    shapes = _shapes(planned, shape)
-    module = GraphModule(planned, device, dtype, operations)
+    with fitting_graph(planned.name):
+        trial = GraphModule(planned, "meta")
+        shapes = _shapes(trial, shape)
+        module = GraphModule(planned, device, dtype, operations)
     module.checked_shape, module.output_shapes = shape, shapes
-    module.takes_batches = _takes_batches(planned, shape, shapes)
+    module.takes_batches = _takes_batches(trial, shape, shapes)
     return module.eval().requires_grad_(False)
 
 
@@ -201,32 +175,32 @@ def _checked_shape(planned: Plan, size) -> tuple[int, ...]:
     """The shape of an input of one picture."""
     shape = planned.input_shape
     if len(shape) not in (0, 4):
-        raise UnknownGraph(f"{planned.name} takes an input of shape {list(shape)}; a face model takes a picture.")
+        raise UnknownGraph(
+            f"{planned.name} takes an input of {len(shape)} dimensions, and a picture has four; choose another file."
+        )
     free = (3, *(size if isinstance(size, tuple) else (size, size)))
-    shape = (1, *(known or wanted for known, wanted in zip(shape[1:] or free, free, strict=True)))
+    return checked((1, *(known or wanted for known, wanted in zip(shape[1:] or free, free, strict=True))), planned.name)
+
+
+def checked(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
+    """The shape of a picture that a file says it takes; WeightsError when there is no such picture."""
     if prod(shape) > _LARGEST:
-        raise WeightsError(f"{planned.name} asks for a picture of {shape[-2]} x {shape[-1]}; fetch it again.")
+        size = f"{shape[-1]:,} x {shape[-2]:,}"
+        raise WeightsError(f"{name} takes pictures of {size} pixels, as no face model does; fetch it again.")
     return shape
 
 
-def _shapes(planned: Plan, shape) -> tuple[tuple[int, ...], ...]:
-    """The outputs' shapes for an input's shape, or the error that tells why there are none."""
-    try:
-        found = GraphModule(planned, device="meta")(torch.zeros(shape, device="meta"), _LARGEST)
-        found = found if isinstance(found, tuple) else (found,)
-        return tuple(tuple(value.shape) for value in found)
-    except WeightsError:
-        raise
-    except Unsupported as error:
-        raise UnknownGraph(f"{planned.name} uses an operation in a way that is not known here: {error}.") from error
-    # Which of its many errors torch ends in where shapes don't fit is its own business.
-    except Exception as error:
-        raise WeightsError(f"{planned.name} is damaged: its tensors don't fit together; fetch it again.") from error
+def _shapes(trial: GraphModule, shape) -> tuple[tuple[int, ...], ...]:
+    """The outputs' shapes for an input's shape; any error tells that there are none."""
+    found = trial(torch.zeros(shape, device="meta"), Forward())
+    found = found if isinstance(found, tuple) else (found,)
+    return tuple(tuple(value.shape) for value in found)
 
 
-def _takes_batches(planned: Plan, shape, shapes) -> bool:
+def _takes_batches(trial: GraphModule, shape, shapes) -> bool:
     """Whether two pictures at once come out as two rows everywhere; exports for one picture may have fixed that."""
     try:
-        return _shapes(planned, (2, *shape[1:])) == tuple((2, *out[1:]) for out in shapes)
+        with fitting_graph(trial.name):
+            return _shapes(trial, (2, *shape[1:])) == tuple((2, *out[1:]) for out in shapes)
     except WeightsError:
         return False

@@ -11,7 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .bounds import check_size
 from .shapes import axes_of, reshaped, slices, squeezed_shape, unsqueezed_shape
+
+_WIDEST = 2**10  # pixels of a kernel, stride, dilation or padding: as much as any picture that a face model sees
+_FEW = 2**12  # sizes, axes or places in one list
 
 
 class Unsupported(ValueError):
@@ -22,6 +26,8 @@ def numbers(value) -> list:
     """A host value as a flat list of Python numbers."""
     if isinstance(value, Tensor):
         raise Unsupported("sizes that depend on the picture")
+    if np.size(value) > _FEW:
+        raise ValueError("a list of so many sizes")
     return np.asarray(value).reshape(-1).tolist()
 
 
@@ -112,37 +118,47 @@ def _padding(attributes, size, kernel, stride, dilation):
     return left, right, top, bottom
 
 
-def spatial(attributes, x, kernel):
-    """Stride, dilation and padding of a 2-D window operation on x [B, C, H, W]."""
-    if x.ndim != 4 or len(kernel) != 2:
+def window(attributes, kernel) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Stride and dilation of a 2-D window operation; ValueError for what is none."""
+    if len(kernel) != 2:
         raise Unsupported("convolution or pooling of other than pictures")
-    stride = tuple(attributes.get("strides") or (1, 1))
-    dilation = tuple(attributes.get("dilations") or (1, 1))
-    return stride, dilation, _padding(attributes, x.shape[2:], kernel, stride, dilation)
+    sizes = [tuple(kernel), *(tuple(attributes.get(key) or (1, 1)) for key in ("strides", "dilations"))]
+    if any(len(size) != 2 or not all(isinstance(side, int) and 1 <= side < _WIDEST for side in size) for size in sizes):
+        raise ValueError("a window of an impossible size")
+    return sizes[1], sizes[2]
 
 
-def padded_evenly(x, padding, value=0.0):
-    """x and the padding left to the operation itself: uneven padding is added here."""
-    left, right, top, bottom = padding
-    if left == right and top == bottom:
+def _padding_of(attributes, x, kernel):
+    if x.ndim != 4:
+        raise Unsupported("convolution or pooling of other than pictures")
+    padding = _padding(attributes, x.shape[2:], kernel, *window(attributes, kernel))
+    if not all(isinstance(side, int) and 0 <= side < _WIDEST for side in padding):
+        raise ValueError("a padding of an impossible size")
+    return padding
+
+
+def padded_evenly(x, attributes, kernel, value=0.0, at_most=_WIDEST):
+    """x and the padding left to the operation itself: uneven padding, or more than `at_most`, is added here."""
+    left, right, top, bottom = padding = _padding_of(attributes, x, kernel)
+    if left == right and top == bottom and max(padding) <= at_most:
         return x, (top, left)
+    channels, height, width = x.shape[1:]
+    check_size(channels * (height + top + bottom) * (width + left + right))
     return F.pad(x, padding, value=value), (0, 0)
 
 
 def _max_pool(attributes, x):
     kernel = tuple(attributes["kernel_shape"])
-    stride, dilation, padding = spatial(attributes, x, kernel)
-    even, inside = padded_evenly(x, padding, float("-inf"))
-    if any(2 * pad > size for pad, size in zip(inside, kernel, strict=True)):
-        even, inside = F.pad(x, padding, value=float("-inf")), (0, 0)
+    stride, dilation = window(attributes, kernel)
+    even, inside = padded_evenly(x, attributes, kernel, float("-inf"), min(kernel) // 2)
     return F.max_pool2d(even, kernel, stride, inside, dilation, bool(attributes.get("ceil_mode", 0)))
 
 
 def _average_pool(attributes, x):
     kernel = tuple(attributes["kernel_shape"])
-    stride, dilation, padding = spatial(attributes, x, kernel)
+    stride, dilation = window(attributes, kernel)
     count_padding = bool(attributes.get("count_include_pad", 0))
-    even, inside = padded_evenly(x, padding)
+    even, inside = padded_evenly(x, attributes, kernel)
     if dilation != (1, 1) or (even is not x and not count_padding):
         raise Unsupported("AveragePool with dilation or uneven padding")
     return F.avg_pool2d(even, kernel, stride, inside, bool(attributes.get("ceil_mode", 0)), count_padding)
@@ -219,13 +235,15 @@ def _concat(attributes, *inputs):
 
 def _gather(attributes, x, at):
     axis = attributes.get("axis", 0)
-    if isinstance(at, np.ndarray) and at.size == 1:
-        place = number(at)
-        picked = x.select(axis, place)
+    if isinstance(at, Tensor):
+        raise Unsupported("places that depend on the picture")
+    places, length = numbers(at), x.shape[axis]
+    if not all(-length <= place < length for place in places):
+        raise ValueError("a place outside of a tensor")
+    if at.size == 1 and at.ndim < 2:
+        picked = x.select(axis, places[0])
         return picked if at.ndim == 0 else picked.unsqueeze(axis)
-    if not isinstance(at, Tensor):
-        at = torch.tensor(at.tolist(), device=x.device)
-    flat = x.index_select(axis, torch.where(at < 0, at + x.shape[axis], at).reshape(-1).to(x.device))
+    flat = x.index_select(axis, torch.tensor([place % length for place in places], device=x.device, dtype=torch.long))
     return flat.unflatten(axis, at.shape) if at.ndim != 1 else flat
 
 
@@ -371,9 +389,22 @@ TENSOR = {
     ),
 }
 
+# The operations that may be given numbers other than floating-point ones: comparisons, choices, and what moves numbers.
+ANY_TYPE = {
+    "Cast", "Where", "Equal", "Less", "Greater", "Identity", "Reshape", "Flatten", "Transpose", "Unsqueeze", "Squeeze",
+    "Expand", "Slice", "Concat", "Split", "Gather", "Shape",
+}  # fmt: skip
+
+
+def in_place(op: str, target: Tensor, other: Tensor | None = None) -> Tensor:
+    """Add or Relu, whose result is written over `target`."""
+    return F.relu(target, inplace=True) if op == "Relu" else target.add_(other)
+
+
 # Which inputs are wanted as host values, by operation.
 HOST_INPUTS = {
     "Reshape": {1}, "Resize": {1, 2, 3}, "Upsample": {1}, "Slice": {1, 2, 3, 4}, "Pad": {1, 2, 3}, "Clip": {1, 2},
     "Expand": {1}, "Unsqueeze": {1}, "Squeeze": {1}, "Split": {1}, "ReduceMean": {1}, "ReduceSum": {1},
     "ReduceMax": {1}, "ReduceMin": {1}, "ReduceL2": {1}, "Dropout": {1, 2},
+    "Gather": {1},
 }  # fmt: skip

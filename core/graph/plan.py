@@ -3,18 +3,19 @@
 Weights are found by where nodes use them, never by their names: exporters number, rename and fold them as they like.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..weights import WeightsError
+from ..weights import WeightsError, shown
 from ..weights.onnx_file import Node, OnnxModel
-from .operators import HOST_INPUTS, TENSOR
-from .shapes import HOST
+from .bounds import Room, TooMuch, check_sizes
+from .operators import HOST_INPUTS, TENSOR, Unsupported
+from .shapes import HOST, computed
 
-# Constants that keep the size of what they come from, so that a weight of any size may pass.
-_VIEWS = {"Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Cast"}
-_FOLDED_LIMIT = 2**16  # elements: above, only _VIEWS of constants are computed ahead
+_LOOKED_AT = 16  # numbers that can be looked at in the time that making one takes
+_IN_PLACE = ("Add", "Relu")  # those that a face model's time goes into, and that torch can do in place
 LAYERS = ("Conv", "Gemm", "MatMul", "BatchNormalization", "PRelu")
 
 
@@ -34,13 +35,17 @@ class Layer:
 
 @dataclass
 class Step:
-    """One thing to do: `inputs` name values, constants or nothing (""), `layer` is what it does with weights."""
+    """One thing to do: `inputs` name values, constants or nothing (""), `layer` is what it does with weights.
+
+    `spare` are the places of inputs that are nobody else's and may be overwritten with the result.
+    """
 
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict
     layer: Layer | None = None
+    spare: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,31 +72,49 @@ def plan(model: OnnxModel, outputs: tuple[str, ...] | None = None) -> Plan:
         )
     (name,) = model.inputs
     nodes = _needed(model, outputs)
-    unknown = sorted({node.domain + "." * bool(node.domain) + node.op for node in nodes if not _is_known(node)})
-    if unknown:
-        raise UnknownGraph(f"{model.name} uses operations that are not known here: {', '.join(unknown[:5])}.")
-    constants = dict(model.tensors)
+    constants, room = dict(model.tensors), Room(model.tensors)
     uses = _uses(nodes, outputs)
     steps: list[Step] = []
     makers: dict[str, Step] = {}  # value -> the step that makes it
-    try:
+    unknown: set[str] = set()
+    with fitting_graph(model.name):
         for node in nodes:
-            if _fold(node, constants):
-                continue
-            step = _step(node, constants, model.opset)
-            joined = _join(step, makers, uses)
-            if not joined:
-                steps.append(step)
-            makers.update((output, makers[step.inputs[0]] if joined else step) for output in step.outputs)
-    except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
-        if isinstance(error, WeightsError):
-            raise
-        raise WeightsError(f"{model.name} is damaged: its nodes don't fit together; fetch it again.") from error
+            check_sizes(node.op, [constants.get(value) for value in node.inputs])
+            if not _is_known(node):
+                unknown.add(node.domain + "." * bool(node.domain) + node.op)
+            elif not _fold(node, constants, room) and not unknown:
+                _add(_step(node, constants, model.opset), steps, makers, uses, room)
+        for step in steps:
+            step.spare = _spare(step, makers, uses)
+    if unknown:
+        names = ", ".join(shown(name) for name in sorted(unknown)[:4])
+        raise UnknownGraph(f"{model.name} uses operations that are not known here: {names}.")
     used = {name for step in steps for name in step.inputs if step.layer is None} | set(outputs)
     return Plan(
         model.name, name, model.inputs[name], tuple(outputs), tuple(steps),
         {key: value for key, value in constants.items() if key in used},
     )  # fmt: skip
+
+
+@contextmanager
+def fitting_graph(name: str):
+    """Around making something of a file's graph: whatever it ends in is one sentence that begins with the file's name.
+
+    Which of their many errors torch and numpy end in where sizes and types don't fit is their own business.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except WeightsError:
+        raise
+    except TooMuch as error:
+        raise WeightsError(f"{name} asks for more memory or time than any face model; fetch it again.") from error
+    except Unsupported as error:
+        raise UnknownGraph(
+            f"{name} uses an operation in a way that is not known here ({shown(str(error))}); choose another file."
+        ) from error
+    except Exception as error:
+        raise WeightsError(f"{name} is damaged: its tensors don't fit together; fetch it again.") from error
 
 
 def _is_known(node: Node) -> bool:
@@ -113,7 +136,7 @@ def _needed(model: OnnxModel, outputs) -> list[Node]:
                 continue
             node = makers.get(value)
             if node is None:
-                raise WeightsError(f"{model.name} is damaged: nothing makes {value!r}; fetch it again.")
+                raise WeightsError(f"{model.name} is damaged: nothing makes {shown(value)!r}; fetch it again.")
             if ready:
                 active.discard(id(node))
                 if id(node) not in done:
@@ -136,18 +159,32 @@ def _uses(nodes, outputs):
     return uses
 
 
-def _fold(node: Node, constants) -> bool:
-    """Compute a node whose inputs are all constant, where that stays small."""
+def _fold(node: Node, constants, room: Room) -> bool:
+    """Compute a node whose inputs are all constant."""
     if node.op == "Constant" and "tensor" in (value := node.attributes.get("value") or {}):
         constants[node.outputs[0]] = constants[value["tensor"]]
         return True
     if node.op not in HOST or any(value and value not in constants for value in node.inputs):
         return False
     inputs = [constants[value] if value else None for value in node.inputs]
-    if node.op not in _VIEWS and any(value is not None and value.size > _FOLDED_LIMIT for value in inputs):
-        return False
-    constants[node.outputs[0]] = np.asarray(HOST[node.op](resolved(node.attributes, constants), *inputs))
+    result = computed(node.op, resolved(node.attributes, constants), inputs, room.left)
+    if not any(value is not None and np.may_share_memory(result, value) for value in inputs):
+        looked_at = 0 if node.op in ("Shape", "Size") else sum(value.size for value in inputs if value is not None)
+        room.take(max(result.size, looked_at // _LOOKED_AT))
+    constants[node.outputs[0]] = result
     return True
+
+
+def _add(step: Step, steps, makers, uses, room: Room) -> None:
+    """One more step, or one fewer where the last one can do it too."""
+    if step.layer is not None:
+        room.take(step.layer.weight.size)
+    joined = _join(step, makers, uses)
+    if not joined:
+        steps.append(step)
+    else:
+        room.take(makers[step.inputs[0]].layer.weight.size)
+    makers.update((output, makers[step.inputs[0]] if joined else step) for output in step.outputs)
 
 
 def resolved(attributes, constants):
@@ -165,7 +202,7 @@ def _step(node: Node, constants, opset: int) -> Step:
     layer = _layer(node, attributes, constants)
     if layer is None:
         if node.op in LAYERS and node.op not in TENSOR:
-            raise UnknownGraph(f"a {node.op} whose weights are not constant is not known here.")
+            raise Unsupported(f"a {node.op} whose weights are not constant")
         return Step(node.op, node.inputs, node.outputs, attributes)
     return Step(node.op, node.inputs[:1], node.outputs[:1], attributes, layer)
 
@@ -179,7 +216,7 @@ def _layer(node: Node, attributes, constants) -> Layer | None:
     weight, bias = weights[0], weights[1] if len(weights) > 1 else None
     if node.op == "Conv":
         if weight.ndim != 4:
-            raise UnknownGraph("a convolution of other than pictures is not known here.")
+            raise Unsupported("a convolution of other than pictures")
         return Layer("conv", weight, bias, attributes)
     if node.op == "Gemm":
         return _gemm(weight, bias, attributes)
@@ -188,7 +225,7 @@ def _layer(node: Node, attributes, constants) -> Layer | None:
     if node.op == "PRelu":
         return Layer("prelu", weight.reshape(-1)) if weight.size == max(weight.shape, default=1) else None
     if attributes.get("training_mode", 0) or len(node.outputs) > 1 and any(node.outputs[1:]):
-        raise UnknownGraph("a BatchNormalization that is still training is not known here.")
+        raise Unsupported("a BatchNormalization that is still training")
     scale, shift, mean, variance = (value.astype(np.float64) for value in weights)
     scale = scale / np.sqrt(variance + attributes.get("epsilon", 1e-5))
     return Layer("scale", scale, shift - mean * scale)
@@ -196,7 +233,7 @@ def _layer(node: Node, attributes, constants) -> Layer | None:
 
 def _gemm(weight, bias, attributes):
     if attributes.get("transA", 0) or weight.ndim != 2:
-        raise UnknownGraph("a Gemm that turns its input is not known here.")
+        raise Unsupported("a Gemm that turns its input")
     weight = weight if attributes.get("transB", 0) else weight.T
     alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
     weight = weight if alpha == 1 else weight * np.float32(alpha)
@@ -215,10 +252,23 @@ def _join(step: Step, makers, uses) -> bool:
     layer, scale, shift = before.layer, step.layer.weight, step.layer.bias
     if len(scale) != len(layer.weight) or before.outputs[0] != step.inputs[0]:
         return False
-    layer.weight = layer.weight.astype(np.float64) * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    # multiplied in double precision, but not kept in it
+    weight = layer.weight.astype(np.float64) * scale.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    layer.weight = weight.astype(np.float32)
     layer.bias = shift if layer.bias is None else layer.bias * scale + shift
     before.outputs = step.outputs
     return True
+
+
+def _spare(step: Step, makers, uses) -> tuple[int, ...]:
+    """Which inputs of a step are new numbers, not a view of others, and used here only."""
+    if step.op not in _IN_PLACE or step.layer is not None:
+        return ()
+    return tuple(
+        place for place, value in enumerate(step.inputs)
+        if uses.get(value) == 1 and (maker := makers.get(value)) is not None
+        and (maker.layer is not None or maker.op in _IN_PLACE)
+    )  # fmt: skip
 
 
 def host_positions(op: str) -> set[int]:

@@ -1,6 +1,7 @@
 """Graphs that are not known here, run by onnxruntime if the artist has it: it reads and writes torch's own memory."""
 
 import importlib.util
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ from torch import Tensor, nn
 
 from ..weights import WeightsError
 from ..weights.onnx_file import OnnxModel
-from .module import GraphModule, build
+from .module import GraphModule, build, checked
 from .plan import UnknownGraph
 
 _TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
 _NUMPY = {torch.float32: np.float32, torch.float16: np.float16}
+_PATIENCE = 5.0  # seconds that a graph may take for one picture when it is tried
+_WITHOUT_END = {"Loop", "Scan", "SequenceMap"}
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 
 
@@ -39,7 +42,7 @@ class RuntimeGraph(nn.Module):
         shape = given[0].shape if len(given[0].shape) == 4 else free
         self.input_shape = tuple(side if isinstance(side, int) else None for side in shape)
         sides = zip(self.input_shape[1:], free[1:], strict=True)
-        self.checked_shape = (1, *(known or wanted for known, wanted in sides))
+        self.checked_shape = checked((1, *(known or wanted for known, wanted in sides)), name)
         self.output_shapes = self._tried(self.checked_shape)
         self.takes_batches = self.input_shape[0] != 1 and self._doubles()
 
@@ -85,11 +88,19 @@ class RuntimeGraph(nn.Module):
 
     def _tried(self, shape) -> tuple[tuple[int, ...], ...]:
         """The outputs' shapes for an input's shape, from running it once."""
+        import onnxruntime
+
         zeros = torch.zeros(shape, dtype=self.dtype).numpy()  # host read: nothing of a picture, while loading
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = 4
+        patience = threading.Timer(_PATIENCE, setattr, (options, "terminate", True))
+        patience.start()
         try:
-            results = self._session("cpu").run(list(self.outputs), {self.input: zeros})
+            results = self._session("cpu").run(list(self.outputs), {self.input: zeros}, options)
         except Exception as error:
             raise WeightsError(f"{self.name} can't run on a picture of {list(shape)}; choose another file.") from error
+        finally:
+            patience.cancel()
         return tuple(tuple(result.shape) for result in results)
 
     def _doubles(self) -> bool:
@@ -112,7 +123,7 @@ def graph_of(
     try:
         return build(model, None, size, device, dtype, operations)
     except UnknownGraph as error:
-        if path is None:
+        if path is None or any(node.op in _WITHOUT_END for node in model.nodes):
             raise
         if importlib.util.find_spec("onnxruntime") is None:
             raise UnknownGraph(f"{error} Installing onnxruntime would let it run; or choose another file.") from error

@@ -8,18 +8,30 @@ from math import prod
 
 import numpy as np
 
-LIMIT = 2**22  # elements of a result; shape arithmetic has a handful, and a claimed size must not become memory
+from .bounds import TooMuch
+
+_BROADCASTING = {"Add", "Sub", "Mul", "Div", "Mod", "Pow", "Equal", "Less", "Greater", "And", "Or", "Where"}
+LIMIT = 2**18  # numbers of a result; shape arithmetic has a handful, and a claimed size must not become memory
 
 
-class TooLarge(ValueError):
-    """A constant of an absurd size."""
-
-
-def _bounded(shape):
+def _bounded(shape, limit=LIMIT):
     shape = [int(size) for size in shape]
-    if prod(shape) > LIMIT or any(size < 0 for size in shape):
-        raise TooLarge(f"a constant of shape {shape}")
+    if prod(shape) > limit or any(size < 0 for size in shape):
+        raise TooMuch(f"a constant of shape {shape}")
     return shape
+
+
+def computed(op: str, attributes: dict, inputs: list, limit: int = LIMIT) -> np.ndarray:
+    """The result of an operation of HOST; TooMuch, before it is made, when it has more numbers than `limit`."""
+    shapes = [np.shape(value) for value in inputs if value is not None]
+    if op in _BROADCASTING:
+        _bounded(np.broadcast_shapes(*shapes), limit)
+    elif op in ("Concat", "Min", "Max"):
+        _bounded([sum(prod(shape) for shape in shapes)], limit)
+    elif op == "Gather":
+        _bounded([prod(shapes[0]) // max(1, shapes[0][attributes.get("axis", 0)]) * prod(shapes[1])], limit)
+    with np.errstate(all="ignore"):
+        return np.asarray(HOST[op](attributes, *inputs))
 
 
 def axes_of(attributes, inputs, place=1):

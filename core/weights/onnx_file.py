@@ -13,10 +13,11 @@ import numpy as np
 
 from . import protobuf
 from .protobuf import BYTES, FIXED32, VARINT, Budget, ProtobufError, fields, integers, message_of, signed, text
-from .reader import WeightsError
+from .reader import WeightsError, why_no_weights
 
+_FORMAT_LIMIT = 2**31  # bytes of a protocol buffer
 # Limits far above any face model (IResNet-100 has 270 nodes and 570 weights) and far below what takes seconds.
-_FIELDS, _NODES, _TENSORS, _DIMENSIONS = 400_000, 20_000, 20_000, 8
+_FIELDS, _NODES, _TENSORS, _ENDS, _DIMENSIONS = 400_000, 10_000, 20_000, 1000, 8
 _TYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16,
           11: np.float64}  # fmt: skip
 # attribute types: f, i, s, t, floats, ints, strings
@@ -64,8 +65,11 @@ def read_onnx(path: str | Path) -> OnnxModel:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            if path.stat().st_size == 0:
-                raise WeightsError(f"{path.name} is empty (0 bytes); the download did not finish, so fetch it again.")
+            reason = why_no_weights(file.read(512), path.name)
+            if reason is not None:
+                raise WeightsError(reason)
+            if path.stat().st_size >= _FORMAT_LIMIT:
+                raise WeightsError(f"{path.name} is larger than any ONNX file can be (2 GB); fetch it again.")
             content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
         raise WeightsError(
@@ -124,8 +128,8 @@ def _graph(message, budget, name, opset):
             outputs.append(_value_info(message_of(value), budget)[0])
         elif number == 15:
             raise WeightsError(f"{name} keeps its weights in a form that is not supported (sparse); use another file.")
-        if len(nodes) > _NODES or len(tensors) > _TENSORS:
-            raise WeightsError(f"{name} has over {_NODES} nodes or weights; no face model does, so it was not read.")
+        if len(nodes) > _NODES or max(len(tensors), len(inputs)) > _TENSORS or len(outputs) > _ENDS:
+            raise WeightsError(f"{name} has more nodes than any face model, so it was not read; fetch it again.")
     if not nodes or not outputs:
         raise ProtobufError("no nodes or no outputs")
     inputs = {key: shape for key, shape in inputs.items() if key not in tensors}
@@ -151,6 +155,8 @@ def _node(message, budget, tensors, name):
                 tensors[place] = content
                 content = {"tensor": place}
             attributes[key] = content
+        if max(len(inputs), len(outputs)) > _ENDS:
+            raise ProtobufError("a node of so many inputs or outputs")
     return Node(op, tuple(inputs), tuple(outputs), attributes, "" if domain == "ai.onnx" else domain)
 
 
@@ -171,9 +177,9 @@ def _attribute(message, budget, name):
         elif number == _T:
             single = _tensor(message_of(value), budget, name)[1]
         elif number == _FLOATS:
-            floats += np.frombuffer(message_of(value), "<f4").tolist()
+            floats += protobuf.floats(value, budget)
         elif number == _INTS:
-            ints += integers(kind, value)
+            ints += integers(kind, value, budget)
         # graphs inside of nodes (loops, branches) and lists of strings stay unread: no operation known here has one
     if kind_of_value == 6:
         return key, floats
@@ -214,7 +220,7 @@ def _tensor(message, budget, name):
     dims, kind_of_data, key, raw, typed = [], 0, "", None, {}
     for number, kind, value in fields(message, budget):
         if number == 1:
-            dims += integers(kind, value)
+            dims += integers(kind, value, budget)
         elif number == 2 and kind == VARINT:
             kind_of_data = value
         elif number == 8:
@@ -249,9 +255,7 @@ def _typed(typed, kind_of_data, dtype):
     if kind_of_data == 11 and 10 in typed:
         return np.concatenate([np.frombuffer(message_of(value), "<f8") for _, value in typed[10]])
     place = 7 if kind_of_data == 7 else 5
-    parts = [np.array([signed(value)]) if kind == VARINT else protobuf.packed_integers(value)
+    taken = np.uint16 if kind_of_data == 10 else dtype
+    parts = [np.array([signed(value)]).astype(taken) if kind == VARINT else protobuf.packed_integers(value, taken)
              for kind, value in typed.get(place, [])]  # fmt: skip
-    whole = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    if kind_of_data == 10:  # float16 travels as its bits
-        return whole.astype(np.uint16).view(np.float16)
-    return whole.astype(dtype)
+    return np.concatenate([np.zeros(0, taken), *parts]).view(dtype)  # float16 travels as its bits

@@ -10,6 +10,7 @@ import numpy as np
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _WIDTH = {FIXED64: 8, FIXED32: 4}
+_PART = 2**20  # bytes of numbers decoded at once, each of which takes fifty in passing
 
 
 class ProtobufError(ValueError):
@@ -17,16 +18,16 @@ class ProtobufError(ValueError):
 
 
 class Budget:
-    """How many fields may still be read: a file of millions of tiny fields would take minutes."""
+    """How many fields and numbers of lists may still be read: a file of millions of them would take minutes."""
 
     def __init__(self, fields: int):
         self.left = fields
 
-    def spend(self) -> None:
-        """Count one field; ProtobufError when there were too many."""
-        self.left -= 1
+    def spend(self, count: int = 1) -> None:
+        """Count what is read next; ProtobufError when that is too much."""
+        self.left -= count
         if self.left < 0:
-            raise ProtobufError("too many fields")
+            raise ProtobufError("too many fields or numbers")
 
 
 def fields(message: memoryview, budget: Budget) -> Iterator[tuple[int, int, int | memoryview]]:
@@ -72,19 +73,35 @@ def signed(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def integers(kind: int, value: int | memoryview) -> list[int]:
+def integers(kind: int, value: int | memoryview, budget: Budget) -> list[int]:
     """The int64 numbers of a repeated field, packed or one by one."""
-    return [signed(value)] if kind == VARINT else packed_integers(value).tolist()
+    if kind == VARINT:
+        return [signed(value)]
+    budget.spend(len(value))
+    return packed_integers(value).tolist()
 
 
-def packed_integers(packed: memoryview) -> np.ndarray:
-    """Varints one after another as int64."""
+def floats(value: int | memoryview, budget: Budget) -> list[float]:
+    """The float32 numbers of a packed field."""
+    budget.spend(len(message_of(value)) // 4)
+    return np.frombuffer(value, "<f4").tolist()
+
+
+def packed_integers(packed: memoryview, dtype=np.int64) -> np.ndarray:
+    """Varints one after another, as int64 cast to `dtype`."""
     data = np.frombuffer(packed, np.uint8)
-    if len(data) == 0:
-        return np.zeros(0, np.int64)
-    ends = np.flatnonzero(data < 0x80)
-    if len(ends) == 0 or ends[-1] != len(data) - 1:
-        raise ProtobufError("cut off inside a number")
+    found, start = [np.zeros(0, dtype)], 0
+    while start < len(data):
+        ends = np.flatnonzero(data[start : start + _PART] < 0x80)
+        if len(ends) == 0:
+            raise ProtobufError("cut off inside a number")
+        part = data[start : start + ends[-1] + 1]
+        found.append(_decoded(part, ends).astype(dtype))
+        start += len(part)
+    return np.concatenate(found)
+
+
+def _decoded(data, ends):
     starts = np.concatenate([[0], ends[:-1] + 1])
     if (ends - starts).max() > 9:
         raise ProtobufError("a number of over ten bytes")

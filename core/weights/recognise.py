@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from .reader import shown
+
 Tensors = Mapping[str, torch.Tensor]
 # What training scripts put before the keys of the network that they train.
 WRAPPERS = ("", "model.", "module.", "backbone.")
@@ -77,7 +79,7 @@ def kind_of(tensors: Tensors) -> str:
     for matches, words in _KINDS:
         if matches(tensors):
             return words
-    sample = ", ".join(sorted(tensors)[:3])
+    sample = ", ".join(shown(key) for key in sorted(tensors)[:3])
     return f"a file that nothing here recognises ({len(tensors)} tensors: {sample}, ...)"
 
 
