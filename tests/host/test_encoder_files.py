@@ -131,7 +131,7 @@ def test_what_is_no_descriptor_is_named(pack, singles):
         pack, encoder="face_encoders/a.pt"
     )
     assert "b.onnx gives [392, 1] and [98, 1]" in refused(pack, encoder="face_encoders/b.onnx")
-    assert "c.onnx is no whole ONNX model" in refused(pack, encoder="face_encoders/c.onnx")
+    assert "c.onnx is a web page, not weights" in refused(pack, encoder="face_encoders/c.onnx")
 
 
 def test_details_come_from_the_pack(files, buffalo):

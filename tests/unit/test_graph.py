@@ -150,13 +150,15 @@ def test_every_kind_of_model_agrees_with_onnxruntime(kind):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     graph = build(read_onnx(path))
     x = torch.from_numpy(noise(*graph.checked_shape, seed=3))
+    if kind.startswith("scrfd_"):
+        x = onnx_files.letterboxed("t1")[0]  # something to find
     if kind in ("2d106det", "1k3d68", "genderage", "sface"):
         x = (x * 50 + 127).clamp(0, 255)
     expected = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     found = graph(x)
     found = found if isinstance(found, tuple) else (found,)
     for ours, theirs in zip(found, expected, strict=True):
-        assert np.abs(theirs).max() > 1e-3
+        assert np.abs(theirs).max() > 1e-3 or kind.startswith("scrfd_")  # a stride without faces has scores near 0
         np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-4)
 
 
