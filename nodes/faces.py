@@ -42,17 +42,35 @@ class LoadFaceEncoder(io.ComfyNode):
                     "are none: "
                     "MTCNN never reports below 0.7, and 0.9 keeps the clear ones.",
                 ),
+                io.Combo.Input(
+                    "search",
+                    options=list(encoders.SEARCHES),
+                    default="auto",
+                    optional=True,
+                    tooltip="How pictures are looked through. auto: once, and again only where no face was found: with "
+                    "a border for close-ups, enlarged, turned by 90, 180 and 270 degrees. thorough: every picture in "
+                    "all these ways, several times slower. plain: once.",
+                ),
+                io.Int.Input(
+                    "min_size",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    optional=True,
+                    tooltip="Faces whose box is smaller than this many pixels (longer side) are ignored. 0 ignores "
+                    "none.",
+                ),
             ],
             outputs=[FaceEncoder.Output("FACE_ENCODER", display_name="face_encoder")],
         )
 
     @classmethod
-    def execute(cls, encoder, detector, min_confidence):
-        return io.NodeOutput(encoders.load(encoder, min_confidence))
+    def execute(cls, encoder, detector, min_confidence, search="auto", min_size=0):
+        return io.NodeOutput(encoders.load(encoder, min_confidence, search, min_size))
 
     @classmethod
-    def validate_inputs(cls, encoder, detector):
-        return offered(cls, encoder=encoder, detector=detector)
+    def validate_inputs(cls, encoder, detector, search="auto"):
+        return offered(cls, encoder=encoder, detector=detector, search=search)
 
 
 class DetectFaces(io.ComfyNode):

@@ -1,12 +1,15 @@
 """Face encoders under ComfyUI's memory management."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.utils import ProgressBar
 
 from ..faces.encoder import FaceEncoder, Faces, load_embedded
+from ..faces.search import MODES as SEARCHES  # noqa: F401  (the node's choices)
+from ..faces.search import search
 from .managed import OPERATIONS, check_interrupted, loaded, managed
 
 ENCODERS = ("embedded",)
@@ -16,20 +19,23 @@ _BATCH = 4  # images detected at once: bounds the memory of the image pyramids
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """A face encoder and the confidence a face must have. All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
+    """A face encoder, the confidence and size in pixels (longer side of the box) that a face must have, and how pictures
+    are looked through (one of SEARCHES). All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
 
     space: str
     patcher: ModelPatcher
     min_confidence: float
+    search: str = "plain"
+    min_size: int = 0
 
     def detect(self, image: torch.Tensor) -> Faces:
         """All faces of a batch of images, on the compute device."""
-        module = self._module()
+        detect = partial(self._module().detect, min_confidence=self.min_confidence)
         image, found = checked(image), []
         progress = ProgressBar(len(image))
         for part in image.split(_BATCH):
             check_interrupted()
-            found.append(module.detect(self._to_device(part), self.min_confidence))
+            found.append(search(detect, self._to_device(part), self.search, self.min_size))
             progress.update(len(part))
         return Faces.concatenate(found)
 
@@ -52,12 +58,12 @@ class LoadedEncoder:
         return pixels(image, self.patcher.load_device)
 
 
-def load(name: str, min_confidence: float) -> LoadedEncoder:
-    """Load an encoder by its combo value."""
+def load(name: str, min_confidence: float, search: str = "auto", min_size: int = 0) -> LoadedEncoder:
+    """Load an encoder by its combo value; the rest as in LoadedEncoder."""
     if name not in ENCODERS:
         raise ValueError(f"The face encoder {name!r} was not found; choose one of: {', '.join(ENCODERS)}.")
     module = load_embedded(operations=OPERATIONS)
-    return LoadedEncoder(module.space, managed(module), min_confidence)
+    return LoadedEncoder(module.space, managed(module), min_confidence, search, min_size)
 
 
 def checked(image: torch.Tensor) -> torch.Tensor:
