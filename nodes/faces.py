@@ -45,26 +45,44 @@ class LoadFaceEncoder(io.ComfyNode):
                     "are none: "
                     "MTCNN never reports below 0.7, and 0.9 keeps the clear ones.",
                 ),
+                io.Combo.Input(
+                    "search",
+                    options=list(encoders.SEARCHES),
+                    default="auto",
+                    optional=True,
+                    tooltip="How pictures are looked through. auto: once, and again only where no face was found: with "
+                    "a border for close-ups, enlarged, turned by 90, 180 and 270 degrees. thorough: every picture in "
+                    "all these ways, several times slower. plain: once.",
+                ),
+                io.Int.Input(
+                    "min_size",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    optional=True,
+                    tooltip="Faces whose box is smaller than this many pixels (longer side) are ignored. 0 ignores "
+                    "none.",
+                ),
             ],
             outputs=[FaceEncoder.Output("FACE_ENCODER", display_name="face_encoder")],
         )
 
     @classmethod
-    def execute(cls, encoder, detector, min_confidence):
-        return io.NodeOutput(encoders.load(encoder, detector, min_confidence))
+    def execute(cls, encoder, detector, min_confidence, search="auto", min_size=0):
+        return io.NodeOutput(encoders.load(encoder, detector, min_confidence, search, min_size))
 
     @classmethod
-    def validate_inputs(cls, encoder, detector):
+    def validate_inputs(cls, encoder, detector, search="auto"):
         # None comes over a wire and is known later
         reasons = [
             encoder_files.why_not_found(name, kind)
             for name, kind in ((encoder, "encoder"), (detector, "detector"))
             if name is not None
         ]
-        return next((reason for reason in reasons if reason), True)
+        return next((reason for reason in reasons if reason), offered(cls, search=search))
 
     @classmethod
-    def fingerprint_inputs(cls, encoder, detector):
+    def fingerprint_inputs(cls, encoder, detector, **others):
         return encoder_files.fingerprint(name for name in (encoder, detector) if name)
 
 

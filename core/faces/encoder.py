@@ -12,7 +12,9 @@ from .boxes import crop_boxes
 from .descriptor import DlibResNet, read_dlib_resnet
 from .geometry import apply, invert, similarity_transform, warp
 from .landmarks68 import CHIP_SIZE, Landmarks68, load_landmarks68
+from .landmarks68 import TEMPLATE as TEMPLATE68
 from .mtcnn import MTCNN
+from .verify import Verified
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "embedded"
 
@@ -20,10 +22,6 @@ EMBEDDED = Path(__file__).resolve().parents[2] / "embedded"
 # pixel = (position + 0.25) / 1.5 * 150, with the eyes as the mean of points 36-41 and 42-47, the nose tip as point 30,
 # the mouth corners as points 48 and 54.
 DLIB_TEMPLATE = ((47.549, 46.599), (100.476, 46.599), (74.013, 76.562), (50.415, 103.023), (97.61, 103.023))
-# The same face in the chip that the 68-point network sees, a little higher. Chips cut along the found landmarks agree
-# better with themselves mirrored (0.038 of the distance from eye to mouth corner) than any square around the box (0.046
-# at best), and work for turned faces.
-CHIP68_TEMPLATE = tuple((x * CHIP_SIZE / 150, y * CHIP_SIZE / 150 - 8) for x, y in DLIB_TEMPLATE)
 ORDERS = ("largest", "left to right", "most confident")
 
 
@@ -207,7 +205,7 @@ class FaceEncoder(nn.Module):
         """68 landmarks [N, 68, 2] float32 of the faces in image [B, H, W, 3], (x, y) in its pixels, in the order of the
         iBUG 300-W annotation: jaw 0-16, brows 17-26, nose 27-35, eyes 36-47, mouth 48-67, each from image-left to
         image-right of an upright face."""
-        matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(CHIP68_TEMPLATE))
+        matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(TEMPLATE68))
         chips = warp(image, faces.image_index, matrices, CHIP_SIZE, antialias=True)
         return apply(invert(matrices), self.points68(chips) * CHIP_SIZE - 0.5)
 
@@ -223,11 +221,12 @@ class FaceEncoder(nn.Module):
 
 
 def load_embedded(device=None, dtype=None, operations=nn) -> FaceEncoder:
-    """The encoder that ships with the pack: MTCNN and dlib's 128-number descriptor, in eval mode."""
+    """The encoder that ships with the pack: verified MTCNN and dlib's 128-number descriptor, in eval mode."""
     detector = MTCNN(device, dtype, operations)
     detector.load_state_dict(load_file(EMBEDDED / "mtcnn.safetensors"))
     embedder = DlibResNet(device, dtype, operations)
     embedder.load_state_dict(read_dlib_resnet(EMBEDDED / "dlib_resnet34.safetensors"))
     points68 = load_landmarks68(device, dtype, operations)
+    detector = Verified(detector, points68)
     encoder = FaceEncoder(detector, embedder, "dlib-resnet34-128", 128, DLIB_TEMPLATE, 150, points68)
     return encoder.eval().requires_grad_(False)

@@ -12,6 +12,14 @@ from .quantised import read_quantised
 FILE = Path(__file__).resolve().parents[2] / "embedded" / "landmarks68.safetensors"
 POINTS, CHIP_SIZE = 68, 112
 CHANNELS = (32, 64, 128, 256)
+# Where the five landmarks of Faces should lie in a chip. Chips cut along found landmarks agree better with themselves
+# mirrored (0.038 of the distance from eye to mouth corner) than any square around the box (0.046 at best), and work for
+# turned faces. The points are those of dlib's template (encoder.py) at this size, 8 pixels higher.
+TEMPLATE = ((35.503, 26.794), (75.022, 26.794), (55.263, 49.166), (37.643, 68.924), (72.882, 68.924))
+# which point of a mirrored face each point is
+MIRRORED = (*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
+            45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1),
+            *range(64, 59, -1), 67, 66, 65)  # fmt: skip
 # the five landmarks of Faces as means of these: eyes, nose tip, mouth corners
 FIVE = (range(36, 42), range(42, 48), (30,), (48,), (54,))
 

@@ -1,7 +1,7 @@
 """Face encoders under ComfyUI's memory management."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -11,6 +11,8 @@ from ..faces.details import Details
 from ..faces.encoder import FaceEncoder, Faces
 from ..faces.head_pose import fit_to, head_pose, load_mean_shape
 from ..faces.quality import Quality, quality_of
+from ..faces.search import MODES as SEARCHES  # noqa: F401  (the node's choices)
+from ..faces.search import search
 from .encoder_files import load_details_module, load_module
 from .managed import check_interrupted, loaded, managed
 
@@ -32,21 +34,24 @@ class LazyDetails:
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """A face encoder and the confidence a face must have. All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
+    """A face encoder, the confidence and size in pixels (longer side of the box) that a face must have, and how pictures
+    are looked through (one of SEARCHES). All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
 
     space: str
     patcher: ModelPatcher
     min_confidence: float
+    search: str = "plain"
+    min_size: int = 0
     lazy_details: LazyDetails = field(default_factory=lambda: LazyDetails(""))
 
     def detect(self, image: torch.Tensor) -> Faces:
         """All faces of a batch of images, on the compute device."""
-        module = self._module()
+        detect = partial(self._module().detect, min_confidence=self.min_confidence)
         image, found = checked(image), []
         progress = ProgressBar(len(image))
         for part in image.split(_BATCH):
             check_interrupted()
-            found.append(module.detect(self._to_device(part), self.min_confidence))
+            found.append(search(detect, self._to_device(part), self.search, self.min_size))
             progress.update(len(part))
         return Faces.concatenate(found)
 
@@ -82,10 +87,15 @@ class LoadedEncoder:
         return pixels(image, self.patcher.load_device)
 
 
-def load(encoder: str, detector: str, min_confidence: float) -> LoadedEncoder:
-    """Load an encoder by its combo values; WeightsError or ValueError with one sentence when that can't be done."""
+def load(
+    encoder: str, detector: str, min_confidence: float, search: str = "auto", min_size: int = 0
+) -> LoadedEncoder:  # fmt: skip
+    """Load an encoder by its combo values; the rest as in LoadedEncoder.
+
+    WeightsError or ValueError with one sentence when that can't be done.
+    """
     module = load_module(encoder, detector)
-    return LoadedEncoder(module.space, managed(module), min_confidence, LazyDetails(encoder))
+    return LoadedEncoder(module.space, managed(module), min_confidence, search, min_size, LazyDetails(encoder))
 
 
 def checked(image: torch.Tensor) -> torch.Tensor:

