@@ -34,8 +34,8 @@ class LazyDetails:
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """A face encoder, the confidence and size in pixels (longer side of the box) that a face must have, and how pictures
-    are looked through (one of SEARCHES). All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
+    """A face encoder and how pictures are looked through for faces: the confidence and size in pixels (longer side of
+    the box) that a face must have, and one of SEARCHES. All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
 
     space: str
     patcher: ModelPatcher

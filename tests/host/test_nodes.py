@@ -290,7 +290,7 @@ def test_a_missing_picture_is_said_before_anything_runs(pack, encoder):
 
 
 CHOICES = {
-    "LoadFaceEncoder": {"encoder": "embedded", "detector": "auto"},
+    "LoadFaceEncoder": {"encoder": "embedded", "detector": "auto", "search": "auto"},
     "DetectFaces": {"order": "largest", "on_no_face": "error", "mask_from": "box"},
     "AssignFaces": {"by": "similarity", "on_no_face": "error", "mask_from": "box"},
     "EncodeIdentity": {"combine": "mean", "on_no_face": "error"},
