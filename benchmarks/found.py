@@ -109,7 +109,7 @@ WAYS = ("MTCNN", "plain", "auto", "thorough")
 def searches(encoder: FaceEncoder) -> dict:
     """Name to IMAGE -> Faces."""
     bare = FaceEncoder(encoder.detector.detector, encoder.embedder, encoder.space, encoder.dim, encoder.template, 150)
-    modes = {mode: lambda image, mode=mode: search(encoder.detect, image, mode) for mode in WAYS[1:]}
+    modes = {mode: lambda image, mode=mode: search(encoder.detect, image, mode, sure=encoder.sure) for mode in WAYS[1:]}
     return {"MTCNN": bare.detect, **modes}
 
 

@@ -151,6 +151,11 @@ class FaceEncoder(nn.Module):
         self.antialias = antialias
         self.points68 = points68
 
+    @property
+    def sure(self) -> float:
+        """The score from which the detector is as good as certain; 0 for detectors that hardly ever err."""
+        return getattr(self.detector, "sure", 0.0)
+
     @torch.no_grad()
     def detect(self, image: Tensor, min_confidence: float = 0.5) -> Faces:
         """Faces in image [B, H, W, 3] (RGB in 0..1) with at least `min_confidence`, largest first per image.

@@ -47,11 +47,12 @@ class LoadedEncoder:
     def detect(self, image: torch.Tensor) -> Faces:
         """All faces of a batch of images, on the compute device."""
         detect = partial(self._module().detect, min_confidence=self.min_confidence)
+        sure = self._module().sure
         image, found = checked(image), []
         progress = ProgressBar(len(image))
         for part in image.split(_BATCH):
             check_interrupted()
-            found.append(search(detect, self._to_device(part), self.search, self.min_size))
+            found.append(search(detect, self._to_device(part), self.search, self.min_size, sure))
             progress.update(len(part))
         return Faces.concatenate(found)
 
