@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..weights import WeightFile, WeightsError, kind_of
+from ..weights import WeightFile, WeightsError, finite, kind_of
 from . import adaface, arcface, facenet, facenet_networks, iresnet
 from .templates import arcface_template
 
@@ -34,13 +34,13 @@ def load_descriptor(file: WeightFile, device=None, dtype=None, operations=nn) ->
     """
     tensors, place = file.tensors, (file.name, device, dtype, operations)
     if facenet.recognise(tensors):
-        module, people = facenet.load_facenet(tensors, *place), facenet.data_set(tensors)
+        module, people = finite(facenet.load_facenet(tensors, *place), file.name), facenet.data_set(tensors)
         title = f"FaceNet trained on {people}" if people else "FaceNet"
         return Descriptor(module, "facenet", title, facenet_networks.DIM, facenet_networks.CHIP_SIZE, None)
     if adaface.recognise(tensors):
-        return _iresnet(adaface.load_adaface(tensors, *place), "adaface")
+        return _iresnet(finite(adaface.load_adaface(tensors, *place), file.name), "adaface")
     if arcface.recognise(tensors):
-        return _iresnet(arcface.load_arcface(tensors, *place), "arcface")
+        return _iresnet(finite(arcface.load_arcface(tensors, *place), file.name), "arcface")
     raise WeightsError(
         f"{file.name} is {kind_of(tensors)}, and a face descriptor must be a FaceNet, AdaFace or ArcFace IResNet state "
         "dict; choose one of these."

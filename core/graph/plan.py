@@ -23,6 +23,10 @@ class UnknownGraph(WeightsError):
     """A whole and readable graph with an operation that is not known here."""
 
 
+class GreedyGraph(WeightsError):
+    """A graph that asks for more memory or time than any face model."""
+
+
 @dataclass
 class Layer:
     """An operation with weights of its own: "conv", "linear", "scale" (x * weight + bias per channel) or "prelu"."""
@@ -80,9 +84,9 @@ def plan(model: OnnxModel, outputs: tuple[str, ...] | None = None) -> Plan:
     with fitting_graph(model.name):
         for node in nodes:
             check_sizes(node.op, [constants.get(value) for value in node.inputs])
-            if not _is_known(node):
+            if not is_known(node):
                 unknown.add(node.domain + "." * bool(node.domain) + node.op)
-            elif not _fold(node, constants, room) and not unknown:
+            elif not _fold(node, constants, room):
                 _add(_step(node, constants, model.opset), steps, makers, uses, room)
         for step in steps:
             step.spare = _spare(step, makers, uses)
@@ -108,7 +112,7 @@ def fitting_graph(name: str):
     except WeightsError:
         raise
     except TooMuch as error:
-        raise WeightsError(f"{name} asks for more memory or time than any face model; fetch it again.") from error
+        raise GreedyGraph(f"{name} asks for more memory or time than any face model; fetch it again.") from error
     except Unsupported as error:
         raise UnknownGraph(
             f"{name} uses an operation in a way that is not known here ({shown(str(error))}); choose another file."
@@ -117,7 +121,8 @@ def fitting_graph(name: str):
         raise WeightsError(f"{name} is damaged: its tensors don't fit together; fetch it again.") from error
 
 
-def _is_known(node: Node) -> bool:
+def is_known(node: Node) -> bool:
+    """Whether an operation is known here, in some of its forms at least."""
     return not node.domain and (node.op in TENSOR or node.op in HOST or node.op in LAYERS)
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ..weights import WeightsError
-from ..weights.onnx_file import OnnxModel
+from ..weights.onnx_file import Node, OnnxModel
 from .module import GraphModule, build, checked
-from .plan import UnknownGraph
+from .plan import GreedyGraph, UnknownGraph, is_known
 
 _TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
 _NUMPY = {torch.float32: np.float32, torch.float16: np.float16}
-_PATIENCE = 5.0  # seconds that a graph may take for one picture when it is tried
+_PATIENCE = 2.0  # seconds that a graph may take for one picture when it is tried
 _WITHOUT_END = {"Loop", "Scan", "SequenceMap"}
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 
@@ -44,7 +45,9 @@ class RuntimeGraph(nn.Module):
         sides = zip(self.input_shape[1:], free[1:], strict=True)
         self.checked_shape = checked((1, *(known or wanted for known, wanted in sides)), name)
         self.output_shapes = self._tried(self.checked_shape)
-        self.takes_batches = self.input_shape[0] != 1 and self._doubles()
+        # a file may take several pictures and yet say that it gives one vector: no memory for more can be bound then
+        one = any(shape and shape[0] == 1 for shape in ([*self.input_shape], *(value.shape for value in results)))
+        self.takes_batches = not one and self._doubles()
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         parts = [x] if self.takes_batches else x.split(1)
@@ -125,6 +128,22 @@ def graph_of(
     except UnknownGraph as error:
         if path is None or any(node.op in _WITHOUT_END for node in model.nodes):
             raise
+        _refuse_greedy(model, size)
         if importlib.util.find_spec("onnxruntime") is None:
             raise UnknownGraph(f"{error} Installing onnxruntime would let it run; or choose another file.") from error
         return RuntimeGraph(path, model.name, size)
+
+
+def _refuse_greedy(model: OnnxModel, size) -> None:
+    """GreedyGraph for what would take all memory or time if its unknown operations left sizes as they are.
+
+    Most do. Where they don't, nothing is known but that onnxruntime is stopped when it takes too long.
+    """
+    nodes = tuple(node if is_known(node) else Node("Identity", node.inputs[:1], node.outputs[:1])
+                  for node in model.nodes)  # fmt: skip
+    try:
+        build(replace(model, nodes=nodes), None, size, "meta")
+    except GreedyGraph:
+        raise
+    except WeightsError:
+        return

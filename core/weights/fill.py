@@ -33,3 +33,12 @@ def fill(module: nn.Module, tensors: Mapping[str, torch.Tensor], name: str, kind
         first = (missing or unexpected)[0]
         what = f"lacks {len(missing)} of its tensors" if missing else f"has tensors too many, {len(unexpected)} of them"
         raise WeightsError(f"{name} looks like {kind} but {what} (the first: {shown(first)}); {advice}.")
+
+
+def finite(module: nn.Module, name: str) -> nn.Module:
+    """The module, unless one of its numbers is infinite or none, which only damage makes: then a WeightsError."""
+    for key, value in module.state_dict().items():
+        # host read: while loading
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise WeightsError(f"{name} is damaged: {shown(key)} has weights that are no numbers; fetch it again.")
+    return module

@@ -3,7 +3,7 @@
 import random
 
 import numpy as np
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, load_from_string, numpy_helper
 
 LARGE = 10**10
 MANY = 19_000  # nodes
@@ -186,8 +186,10 @@ def doubling(rng):
         nodes.append((op, inputs, f"d{number}", attributes))
         value = f"d{number}"
     nodes.append(("ReduceMax", value, "m", {"keepdims": 0}))
-    return model([*nodes, ("Cast", "m", "f", {"to": 1}), ("Add", "x f", "p", {}), *_POOLED],
-                 {"s": whole(1, 2, 3), "z": np.float32([1, 1, 2, 2]), "p": whole(0, 0, 99, 99, 0, 0, 99, 99)})
+    return model(
+        [*nodes, ("Cast", "m", "f", {"to": 1}), ("Add", "x f", "p", {}), *_POOLED],
+        {"s": whole(1, 2, 3), "z": np.float32([1, 1, 2, 2]), "p": whole(0, 0, 99, 99, 0, 0, 99, 99)},
+    )
 
 
 def cycle(rng):
@@ -386,6 +388,22 @@ BOMBS = {
 }  # fmt: skip
 
 
+# those that are no whole models
+_BYTES = {"deep messages", "tiny fields", "huge lengths", "packed dims", "packed integers"}
+
+
 def bomb(name: str, rng: random.Random) -> bytes:
-    """The bytes of a bomb of BOMBS."""
-    return BOMBS[name](rng)
+    """The bytes of a bomb of BOMBS, now and then behind an operation that only onnxruntime knows."""
+    data = BOMBS[name](rng)
+    return data if name in _BYTES or rng.random() < 0.75 else for_onnxruntime(data)
+
+
+def for_onnxruntime(data: bytes) -> bytes:
+    """A model whose picture goes through an operation that is not known here."""
+    changed = load_from_string(data)
+    picture = changed.graph.input[0]
+    nodes = [helper.make_node("Selu", ["picture"], [picture.name]), *changed.graph.node]
+    picture.name = "picture"
+    del changed.graph.node[:]
+    changed.graph.node.extend(nodes)
+    return changed.SerializeToString()

@@ -37,7 +37,9 @@ def tensors(state: dict[str, torch.Tensor], rng: random.Random) -> dict:
         changed[key] = tensor.to(rng.choice((torch.int64, torch.bool, torch.float64, torch.int8, torch.bfloat16,
                                              torch.float8_e4m3fn)))  # fmt: skip
     elif way == 6:
-        changed[key] = torch.full_like(tensor, rng.choice((_NAN, float("inf"), 6e4)) if tensor.is_floating_point() else 7)
+        changed[key] = torch.full_like(
+            tensor, rng.choice((_NAN, float("inf"), 6e4)) if tensor.is_floating_point() else 7
+        )
     elif way == 7:
         for gone in keys[rng.randrange(len(keys)) :]:
             del changed[gone]
@@ -72,11 +74,16 @@ def safetensors_header(state, rng) -> bytes:
     elif way == 4:
         entry["shape"], entry["data_offsets"] = [LARGE // 4], [0, LARGE]
     elif way == 5:
-        header = {"__metadata__": {"a": "b" * 1_000_000}, **{key: value for key, value in header.items() if key in keys}}
+        header = {
+            "__metadata__": {"a": "b" * 1_000_000},
+            **{key: value for key, value in header.items() if key in keys},
+        }
     elif way == 6:
         header |= {f"n{number}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(200_000)}
     else:
-        text = rng.choice(("[" * 100_000, "{" * 100_000, '{"a":' * 50_000, '{"a' + "\\n" * 200 + '":1}', "{}", '{"a":{}}'))
+        text = rng.choice(
+            ("[" * 100_000, "{" * 100_000, '{"a":' * 50_000, '{"a' + "\\n" * 200 + '":1}', "{}", '{"a":{}}')
+        )
         return struct.pack("<Q", len(text) + 1) + b"{" + text.encode() + data[8 + length :]
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + data[8 + length :]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from likeness.core.faces import onnx_roles as roles
+from likeness.core.faces.descriptors import load_descriptor
 from likeness.core.faces.details import load_details
 from likeness.core.faces.encoder import Faces
 from likeness.core.faces.onnx_embedder import load_embedder
@@ -92,7 +93,7 @@ def _details(path):
     pack = read_pack("insightface/fuzzed", [path])
     models = [*pack.models.get(roles.LANDMARKS, []), *pack.models.get(roles.ATTRIBUTES, [])]
     if not models:
-        pack.needed(roles.LANDMARKS, "choose another pack")
+        raise pack.problems[0] if pack.problems else WeightsError(f"{path.name} knows nothing of faces.")
     details = load_details(models, operations=torch.nn).eval()
     boxes = torch.tensor([[10.0, 20, 60, 90], [-5, 0, 40, 40]])
     faces = Faces(boxes, torch.zeros(2, 5, 2), torch.ones(2), torch.tensor([0, 1]), (1, 1), (96, 128), ())
@@ -103,9 +104,9 @@ def _details(path):
 
 
 def _weights(path):
-    file = read_weights(path)
-    for tensor in file.tensors.values():
-        tensor.double().sum()  # every number is there to be read
+    descriptor = load_descriptor(read_weights(path), operations=torch.nn)
+    found = descriptor.module(_picture(1, descriptor.chip_size, descriptor.chip_size).movedim(-1, 1))
+    assert found.shape == (1, descriptor.dim) and found.dtype == torch.float32, f"descriptors of {list(found.shape)}"
 
 
 def _picture(*size):

@@ -73,7 +73,7 @@ def test_says_what_is_wrong_with_a_file(tmp_path):
         ("empty.onnx", b"", "is empty"),
         ("cut.onnx", whole[: len(whole) // 2], "is no whole ONNX model"),
         ("page.onnx", b"<html>not found</html>", "is a web page"),
-        ("pointer.onnx", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "a Git LFS pointer"),
+        ("pointer.onnx", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "is a Git LFS pointer"),
     ):
         path = tmp_path / name
         path.write_bytes(content)
