@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .operators import padded_evenly, window
 from .plan import Layer
+from .windows import padded_evenly, window
 
 
 class Scale(nn.Module):
