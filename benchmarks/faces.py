@@ -1,8 +1,8 @@
 """Print how fast and how large face encoders are here and in onnxruntime, on the same files in one run, as Markdown.
 
 Usage: python benchmarks/faces.py [--quick]   (the files are written first, with random weights in the published layout)
-onnxruntime computes on the CPU with as many threads as torch. Each number is the median of several turns, the two taking
-turns; peak memory is that of a process that loads and runs one model by itself.
+onnxruntime computes on the CPU with as many threads as torch. Each number is the median of several turns, the two
+taking turns; peak memory is that of a process that loads and runs one model by itself.
 """
 
 import argparse
@@ -186,9 +186,9 @@ def main():
     print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, onnxruntime "
           f"{onnxruntime.__version__}\n")  # fmt: skip
     kinds = ("r50", "genderage", "scrfd_500m") if asked.quick else KINDS
-    models(kinds, (1, 2) if asked.quick else BATCHES, 2 if asked.quick else 9, width)
+    models(kinds, (1, 2) if asked.quick else BATCHES, 2 if asked.quick else 5, width)
     if not asked.quick:
-        chain(5, width)
+        chain(3, width)
     memory(("r50",) if asked.quick else ("r50", "r100", "mbf"), width)
 
 
