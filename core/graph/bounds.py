@@ -16,7 +16,7 @@ _STEP = 2**25  # multiplications that a step, and every four inputs of one, take
 _MOVED = 32  # multiplications that reading or writing a number in memory takes as long as
 _ON_HOST = 16  # tensor numbers that a number on the host counts as
 # of sizes that are written in the graph: one of them, their product, and the product of the scales of a Resize
-_LARGEST_SIZE, _LARGEST_SHAPE, _LARGEST_SCALE = 2**22, 2**28, 2**10
+_LARGEST_SIZE, _LARGEST_SHAPE, _LARGEST_SCALE = 2**22, _LIVE, 2**10
 # Which inputs of an operation say how large its result is, in operations known here and in some of onnxruntime's.
 _SIZES = {
     "ConstantOfShape": (0,), "Expand": (1,), "Tile": (1,), "Pad": (1,), "OneHot": (1,), "Range": (1,),

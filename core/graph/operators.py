@@ -74,6 +74,8 @@ def _reduce(function):
         x, axes = inputs[0], axes_of(attributes, inputs)
         if not axes and attributes.get("noop_with_empty_axes", 0):
             return x
+        if not all(-x.ndim <= axis < x.ndim for axis in axes or ()):  # the meta device lets any axis pass
+            raise ValueError("an axis that is not there")
         return function(x, list(range(x.ndim)) if not axes else axes, bool(attributes.get("keepdims", 1)))
 
     return apply
@@ -168,6 +170,7 @@ def _concat(attributes, *inputs):
 def _gather(attributes, x, at):
     axis = attributes.get("axis", 0)
     if isinstance(at, Tensor):
+        check_size(x.numel() // max(1, x.shape[axis]) * at.numel())
         raise Unsupported("places that depend on the picture")
     places, length = numbers(at), x.shape[axis]
     if not all(-length <= place < length for place in places):

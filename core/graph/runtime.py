@@ -45,6 +45,11 @@ class RuntimeGraph(nn.Module):
         sides = zip(self.input_shape[1:], free[1:], strict=True)
         self.checked_shape = checked((1, *(known or wanted for known, wanted in sides)), name)
         self.output_shapes = self._tried(self.checked_shape)
+        for value, found in zip(results, self.output_shapes, strict=True):
+            if not _agrees(value.shape, found):
+                raise WeightsError(
+                    f"{name} is damaged: it gives {list(found)} and says it gives others; fetch it again."
+                )
         # a file may take several pictures and yet say that it gives one vector: no memory for more can be bound then
         one = any(shape and shape[0] == 1 for shape in ([*self.input_shape], *(value.shape for value in results)))
         self.takes_batches = not one and self._doubles()
@@ -112,6 +117,13 @@ class RuntimeGraph(nn.Module):
         except WeightsError:
             return False
         return found == tuple((2, *shape[1:]) for shape in self.output_shapes)
+
+
+def _agrees(said: list, found: tuple[int, ...]) -> bool:
+    """Whether a shape is the one that a file says, which has words for sizes that are free."""
+    return len(said) == len(found) and all(
+        size == side for size, side in zip(said, found, strict=True) if isinstance(size, int)
+    )
 
 
 def graph_of(

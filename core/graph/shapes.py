@@ -4,13 +4,15 @@ Graphs compute the sizes of their reshapes from the sizes of their tensors. Thos
 any tensor's content, so this arithmetic never waits for a device. Meanings: onnx.ai/onnx/operators.
 """
 
+from functools import reduce
 from math import prod
 
 import numpy as np
 
 from .bounds import TooMuch
 
-_BROADCASTING = {"Add", "Sub", "Mul", "Div", "Mod", "Pow", "Equal", "Less", "Greater", "And", "Or", "Where"}
+_BROADCASTING = {"Add", "Sub", "Mul", "Div", "Mod", "Pow", "Equal", "Less", "Greater", "And", "Or", "Where",
+                 "Min", "Max"}  # fmt: skip
 LIMIT = 2**18  # numbers of a result; shape arithmetic has a handful, and a claimed size must not become memory
 
 
@@ -26,7 +28,7 @@ def computed(op: str, attributes: dict, inputs: list, limit: int = LIMIT) -> np.
     shapes = [np.shape(value) for value in inputs if value is not None]
     if op in _BROADCASTING:
         _bounded(np.broadcast_shapes(*shapes), limit)
-    elif op in ("Concat", "Min", "Max"):
+    elif op == "Concat":
         _bounded([sum(prod(shape) for shape in shapes)], limit)
     elif op == "Gather":
         _bounded([prod(shapes[0]) // max(1, shapes[0][attributes.get("axis", 0)]) * prod(shapes[1])], limit)
@@ -86,12 +88,12 @@ def slices(attributes, inputs, rank):
 
 
 def _reduce(function):
-    def reduce(attributes, *inputs):
+    def apply(attributes, *inputs):
         axes = axes_of(attributes, inputs)
         keep = bool(attributes.get("keepdims", 1))
         return function(inputs[0], axis=None if axes is None else tuple(axes), keepdims=keep)
 
-    return reduce
+    return apply
 
 
 def _range(attributes, start, limit, delta):
@@ -124,8 +126,8 @@ HOST = {
     "Reciprocal": lambda attributes, x: 1 / x,
     "Floor": lambda attributes, x: np.floor(x),
     "Ceil": lambda attributes, x: np.ceil(x),
-    "Min": lambda attributes, *inputs: np.minimum.reduce(inputs),
-    "Max": lambda attributes, *inputs: np.maximum.reduce(inputs),
+    "Min": lambda attributes, *inputs: reduce(np.minimum, inputs),
+    "Max": lambda attributes, *inputs: reduce(np.maximum, inputs),
     "Equal": lambda attributes, a, b: a == b,
     "Less": lambda attributes, a, b: a < b,
     "Greater": lambda attributes, a, b: a > b,

@@ -182,13 +182,13 @@ def doubling(rng):
     nodes, value = [], start
     for number in range(rng.choice((12, 40, 200))):
         attributes = {"axis": 0 if start == "s" else 2} if op == "Concat" else {}
-        inputs = {"Resize": f"{value}  z", "Pad": f"{value} p"}.get(op, f"{value} {value}")
+        inputs = {"Resize": f"{value}  z", "Pad": f"{value} pads"}.get(op, f"{value} {value}")
         nodes.append((op, inputs, f"d{number}", attributes))
         value = f"d{number}"
     nodes.append(("ReduceMax", value, "m", {"keepdims": 0}))
     return model(
         [*nodes, ("Cast", "m", "f", {"to": 1}), ("Add", "x f", "p", {}), *_POOLED],
-        {"s": whole(1, 2, 3), "z": np.float32([1, 1, 2, 2]), "p": whole(0, 0, 99, 99, 0, 0, 99, 99)},
+        {"s": whole(1, 2, 3), "z": np.float32([1, 1, 2, 2]), "pads": whole(0, 0, 99, 99, 0, 0, 99, 99)},
     )
 
 
@@ -328,10 +328,10 @@ def picture_as_index(rng):
     """Places and divisors that come from the picture: outside of what is there, and zero."""
     way = rng.randrange(3)
     if way == 0:
-        nodes = [("Mul", "x big", "b", {}), ("Cast", "b", "i", {"to": 7}), ("Gather", "x i", "g", {"axis": 0}),
+        nodes = [("Mul", "x big", "b", {}), ("Cast", "b", "at", {"to": 7}), ("Gather", "x at", "g", {"axis": 0}),
                  ("ReduceMax", "g", "m", {"keepdims": 0}), ("Add", "x m", "p", {})]  # fmt: skip
     elif way == 1:
-        nodes = [("Cast", "x", "i", {"to": 6}), ("Sub", "i i", "z", {}), ("Div", "i z", "d", {}),
+        nodes = [("Cast", "x", "n", {"to": 6}), ("Sub", "n n", "z", {}), ("Div", "n z", "d", {}),
                  ("Cast", "d", "p", {"to": 1})]  # fmt: skip
     else:
         nodes = [("Gather", "x i", "p", {"axis": 2})]

@@ -70,7 +70,7 @@ def tensor(kind: str, rng: random.Random) -> bytes:
     elif way == 8:
         filler = rng.choice((np.nan, np.inf, -np.inf, 3e38, 0.0))
         data = np.array(numpy_helper.to_array(chosen))
-        data.reshape(-1)[: rng.randrange(1, data.size + 1)] = filler if data.dtype.kind == "f" else 2**31 - 1
+        data.reshape(-1)[: rng.randrange(data.size + 1)] = filler if data.dtype.kind == "f" else 2**31 - 1
         chosen.CopyFrom(numpy_helper.from_array(data, chosen.name))
     else:
         chosen.data_location = onnx.TensorProto.EXTERNAL
