@@ -3,49 +3,14 @@
 import random
 
 import numpy as np
-from onnx import AttributeProto, TensorProto, helper, load_from_string, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, load_from_string
+
+from .making import field, floats, model, varint, whole
 
 LARGE = 10**10
 MANY = 19_000  # nodes
 
 
-def model(nodes, weights=None, shape=(1, 3, 112, 112), outputs=("y",), opset=13) -> bytes:
-    """A model with input x and nodes given as (op, inputs, outputs, attributes); weights by name."""
-    made = [helper.make_node(op, inputs.split(" "), results.split(" "), **attributes)
-            for op, inputs, results, attributes in nodes]  # fmt: skip
-    held = [value if isinstance(value, TensorProto) else numpy_helper.from_array(np.asarray(value), name)
-            for name, value in (weights or {}).items()]  # fmt: skip
-    graph = helper.make_graph(
-        made, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs], held,
-    )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8).SerializeToString()
-
-
-def whole(*numbers):
-    """Sizes as ONNX wants them."""
-    return np.array(numbers, np.int64)
-
-
-def varint(number: int) -> bytes:
-    """A number as protocol buffers have it."""
-    parts = []
-    while number >= 0x80:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*parts, number])
-
-
-def field(number: int, content: bytes) -> bytes:
-    """A field that holds bytes or a message."""
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def _floats(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-# the end of every bomb that should make a vector of its input in the end
 _POOLED = [("GlobalAveragePool", "p", "q", {}), ("Flatten", "q", "y", {})]
 
 
@@ -101,7 +66,7 @@ def packed_integers(rng):
 def long_lists(rng):
     """Attributes of millions of numbers."""
     attributes = {"pads": [0] * 3_000_000} if rng.random() < 0.5 else {"nonsense": [0.5] * 3_000_000}
-    return model([("Conv", "x w", "p", attributes), *_POOLED], {"w": _floats(4, 3, 3, 3)})
+    return model([("Conv", "x w", "p", attributes), *_POOLED], {"w": floats(4, 3, 3, 3)})
 
 
 def long_names(rng):
@@ -220,18 +185,18 @@ def many_nodes(rng):
     if op == "Conv":
         nodes = [(op, f"{inputs} w", outputs, attributes) for op, inputs, outputs, attributes in nodes]
     last = "x" if op == "Shape" else f"n{count - 1}"
-    return model([*nodes, ("Relu", last, "p", {}), *_POOLED], {"w": _floats(3, 3, 1, 1)})
+    return model([*nodes, ("Relu", last, "p", {}), *_POOLED], {"w": floats(3, 3, 1, 1)})
 
 
 def shared_weight(rng):
     """One weight that thousands of layers use, each with a normalisation of its own or after a conversion."""
     op = rng.choice(("Conv", "Conv", "MatMul", "Gemm", "Mul", "Cast"))
-    nodes, weights = [("Conv", "x first", "v0", {})], {"first": _floats(256, 3, 1, 1), "w": _floats(256, 256, 1, 1)}
+    nodes, weights = [("Conv", "x first", "v0", {})], {"first": floats(256, 3, 1, 1), "w": floats(256, 256, 1, 1)}
     if op in ("MatMul", "Gemm"):
         nodes = [("GlobalAveragePool", "x", "g", {}), ("Flatten", "g", "f", {}), ("MatMul", "f first", "v0", {})]
-        weights = {"first": _floats(3, 512), "w": _floats(512, 512)}
+        weights = {"first": floats(3, 512), "w": floats(512, 512)}
     elif op in ("Mul", "Cast"):
-        nodes, weights = [("Relu", "x", "v0", {})], {"w": _floats(3, 112, 112)}
+        nodes, weights = [("Relu", "x", "v0", {})], {"w": floats(3, 112, 112)}
     for number in range(4000):
         value, result = f"v{number}", f"v{number + 1}"
         if op == "Conv":
@@ -267,7 +232,7 @@ def absurd_window(rng):
     if rng.random() < 0.3:
         attributes["pads"] = [rng.choice((50_000, 2**31, 2**61))] * 4
     inputs = "x w" if op.startswith("Conv") else "x"
-    return model([(op, inputs, "p", attributes), *_POOLED], {"w": _floats(3, 3, 3, 3)})
+    return model([(op, inputs, "p", attributes), *_POOLED], {"w": floats(3, 3, 3, 3)})
 
 
 def absurd_shape(rng):
@@ -304,8 +269,8 @@ def heavy_work(rng):
     if way == 0:
         nodes = [("Conv", "x f", "c0", {})]
         nodes += [("Conv", f"c{number} w", f"c{number + 1}", {"pads": [3] * 4}) for number in range(500)]
-        return model([*nodes, ("Relu", "c500", "p", {}), *_POOLED], {"f": _floats(64, 3, 1, 1),
-                     "w": _floats(64, 64, 7, 7)}, (1, 3, 640, 640))  # fmt: skip
+        return model([*nodes, ("Relu", "c500", "p", {}), *_POOLED], {"f": floats(64, 3, 1, 1),
+                     "w": floats(64, 64, 7, 7)}, (1, 3, 640, 640))  # fmt: skip
     if way == 1:
         nodes = [("Relu", "x", "m0", {})]
         nodes += [("MatMul", f"m{number} m{number}", f"m{number + 1}", {}) for number in range(500)]
