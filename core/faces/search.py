@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -124,7 +125,7 @@ class Search:
         boxes, landmarks, scores = (
             torch.cat([getattr(faces, name) for faces in self.seen]) for name in ("boxes", "landmarks", "scores")
         )
-        starts = np.cumsum([0] + [faces.total for faces in self.seen]).tolist()
+        starts = list(accumulate((faces.total for faces in self.seen), initial=0))
         kept = [_once(finds) for finds in self.found]
         at = [starts[find.look] + find.place for finds in kept for find in finds]
         in_image = [number for number, finds in enumerate(kept) for _ in finds]
@@ -185,9 +186,11 @@ def moved(faces: Faces, matrix: np.ndarray, image_size: tuple[int, int]) -> Face
     if np.array_equal(matrix, np.eye(2, 3)):
         return faces
 
+    rows = [[float(value) for value in row] for row in matrix]
+
     def move(points):
         # each new coordinate comes from one old one
-        return tuple(tuple(row[0] * x + row[1] * y + row[2] for row in matrix.tolist()) for x, y in points)
+        return tuple(tuple(row[0] * x + row[1] * y + row[2] for row in rows) for x, y in points)
 
     def corners(box):
         (a, b), (c, d) = move((box[:2], box[2:]))

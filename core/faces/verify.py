@@ -15,9 +15,8 @@ VIEWS = ((1.1, -12.0), (1.1, 12.0), (0.95, 0.0), (1.25, 0.0))
 CUT, CUT_SIZE = 1.5, 168  # of the square that the views are taken from: sides of the box, and pixels
 ABOVE = 0.05  # of a view that its middle lies below the box's: the 68 points reach from the brows to the chin
 # Mean distance of a point from where all views together put it, in sides of the box. On the faces of the test
-# photographs that are doubtful, altered in eleven ways, it is 0.014 in the middle, 0.035 for 99 in 100 and 0.041 at most
-# (a profile behind a hand); on things that MTCNN took for faces 0.096 in the middle and 0.050 at least (a chin and neck
-# upside down).
+# photographs, altered in eleven ways, it is 0.014 in the middle and 0.041 at most (a profile behind a hand); on things
+# that MTCNN took for faces 0.096 in the middle and 0.050 at least (a chin and neck upside down).
 STEADY = 0.048
 # Score of a find that is as good as certain. Of 54 labelled faces that MTCNN finds on the test photographs as they are
 # and mirrored 52 reach it; the two things there and upside down that are no face and still pass here had 0.79 and 0.94.

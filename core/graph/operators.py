@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .bounds import check_size
 from .shapes import axes_of, reshaped, slices, squeezed_shape, unsqueezed_shape
 from .windows import Unsupported, average_pool, max_pool
 
