@@ -8,7 +8,6 @@ taking turns; peak memory is that of a process that loads and runs one model by 
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -144,11 +143,18 @@ def chain(turns: int, width: int):
         print(f"| {name} | {counts[name]} | {value:.2f} | {value * 1000 / counts[name]:.0f} | {first / value:.2f}x |")
 
 
+def peak_memory() -> float:
+    """MiB that this process has had at most; Linux says so by itself, and not with what its parent had."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
 @torch.no_grad()
 def one_by_itself(kind: str, way: str, width: int):
     """Load and run one model at batch 8, and say what memory that took, as JSON."""
     path = onnx_files.file(kind, width=width)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew here
+    before = peak_memory()
     if way == "ort":
         session = session_of(path)
         entry = session.get_inputs()[0]
@@ -157,8 +163,7 @@ def one_by_itself(kind: str, way: str, width: int):
         dtype = HALF if way == "half" else None
         graph = build(read_onnx(path), dtype=dtype)
         graph(torch.rand(8, *graph.checked_shape[1:]).to(dtype or torch.float32))
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps((after - before) / 1024))
+    print(json.dumps(peak_memory() - before))
 
 
 def memory(kinds, width: int):
@@ -177,6 +182,7 @@ def memory(kinds, width: int):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="narrow models, few turns: to see that it runs")
+    parser.add_argument("--memory", action="store_true", help="only the table of peak memory")
     parser.add_argument("--alone", nargs=2, metavar=("KIND", "WAY"), help="used by itself to measure memory")
     parser.add_argument("--width", type=int, default=1)
     asked = parser.parse_args()
@@ -189,6 +195,9 @@ def main():
     print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, onnxruntime "
           f"{onnxruntime.__version__}\n")  # fmt: skip
     kinds = ("r50", "genderage", "scrfd_500m") if asked.quick else KINDS
+    if asked.memory:
+        memory(("r50", "r100", "mbf"), width)
+        return
     models(kinds, (1, 2) if asked.quick else BATCHES, 2 if asked.quick else 5, width)
     if not asked.quick:
         chain(3, width)
