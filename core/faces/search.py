@@ -17,7 +17,7 @@ MODES = ("auto", "thorough", "plain")
 CLOSE_UP_SIDE = 512  # pixels: a face that fills the frame needs no more, so the look with a border costs little
 BORDER = 0.5  # of the shorter side, on each of the four sides
 ENLARGED_SIDE = 1600  # pixels: pictures whose longer side doubled exceeds this are not enlarged
-UPRIGHT = 45  # degrees of turn up to which a face counts as upright
+UPRIGHT = 30  # degrees of turn up to which a face counts as upright; detectors understate those of 60 to 90
 SAME_FACE = 0.6  # of the smaller box that two looks at one face have in common
 
 
@@ -93,7 +93,7 @@ class Search:
         for number in numbers:
             turns = [find.turn for find in self.found[number]]
             if turns and min(map(abs, turns)) > UPRIGHT:
-                asked = [round(turn / 90) % 4 for turn in turns]
+                asked = [2 if abs(turn) > 135 else 1 if turn > 0 else 3 for turn in turns]
                 ways.setdefault(max(asked, key=asked.count), []).append(number)
         for quarter_turns, sideways in ways.items():
             self.look(look._replace(quarter_turns=(look.quarter_turns + quarter_turns) % 4), sideways)

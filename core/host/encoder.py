@@ -19,8 +19,8 @@ _BATCH = 4  # images detected at once: bounds the memory of the image pyramids
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """A face encoder, the confidence and size in pixels (longer side of the box) that a face must have, and how pictures
-    are looked through (one of SEARCHES). All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
+    """A face encoder, the confidence a face must have, how pictures are looked through (one of SEARCHES), and the pixels
+    that the longer side of a box must have. All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
 
     space: str
     patcher: ModelPatcher
