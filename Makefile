@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test setup setup-test lint bench-overhead bench-faces bench-identity bench-cure verify-facelets facelets
+.PHONY: demo test setup setup-test lint bench-overhead bench-pairs bench-faces bench-found fuzz-encoders bench-identity bench-cure verify-facelets facelets
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -24,8 +24,20 @@ lint: setup
 bench-overhead: setup
 	@OMP_NUM_THREADS=1 $(RUN) benchmarks/overhead.py
 
-bench-faces: setup-test
+bench-pairs: setup-test
 	@OMP_NUM_THREADS=1 $(RUN) scripts/face_pairs.py
+
+# speed and memory of encoders against onnxruntime; ARGS=--quick to see that it runs
+bench-faces: setup-test
+	@$(RUN) benchmarks/faces.py $(ARGS)
+
+# which faces of the test photographs are found, however they are turned, shrunk and cut
+bench-found: setup-test
+	@OMP_NUM_THREADS=1 $(RUN) benchmarks/found.py $(ARGS)
+
+# 2,000 damaged and hostile encoder files
+fuzz-encoders: setup-test
+	@$(RUN) scripts/fuzz_encoders.py $(ARGS)
 
 # ARGS=--record for the setting of the numbers in benchmarks/README.md
 bench-identity: setup

@@ -12,12 +12,14 @@ from .facelets import LoadFacelets
 from .faces import DetectFaces, LoadFaceEncoder
 from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
 from .landmarks import LandmarkControl
+from .people import AssignFaces
 from .similarity import IDSimilarity
 
 NODES = [
     LoadFacelets,
     LoadFaceEncoder,
     DetectFaces,
+    AssignFaces,
     EncodeIdentity,
     SaveIdentity,
     LoadIdentity,

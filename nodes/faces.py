@@ -4,10 +4,10 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.faces.encoder import ORDERS
-from ..core.host import detection
+from ..core.host import detection, encoder_files
 from ..core.host import encoder as encoders
-from .compat import offered, schema
-from .sockets import FaceEncoder, Faces, face_encoder_input, on_no_face_input
+from .compat import advanced, offered, schema
+from .sockets import FaceEncoder, Faces, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
 
 
 class LoadFaceEncoder(io.ComfyNode):
@@ -22,15 +22,18 @@ class LoadFaceEncoder(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "encoder",
-                    options=list(encoders.ENCODERS),
-                    default="embedded",
-                    tooltip="embedded: MTCNN and the 128-number face descriptor of dlib's author, free for any use.",
+                    options=encoder_files.encoder_names(),
+                    default=encoder_files.EMBEDDED,
+                    tooltip="embedded: MTCNN and the 128-number face descriptor of dlib's author, free for any use. "
+                    "insightface/...: a pack in models/insightface/models. face_encoders/...: a file in "
+                    "models/face_encoders.",
                 ),
                 io.Combo.Input(
                     "detector",
-                    options=list(encoders.DETECTORS),
-                    default="auto",
-                    tooltip="What finds the faces. auto: the one that belongs to the encoder, MTCNN for embedded.",
+                    options=encoder_files.detector_names(),
+                    default=encoder_files.AUTO,
+                    tooltip="What finds the faces. auto: the one that belongs to the encoder, otherwise mtcnn, which "
+                    "ships with the pack.",
                 ),
                 io.Float.Input(
                     "min_confidence",
@@ -40,7 +43,7 @@ class LoadFaceEncoder(io.ComfyNode):
                     step=0.01,
                     tooltip="Faces the detector is less sure of are ignored. Raise it when it sees faces where there "
                     "are none: "
-                    "MTCNN never reports below 0.7, and 0.9 keeps the clear ones.",
+                    "the embedded one never reports below 0.5, and 0.9 keeps the clear ones.",
                 ),
                 io.Combo.Input(
                     "search",
@@ -66,11 +69,21 @@ class LoadFaceEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, encoder, detector, min_confidence, search="auto", min_size=0):
-        return io.NodeOutput(encoders.load(encoder, min_confidence, search, min_size))
+        return io.NodeOutput(encoders.load(encoder, detector, min_confidence, search, min_size))
 
     @classmethod
     def validate_inputs(cls, encoder, detector, search="auto"):
-        return offered(cls, encoder=encoder, detector=detector, search=search)
+        # None comes over a wire and is known later
+        reasons = [
+            encoder_files.why_not_found(name, kind)
+            for name, kind in ((encoder, "encoder"), (detector, "detector"))
+            if name is not None
+        ]
+        return next((reason for reason in reasons if reason), offered(cls, search=search))
+
+    @classmethod
+    def fingerprint_inputs(cls, encoder, detector, **others):
+        return encoder_files.fingerprint(name for name in (encoder, detector) if name)
 
 
 class DetectFaces(io.ComfyNode):
@@ -91,27 +104,65 @@ class DetectFaces(io.ComfyNode):
                 ),
                 io.String.Input("index", default="all", tooltip="Which of them: all, or numbers from 0 such as 0,2."),
                 on_no_face_input("leave that picture out.", "keep it, with an empty mask and no cut-outs."),
+                *given_inputs(),
+                *mask_inputs("the faces"),
+                advanced(
+                    io.Boolean.Input,
+                    "details",
+                    optional=True,
+                    default=False,
+                    tooltip="Adds to the report what is known about each face: how the head is turned, and with an "
+                    "InsightFace pack gender, age and more landmarks.",
+                ),
             ],
             outputs=[
                 Faces.Output("FACES", display_name="faces"),
                 io.Image.Output("CROPS", display_name="crops", tooltip="A square cut-out of 256 pixels per face."),
                 io.Mask.Output(
-                    "MASK", display_name="mask", tooltip="One mask per picture, white inside the face boxes."
+                    "MASK",
+                    display_name="mask",
+                    tooltip="One mask per picture, white where the faces are; see mask_from.",
                 ),
                 io.Int.Output(
                     "COUNT", display_name="count", tooltip="How many faces were chosen in all pictures together."
+                ),
+                io.String.Output(
+                    "REPORT", display_name="report", tooltip="Boxes, landmarks and confidence of each face, as JSON."
                 ),
             ],
         )
 
     @classmethod
-    def execute(cls, face_encoder, image, order, index, on_no_face):
-        found = detection.detect_faces(face_encoder, image, order, index, on_no_face)
+    def execute(
+        cls,
+        face_encoder,
+        image,
+        order,
+        index,
+        on_no_face,
+        face_landmarks=None,
+        bounding_boxes=None,
+        mask_from="box",
+        soft_edge=0.0,
+        details=False,
+    ):
+        found = detection.detect_faces(
+            face_encoder,
+            image,
+            order,
+            index,
+            on_no_face,
+            face_landmarks,
+            bounding_boxes,
+            mask_from,
+            soft_edge,
+            details,
+        )
         crops = found.crops if len(found.crops) else ExecutionBlocker(None)
         mask = found.mask if len(found.mask) else ExecutionBlocker(None)
         shown = {**ui.PreviewImage(found.preview, cls=cls).as_dict(), "faces": found.description}
-        return io.NodeOutput(found.faces, crops, mask, found.faces.total, ui=shown)
+        return io.NodeOutput(found.faces, crops, mask, found.faces.total, found.report, ui=shown)
 
     @classmethod
-    def validate_inputs(cls, order, on_no_face):
-        return offered(cls, order=order, on_no_face=on_no_face)
+    def validate_inputs(cls, order, on_no_face, mask_from="box"):
+        return offered(cls, order=order, on_no_face=on_no_face, mask_from=mask_from)

@@ -25,8 +25,9 @@ class EncodeIdentity(io.ComfyNode):
                     options=list(COMBINE),
                     default="mean",
                     tooltip="How several photographs become one identity. mean: their average. robust: the average "
-                    "without "
-                    "those that show somebody else; the report names them. first: the first photograph alone.",
+                    "without those that show somebody else; the report names them. first: the first photograph alone. "
+                    "quality: large, sharp, well lit, frontal faces count more. centralised: the average after each "
+                    "face moved towards those most like it; for six or more.",
                 ),
                 face_index_input("is the person"),
                 on_no_face_input(
@@ -39,7 +40,8 @@ class EncodeIdentity(io.ComfyNode):
                 io.String.Output(
                     "REPORT",
                     display_name="report",
-                    tooltip="What was found in each photograph and how well they agree.",
+                    tooltip="What was found in each photograph, how good it is, how well they agree, and which "
+                    "looks like somebody else.",
                 ),
             ],
         )

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.host import similarity
-from .compat import offered, schema
+from .compat import advanced, offered, schema
 from .sockets import Identity, face_encoder_input, on_no_face_input
 
 
@@ -34,6 +34,15 @@ class IDSimilarity(io.ComfyNode):
                     "this encoder.",
                 ),
                 on_no_face_input("the picture goes to neither heap.", "the picture is accepted unjudged."),
+                advanced(
+                    io.Boolean.Input,
+                    "centralise",
+                    default=False,
+                    optional=True,
+                    tooltip="Moves each face towards those of the batch that are most like it before it is judged, "
+                    "which steadies the scores of six or more pictures of one person. The scores then depend on the "
+                    "whole batch; leave it off for scores that you compare with others.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -58,8 +67,8 @@ class IDSimilarity(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, face_encoder, image, threshold, on_no_face, identity=None, reference=None):
-        result = similarity.compare(face_encoder, image, identity, reference, threshold, on_no_face)
+    def execute(cls, face_encoder, image, threshold, on_no_face, identity=None, reference=None, centralise=False):
+        result = similarity.compare(face_encoder, image, identity, reference, threshold, on_no_face, centralise)
         pictures = (p if len(p) else ExecutionBlocker(None) for p in (result.accepted, result.rejected, result.best))
         accepted, rejected, best = pictures
         return io.NodeOutput(

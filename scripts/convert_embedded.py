@@ -10,6 +10,7 @@ The descriptor and the 68-point network keep the package's 8-bit values as they 
 
 import hashlib
 import json
+import pickle
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
@@ -130,7 +131,20 @@ def landmarks68(package: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return tensors, {"origin": origin, "licence": "MIT", "format": "likeness landmarks68 1"}
 
 
+def mean_shape() -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The average face of 68 points in space, as the insightface package has it."""
+    package = distribution("insightface")
+    with open(package.locate_file("insightface/data/objects/meanshape_68.pkl"), "rb") as file:
+        points = pickle.load(file)
+    return {"points": points}, {
+        "origin": f"insightface {package.version}, meanshape_68.pkl",
+        "licence": "MIT",
+        "format": "likeness meanshape68 1",
+    }
+
+
 if __name__ == "__main__":
+    write_safetensors(EMBEDDED / "meanshape68.safetensors", *mean_shape())
     write_safetensors(EMBEDDED / "mtcnn.safetensors", *mtcnn())
     write_safetensors(EMBEDDED / "dlib_resnet34.safetensors", *descriptor(Path(sys.argv[1])))
     write_safetensors(EMBEDDED / "landmarks68.safetensors", *landmarks68(Path(sys.argv[1])))

@@ -101,6 +101,7 @@ def photograph_graph(photograph):
     prompt = {"class_type": "CLIPTextEncode", "inputs": {"clip": ["facelets", 1], "text": ""}}
     graph["prompt"] = {**prompt, "_meta": {"title": "No prompt"}}
     graph[node_of(graph, "LoadImage")]["inputs"]["image"] = photograph
+    graph[node_of(graph, "LoadFaceEncoder")]["inputs"]["encoder"] = "embedded"
     # Faces of a group photograph are small: the pose is that of the largest one's cut-out, which fills the picture.
     faces, detect = node_of(graph, "DetectFaces"), graph[node_of(graph, "DetectFaces")]
     graph["largest"] = {**detect, "inputs": {**detect["inputs"], "index": "0"}, "_meta": {"title": "Largest face"}}

@@ -73,13 +73,13 @@ NOTES = {
 2. **Prompt**: what the picture shows. The face comes from the photograph.
 3. Queue. The preview shows which faces were found, the control image which pose is kept.
 
-**Files**: an SDXL checkpoint, InstantID's `ip-adapter.bin` in `models/instantid`, and in `models/controlnet` its
-ControlNet, as `instantid-controlnet.safetensors`, or under any other name: choose it in the node.
+**Files**: an SDXL checkpoint, InsightFace's antelopev2, InstantID's `ip-adapter.bin` in `models/instantid`, and in
+`models/controlnet` its ControlNet, as `instantid-controlnet.safetensors`, or under any other name: choose it in the
+node.
 
-**Which faces an adapter takes**: InstantID's published adapter takes faces from InsightFace's antelopev2. The embedded
-encoder has another space, so with that file Apply ID Adapter stops and says so in one sentence. Reading antelopev2 is
-planned; until then the adapter must be one that was trained on the embedded encoder. *about* of Load ID Adapter names
-the encoder that a file needs.
+**Which faces an adapter takes**: InstantID's published adapter takes faces from InsightFace's antelopev2. Put that pack
+into `models/insightface/models/antelopev2` and nothing has to be installed for it. *about* of Load ID Adapter names the
+encoder that a file needs; with another one Apply ID Adapter stops and says so in one sentence.
 
 **Settings**: 1016 x 1016 rather than 1024 x 1024 (InstantID has seen watermarks at 1024), CFG 4 to 5, weight and
 strength 0.8. For another pose connect another picture to Landmark Control.

@@ -17,11 +17,17 @@ def example_on_tiny_models(size: int, steps: int, adapter: str = "tiny_instantid
     """workflows/api/instantid_basic.json with the files of tests/tiny; its LoadImage still asks for person.jpg."""
     graph = json.loads((ROOT / "workflows/api/instantid_basic.json").read_text())
     graph["1"]["inputs"]["ckpt_name"] = "tiny_sdxl.safetensors"
+    graph[encoder_of(graph)]["inputs"]["encoder"] = "embedded"  # the tiny adapter takes its faces
     graph["8"]["inputs"]["adapter"] = f"instantid/{adapter}"
     graph["10"]["inputs"]["control_net_name"] = "tiny_sdxl_controlnet.safetensors"
     graph["11"]["inputs"].update(width=size, height=size)
     graph["13"]["inputs"]["steps"] = steps
     return graph
+
+
+def encoder_of(graph: dict) -> str:
+    """The id of the node that loads the face encoder."""
+    return next(key for key, node in graph.items() if node["class_type"] == "LoadFaceEncoder")
 
 
 def text_to_image(checkpoint, text="a portrait of a woman", seed=1, steps=3, size=128):

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from .boxes import crop_boxes
 from .descriptor import DlibResNet, read_dlib_resnet
 from .geometry import apply, invert, similarity_transform, warp
 from .landmarks68 import CHIP_SIZE, Landmarks68, load_landmarks68
@@ -21,6 +22,9 @@ EMBEDDED = Path(__file__).resolve().parents[2] / "embedded"
 # pixel = (position + 0.25) / 1.5 * 150, with the eyes as the mean of points 36-41 and 42-47, the nose tip as point 30,
 # the mouth corners as points 48 and 54.
 DLIB_TEMPLATE = ((47.549, 46.599), (100.476, 46.599), (74.013, 76.562), (50.415, 103.023), (97.61, 103.023))
+# What MTCNN may propose where a second opinion follows. As published (0.6, 0.7, 0.7) it misses faces in deep shadow and
+# in profile that the verifier knows, and what else it proposes below that the verifier drops.
+DOUBTFUL = (0.5, 0.5, 0.5)
 ORDERS = ("largest", "left to right", "most confident")
 
 
@@ -63,18 +67,20 @@ class Faces:
         if order not in ORDERS:
             raise ValueError(f"Unknown face order {order!r}: expected one of {', '.join(ORDERS)}.")
         wanted = parse_index(index)
-        chosen, counts, first = [], [], 0
+        places, first = [], 0
         for count in self.counts:
-            places = sorted(range(first, first + count), key=lambda place: _rank(self.on_host[place], order))
+            own = sorted(range(first, first + count), key=lambda place: _rank(self.on_host[place], order))
             first += count
-            if wanted is not None:
-                places = [places[position] for position in wanted if position < count]
-            chosen += places
-            counts.append(len(places))
+            places.append(own if wanted is None else [own[position] for position in wanted if position < count])
+        return self.pick(places)
+
+    def pick(self, places: list[list[int]]) -> "Faces":
+        """The faces at some places, given for each image in the order that they shall have; no read from the device."""
+        chosen = [place for own in places for place in own]
         at = torch.tensor(chosen, dtype=torch.long, device=self.boxes.device)
         return Faces(
             self.boxes[at], self.landmarks[at], self.scores[at], self.image_index[at],
-            tuple(counts), self.image_size, tuple(self.on_host[place] for place in chosen),
+            tuple(len(own) for own in places), self.image_size, tuple(self.on_host[place] for place in chosen),
         )  # fmt: skip
 
     def describe(self) -> list[dict]:
@@ -128,13 +134,15 @@ class FaceEncoder(nn.Module):
 
     detector: module, image [B, H, W, 3] -> Candidates. embedder: module, chips [N, 3, chip_size, chip_size] RGB in
     0..1 -> [N, dim]. space: name of the vectors' space; only vectors of one space can be compared. template: five
-    (x, y) points in chip pixels, in the order of Faces.landmarks. points68: the network behind `landmarks68`, the
-    embedded one (`load_landmarks68`) whatever the detector and embedder are.
+    (x, y) points in chip pixels, in the order of Faces.landmarks, or what cuts chips out otherwise: a callable
+    (image, faces) -> chips, or None for boxes as FaceNet has them. points68: the network behind `landmarks68`, the
+    embedded one (`load_landmarks68`) whatever the detector and embedder are. antialias: whether chips average the
+    pixels that they leave out; without, they are those of cv2.warpAffine, which InsightFace's adapters were trained on.
     """
 
     def __init__(
         self, detector: nn.Module, embedder: nn.Module, space: str, dim: int, template, chip_size: int,
-        points68: Landmarks68 | None = None,
+        points68: Landmarks68 | None = None, antialias: bool = True,
     ):  # fmt: skip
         super().__init__()
         self.detector = detector
@@ -143,13 +151,19 @@ class FaceEncoder(nn.Module):
         self.dim = dim
         self.template = template
         self.chip_size = chip_size
+        self.antialias = antialias
         self.points68 = points68
+
+    @property
+    def sure(self) -> float:
+        """The score from which the detector is as good as certain; 0 for detectors that hardly ever err."""
+        return getattr(self.detector, "sure", 0.0)
 
     @torch.no_grad()
     def detect(self, image: Tensor, min_confidence: float = 0.5) -> Faces:
         """Faces in image [B, H, W, 3] (RGB in 0..1) with at least `min_confidence`, largest first per image.
 
-        A detector has a threshold of its own as well: MTCNN reports nothing below 0.7.
+        A detector has a threshold of its own as well: the embedded one reports nothing below 0.5.
         """
         found = self.detector(image)
         columns = (found.boxes, found.landmarks.flatten(2), found.scores[..., None], found.valid[..., None].float())
@@ -175,9 +189,13 @@ class FaceEncoder(nn.Module):
 
     @torch.no_grad()
     def align(self, image: Tensor, faces: Faces) -> Tensor:
-        """Chips [N, 3, chip_size, chip_size] float32 of the faces in image [B, H, W, 3]."""
+        """Chips [N, 3, chip_size, chip_size] float32 of the faces in image [B, H, W, 3]; of a window, its own size."""
+        if self.template is None:
+            return crop_boxes(image, faces, self.chip_size)
+        if callable(self.template):
+            return self.template(image, faces)
         matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(self.template))
-        return warp(image, faces.image_index, matrices, self.chip_size, antialias=True)
+        return warp(image, faces.image_index, matrices, self.chip_size, self.antialias)
 
     @torch.no_grad()
     def crop(self, image: Tensor, faces: Faces, size: int) -> Tensor:
@@ -212,7 +230,7 @@ class FaceEncoder(nn.Module):
 
 def load_embedded(device=None, dtype=None, operations=nn) -> FaceEncoder:
     """The encoder that ships with the pack: verified MTCNN and dlib's 128-number descriptor, in eval mode."""
-    detector = MTCNN(device, dtype, operations)
+    detector = MTCNN(device, dtype, operations, thresholds=DOUBTFUL)
     detector.load_state_dict(load_file(EMBEDDED / "mtcnn.safetensors"))
     embedder = DlibResNet(device, dtype, operations)
     embedder.load_state_dict(read_dlib_resnet(EMBEDDED / "dlib_resnet34.safetensors"))

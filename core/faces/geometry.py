@@ -39,25 +39,28 @@ def apply(matrices: Tensor, points: Tensor) -> Tensor:
     return points @ matrices[:, :, :2].transpose(1, 2) + matrices[:, None, :, 2]
 
 
-def warp(image: Tensor, image_index: Tensor, matrices: Tensor, size: int, antialias: bool) -> Tensor:
-    """Cut square chips out of images: chip pixel (x, y) shows the image at inverse(matrix) @ (x, y, 1).
+def warp(
+    image: Tensor, image_index: Tensor, matrices: Tensor, size: int | tuple[int, int], antialias: bool
+) -> Tensor:  # fmt: skip
+    """Cut chips out of images: chip pixel (x, y) shows the image at inverse(matrix) @ (x, y, 1).
 
     image: [B, H, W, 3] in any float dtype; image_index: [N] long, the image of each chip; matrices: [N, 2, 3] image to
-    chip; size: chip side in pixels. Returns [N, 3, size, size] float32. Bilinear with whole numbers at pixel centres
-    and zeros outside the image, as cv2.warpAffine(INTER_LINEAR). With `antialias`, chips that shrink the image are
-    taken between the two nearest levels of a pyramid of 2 x 2 means (Williams 1983, trilinear), so that fine detail of
-    a large face averages out instead of folding into the chip.
+    chip; size: chip side in pixels, or its (height, width). Returns [N, 3, height, width] float32. Bilinear with whole
+    numbers at pixel centres and zeros outside the image, as cv2.warpAffine(INTER_LINEAR). With `antialias`, chips that
+    shrink the image are taken between the two nearest levels of a pyramid of 2 x 2 means (Williams 1983, trilinear), so
+    that fine detail of a large face averages out instead of folding into the chip.
     """
     image = image.float()
-    axis = torch.arange(size, device=image.device, dtype=torch.float32)
-    grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).flatten(0, 1)
+    size = size if isinstance(size, tuple) else (size, size)
+    down, across = (torch.arange(length, device=image.device, dtype=torch.float32) for length in size)
+    grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1).flatten(0, 1)
     inverse = invert(matrices.to(image))
     points = apply(inverse, grid.expand(len(matrices), -1, -1))
     if not antialias:
-        return _bilinear(image, image_index, points).unflatten(2, (size, size))
+        return _bilinear(image, image_index, points).unflatten(2, size)
     shrink = inverse[:, :, 0].norm(dim=1)
     # a chip shrinks no more than the whole image would, so the number of levels is known without reading `shrink`
-    levels = max(1, math.ceil(math.log2(max(image.shape[1:3]) / size)) + 1)
+    levels = max(1, math.ceil(math.log2(max(image.shape[1:3]) / min(size))) + 1)
     level_of_chip = shrink.log2().clamp(0, levels - 1)
     chips = 0
     for level in range(levels):
@@ -66,7 +69,7 @@ def warp(image: Tensor, image_index: Tensor, matrices: Tensor, size: int, antial
         chips = chips + weight[:, None, None] * _bilinear(image, image_index, (points + 0.5) / 2**level - 0.5)
         if level + 1 < levels:
             image = F.avg_pool2d(image.permute(0, 3, 1, 2), 2, ceil_mode=True).permute(0, 2, 3, 1)
-    return chips.unflatten(2, (size, size))
+    return chips.unflatten(2, size)
 
 
 def _bilinear(image: Tensor, image_index: Tensor, points: Tensor) -> Tensor:

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-COMBINE = ("mean", "robust", "first")
+from .centralise import ENOUGH, centralise
+
+COMBINE = ("mean", "robust", "first", "quality", "centralised")
 # space -> cosine at which two faces are as likely one person as two.
 # dlib: scripts/face_pairs.py fits 0.939 on the labelled test photographs. facelets: facelets.verify_faces fits 0.53 to
 # 0.58 on drawn portraits.
 SAME_PERSON = {"dlib-resnet34-128": 0.94, "facelets-128": 0.55}
 _SAME_PICTURE = 0.999
+_LEAST_WEIGHT = 0.01  # of a face without any quality, so that a set of nothing but such faces is still their mean
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,8 @@ class Identity:
     """One person in one encoder's space.
 
     `vector` [D] is the combined, un-normalised embedding; `vectors` [N,D] the ones it came from; `scores` [N] their
-    detection confidence. An identity of no faces has N = 0 and does nothing where it is applied.
+    detection confidence, `quality` [N] how good each face was for it in 0..1 (`quality.Quality.weight`), None when
+    nobody measured it. An identity of no faces has N = 0 and does nothing where it is applied.
     """
 
     space: str
@@ -26,6 +30,7 @@ class Identity:
     vectors: torch.Tensor
     scores: torch.Tensor
     combine: str
+    quality: torch.Tensor | None = None
 
     @property
     def dim(self) -> int:
@@ -41,21 +46,35 @@ class Identity:
 
 
 def combine_identity(
-    space: str, vectors: torch.Tensor, scores: torch.Tensor, combine: str
+    space: str, vectors: torch.Tensor, scores: torch.Tensor, combine: str, quality: torch.Tensor | None = None
 ) -> tuple[Identity, torch.Tensor]:
     """Make one identity of N embeddings [N,D], un-normalised.
 
     mean: their mean. first: the first alone. robust: the mean without those that disagree with the rest (see
-    `outliers`). Returns the identity and which embeddings went in, a bool tensor [N].
+    `outliers`). quality: their mean weighted by `quality` [N] in 0..1; the plain one without it. centralised: the
+    mean of what `centralise` makes of them, which under 6 is the plain mean. Returns the identity, whose `combine` says
+    how it was really made, and which embeddings went in, a bool tensor [N].
     """
+    if (combine == "quality" and quality is None) or (combine == "centralised" and len(vectors) < ENOUGH):
+        combine = "mean"
     kept = torch.ones(vectors.shape[0], dtype=torch.bool, device=vectors.device)
     if combine == "first":
         kept[1:] = False
     elif combine == "robust":
-        kept = ~outliers(vectors, SAME_PERSON.get(space, _SAME_PICTURE))
+        kept = ~outliers(vectors, same_person(space))
     weights = kept.to(vectors.dtype)
-    vector = (weights @ vectors) / weights.sum().clamp(min=1)
-    return Identity(space, vector, vectors, scores, combine), kept
+    if combine == "quality":
+        weights = quality.to(vectors).clamp(_LEAST_WEIGHT, 1)
+        vector = (weights @ vectors) / weights.sum().clamp(min=_LEAST_WEIGHT)
+    else:
+        parts = centralise(vectors) if combine == "centralised" else vectors
+        vector = (weights @ parts) / weights.sum().clamp(min=1)
+    return Identity(space, vector, vectors, scores, combine, quality), kept
+
+
+def same_person(space: str) -> float:
+    """The cosine at which two faces of a space are as likely one person as two; where nobody knows, near 1."""
+    return SAME_PERSON.get(space, _SAME_PICTURE)
 
 
 def agreement(vectors: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,8 @@ FORMAT = "likeness.identity.1"
 
 def save_identity(identity: Identity, path: Path):
     """Write an identity; the file appears whole or not at all."""
-    tensors = {name: getattr(identity, name).detach().float() for name in ("vector", "vectors", "scores")}
+    names = ("vector", "vectors", "scores") + (("quality",) if identity.quality is not None else ())
+    tensors = {name: getattr(identity, name).detach().float() for name in names}
     tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}  # host read: a file
     metadata = {
         "format": FORMAT,
@@ -21,8 +22,9 @@ def save_identity(identity: Identity, path: Path):
         "dim": str(identity.dim),
         "count": str(identity.count),
         "combine": identity.combine,
-        "scores": ", ".join(f"{score:.3f}" for score in tensors["scores"].tolist()),  # host read: a file
     }
+    for name in names[2:]:
+        metadata[name] = ", ".join(f"{value:.3f}" for value in tensors[name].tolist())  # host read: a file
     unfinished = path.with_name(path.name + ".unfinished")
     try:
         safetensors.torch.save_file(tensors, unfinished, metadata=metadata)
@@ -40,18 +42,23 @@ def load_identity(path: Path) -> Identity:
             f"{file.name} is {kind_of(tensors)}, not an identity saved by SaveIdentity; choose one that is."
         )
     vector, vectors, scores = (tensors.get(name) for name in ("vector", "vectors", "scores"))
+    quality = tensors.get("quality", scores)  # files from before faces had a quality lack it
     whole = (
-        all(isinstance(t, torch.Tensor) and t.dtype == torch.float32 for t in (vector, vectors, scores))
+        all(isinstance(t, torch.Tensor) and t.dtype == torch.float32 for t in (vector, vectors, scores, quality))
         and (vector.ndim, vectors.ndim, scores.ndim) == (1, 2, 1)
         and vectors.shape == (len(scores), len(vector))
+        and quality.shape == scores.shape
         and 0 not in vectors.shape
         and metadata.get("encoder")
         and metadata.get("combine") in COMBINE
-        and all(bool(t.isfinite().all()) for t in (vector, vectors, scores))
+        and all(bool(t.isfinite().all()) for t in (vector, vectors, scores, quality))
     )
     if not whole:
         raise WeightsError(
             f"{file.name} is damaged: its vectors and its description don't fit together; save the identity again."
         )
     # Copies: tensors mapped from the file would change, or end the process, when somebody overwrites it.
-    return Identity(metadata["encoder"], vector.clone(), vectors.clone(), scores.clone(), metadata["combine"])
+    return Identity(
+        metadata["encoder"], vector.clone(), vectors.clone(), scores.clone(), metadata["combine"],
+        quality.clone() if "quality" in tensors else None,
+    )  # fmt: skip

@@ -12,10 +12,11 @@ ROUNDS = 16
 def overlap(boxes: Tensor, mode: str) -> Tensor:
     """Pairwise overlap of boxes in one image.
 
-    boxes: [B, N, 4] xyxy in pixels. mode: "union" divides the intersection by the union; "min" divides by the smaller
-    area and counts the last pixel in (width = x2 - x1 + 1), as MTCNN's last stage does. Returns [B, N, N].
+    boxes: [B, N, 4] xyxy in pixels. mode: "union" divides the intersection by the union; "union of pixels" does so and
+    counts the last pixel in (width = x2 - x1 + 1), as SCRFD's published code does; "min" divides by the smaller area
+    and counts it in too, as MTCNN's last stage does. Returns [B, N, N].
     """
-    last_pixel = 1.0 if mode == "min" else 0.0
+    last_pixel = 0.0 if mode == "union" else 1.0
     lower = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
     upper = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
     width, height = (upper - lower + last_pixel).clamp(min=0).unbind(-1)

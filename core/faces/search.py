@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .encoder import DLIB_TEMPLATE, Faces, HostFace
+from .verify import SAME_FACE
 
 MODES = ("auto", "thorough", "plain")
 
 CLOSE_UP_SIDE = 512  # pixels: a face that fills the frame needs no more, so the look with a border costs little
 BORDER = 0.5  # of the shorter side, on each of the four sides
 ENLARGED_SIDE = 1600  # pixels: pictures whose longer side doubled exceeds this are not enlarged
-UPRIGHT = 30  # degrees of turn up to which a face counts as upright; detectors understate those of 60 to 90
-SAME_FACE = 0.6  # of the smaller box that two looks at one face have in common
+UPRIGHT = 35  # degrees of turn up to which a face counts as upright
 
 
 class Look(NamedTuple):
@@ -65,11 +65,13 @@ class Find:
 class Search:
     """Looks at a batch of images [B, H, W, 3] one way after another and collects what is found.
 
-    detect: IMAGE -> Faces of pictures of one size. min_size: smaller faces are as if they were not there.
+    detect: IMAGE -> Faces of pictures of one size. min_size: smaller faces are as if they were not there. sure: score
+    from which a find is no doubtful one.
     """
 
-    def __init__(self, detect: Callable[[Tensor], Faces], image: Tensor, min_size: int):
-        self.detect, self.image, self.min_size = detect, image, min_size
+    def __init__(self, detect: Callable[[Tensor], Faces], image: Tensor, min_size: int, sure: float):
+        self.detect, self.image, self.min_size, self.sure = detect, image, min_size, sure
+        self.first_look: dict[int, int] = {}  # a look that was taken again upright -> the one that asked for it
         self.size = tuple(image.shape[1:3])
         self.seen: list[Faces] = []
         self.found: list[list[Find]] = [[] for _ in range(len(image))]
@@ -93,10 +95,29 @@ class Search:
         for number in numbers:
             turns = [find.turn for find in self.found[number]]
             if turns and min(map(abs, turns)) > UPRIGHT:
-                asked = [2 if abs(turn) > 135 else 1 if turn > 0 else 3 for turn in turns]
+                asked = [(round(turn / 90) or int(math.copysign(1, turn))) % 4 for turn in turns]
                 ways.setdefault(max(asked, key=asked.count), []).append(number)
+        asking = len(self.seen) - 1
         for quarter_turns, sideways in ways.items():
+            self.first_look[len(self.seen)] = asking
             self.look(look._replace(quarter_turns=(look.quarter_turns + quarter_turns) % 4), sideways)
+
+    def is_sure(self, number: int) -> bool:
+        """Whether an image has an upright face that is no doubtful one."""
+        return any(find.face.score >= self.sure and abs(find.turn) <= UPRIGHT for find in self.found[number])
+
+    def keep_best_look(self):
+        """Leave of each image only what the look with the worthiest find has found, together with its upright one.
+
+        A look that shows nothing clearly has made up what it found as often as not.
+        """
+        for number, finds in enumerate(self.found):
+            if finds:
+                best = self._origin(max(finds, key=lambda find: find.worth))
+                self.found[number] = [find for find in finds if self._origin(find) == best]
+
+    def _origin(self, find: Find) -> int:
+        return self.first_look.get(find.look, find.look)
 
     def faces(self) -> Faces:
         """What was found, each face once, grouped by image and largest first."""
@@ -115,28 +136,34 @@ class Search:
         return faces.select("largest", "all")
 
 
-def search(detect: Callable[[Tensor], Faces], image: Tensor, mode: str = "auto", min_size: int = 0) -> Faces:
+def search(
+    detect: Callable[[Tensor], Faces], image: Tensor, mode: str = "auto", min_size: int = 0, sure: float = 0.0
+) -> Faces:  # fmt: skip
     """Faces of image [B, H, W, 3], largest first per image, in its own pixels, however they were found.
 
     detect: IMAGE -> Faces of pictures of one size. mode: "plain" looks once. "auto" looks again at the pictures where
-    no face was found: with a border for faces that fill the frame, enlarged for small pictures, turned by 90, 180 and
-    270 degrees without and with a border, and stops at the first look that finds one. A picture whose faces all lie on
-    their side is looked at once more the right way up. "thorough" looks at every picture in all these ways.
+    no face was found, or only doubtful ones: with a border for faces that fill the frame, enlarged for small pictures,
+    turned by 90, 180 and 270 degrees without and with a border, until one look shows a face clearly; the look that
+    shows one best counts. A picture whose faces all lie on their side is looked at once more the right way up.
+    "thorough" looks at every picture in all these ways and takes what any of them finds.
     min_size: pixels that the longer side of a box must have; smaller faces are as if they were not there.
+    sure: the score from which a find is no doubtful one, which depends on the detector.
     Landmarks are in the order of the look that found them, so a turned face's first eye is the image-left one of the
     face set upright. One host read per look. Raises ValueError for another mode.
     """
     if mode not in MODES:
         raise ValueError(f"Unknown search {mode!r}: expected one of {', '.join(MODES)}.")
-    run = Search(detect, image, min_size)
+    run = Search(detect, image, min_size, sure)
     numbers = list(range(len(image)))
     for look in looks(*run.size) if mode != "plain" else looks(*run.size)[:1]:
         run.look(look, numbers)
         if mode == "auto":
             run.look_upright(look, numbers)
-            numbers = [number for number in numbers if not run.found[number]]
+            numbers = [number for number in numbers if not run.is_sure(number)]
         if not numbers:
             break
+    if mode == "auto":
+        run.keep_best_look()
     return run.faces()
 
 

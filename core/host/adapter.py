@@ -8,6 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from ..adapters import AdapterSpec, base_name, load_adapter
 from ..attention import block_factors
 from ..faces.identity import Identity
+from ..faces.spaces import is_space
 from ..weights import read_weights
 from .folders import adapter_path
 from .managed import OPERATIONS, loaded, managed
@@ -79,7 +80,8 @@ def _check_fit(adapter, sites, identity):
             f"{base_name(len(sites), text_width)} ({len(sites)} sites, text width {text_width}); "
             "choose an adapter and a model that belong together."
         )
-    if spec.face_space not in (None, identity.space) or spec.face_dim != identity.dim:
+    fits = spec.face_space is None or is_space(identity.space, spec.face_space)
+    if not fits or spec.face_dim != identity.dim:
         raise ValueError(
             f"{adapter.file_name} takes faces from {spec.faces_from}, but this identity was made by {identity.space} "
             f"({identity.dim} numbers); choose that encoder in LoadFaceEncoder and encode the photograph again."

@@ -1,47 +1,69 @@
 """Face encoders under ComfyUI's memory management."""
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.utils import ProgressBar
 
-from ..faces.encoder import FaceEncoder, Faces, load_embedded
+from ..faces.details import Details
+from ..faces.encoder import FaceEncoder, Faces
+from ..faces.head_pose import fit_to, head_pose, load_mean_shape
+from ..faces.quality import Quality, quality_of
 from ..faces.search import MODES as SEARCHES  # noqa: F401  (the node's choices)
 from ..faces.search import search
-from .managed import OPERATIONS, check_interrupted, loaded, managed
+from .encoder_files import load_details_module, load_module
+from .managed import check_interrupted, loaded, managed
 
-ENCODERS = ("embedded",)
-DETECTORS = ("auto",)  # each encoder has one detector so far: MTCNN belongs to "embedded"
 _BATCH = 4  # images detected at once: bounds the memory of the image pyramids
+
+
+class LazyDetails:
+    """A pack's landmark, pose, gender and age networks, read when somebody asks: the largest has 144 MB."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    @cached_property
+    def patcher(self) -> ModelPatcher | None:
+        """The networks under ComfyUI's memory management; None when the encoder's pack has none, or is no pack."""
+        module = load_details_module(self._name)
+        return None if module is None else managed(module)
 
 
 @dataclass(frozen=True)
 class LoadedEncoder:
-    """A face encoder, the confidence a face must have, how pictures are looked through (one of SEARCHES), and the pixels
-    that the longer side of a box must have. All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
+    """A face encoder and how pictures are looked through for faces: the confidence and size in pixels (longer side of
+    the box) that a face must have, and one of SEARCHES. All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
 
     space: str
     patcher: ModelPatcher
     min_confidence: float
     search: str = "plain"
     min_size: int = 0
+    lazy_details: LazyDetails = field(default_factory=lambda: LazyDetails(""))
 
     def detect(self, image: torch.Tensor) -> Faces:
         """All faces of a batch of images, on the compute device."""
         detect = partial(self._module().detect, min_confidence=self.min_confidence)
+        sure = self._module().sure
         image, found = checked(image), []
         progress = ProgressBar(len(image))
         for part in image.split(_BATCH):
             check_interrupted()
-            found.append(search(detect, self._to_device(part), self.search, self.min_size))
+            found.append(search(detect, self._to_device(part), self.search, self.min_size, sure))
             progress.update(len(part))
         return Faces.concatenate(found)
 
     def embed(self, image: torch.Tensor, faces: Faces) -> torch.Tensor:
         """Un-normalised embeddings [N,dim] of faces found in `image`."""
         return self._module().embed(self._to_device(checked(image)), faces)
+
+    def quality(self, image: torch.Tensor, faces: Faces) -> Quality:
+        """How good the faces found in `image` are for recognising somebody, [N] per part."""
+        module = self._module()
+        return quality_of(self._to_device(checked(image)), faces, module.template, module.chip_size)
 
     def crop(self, image: torch.Tensor, faces: Faces, size: int) -> torch.Tensor:
         """Square cut-outs with some surroundings as IMAGE [N,size,size,3]."""
@@ -51,6 +73,14 @@ class LoadedEncoder:
         """68 landmarks [N,68,2] in pixels of faces found in `image`, see FaceEncoder.landmarks68."""
         return self._module().landmarks68(self._to_device(checked(image)), faces)
 
+    def details(self, image: torch.Tensor, faces: Faces) -> Details:
+        """What the encoder's pack knows about faces found in `image`; the embedded encoder knows their pose."""
+        image = self._to_device(checked(image))
+        patcher = self.lazy_details.patcher
+        if patcher is not None:
+            return loaded(patcher)(image, faces)
+        return Details(pose=head_pose(self._module().landmarks68(image, faces), fit_to(load_mean_shape())))
+
     def _module(self) -> FaceEncoder:
         return loaded(self.patcher)
 
@@ -58,12 +88,15 @@ class LoadedEncoder:
         return pixels(image, self.patcher.load_device)
 
 
-def load(name: str, min_confidence: float, search: str = "auto", min_size: int = 0) -> LoadedEncoder:
-    """Load an encoder by its combo value; the rest as in LoadedEncoder."""
-    if name not in ENCODERS:
-        raise ValueError(f"The face encoder {name!r} was not found; choose one of: {', '.join(ENCODERS)}.")
-    module = load_embedded(operations=OPERATIONS)
-    return LoadedEncoder(module.space, managed(module), min_confidence, search, min_size)
+def load(
+    encoder: str, detector: str, min_confidence: float, search: str = "auto", min_size: int = 0
+) -> LoadedEncoder:  # fmt: skip
+    """Load an encoder by its combo values; the rest as in LoadedEncoder.
+
+    WeightsError or ValueError with one sentence when that can't be done.
+    """
+    module = load_module(encoder, detector)
+    return LoadedEncoder(module.space, managed(module), min_confidence, search, min_size, LazyDetails(encoder))
 
 
 def checked(image: torch.Tensor) -> torch.Tensor:

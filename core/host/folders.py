@@ -6,17 +6,21 @@ import folder_paths
 
 ADAPTER_FOLDERS = ("instantid", "ipadapter", "pulid", "photomaker", "likeness")
 PARSER_FOLDER = "face_parsing"
+ENCODER_FOLDER = "face_encoders"
+PACK_FOLDER = "insightface"
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
+_GRAPH = ".onnx"
 
 
 def register():
     """Make every folder known to ComfyUI; one that another pack registered keeps its paths and gains ours."""
-    for name in (*ADAPTER_FOLDERS, PARSER_FOLDER):
+    for name in (*ADAPTER_FOLDERS, PARSER_FOLDER, ENCODER_FOLDER, PACK_FOLDER):
         # A key that another pack registered without extensions means "every file" and must stay so.
         known = name in folder_paths.folder_names_and_paths and not folder_paths.folder_names_and_paths[name][1]
         folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
         if not known:
-            folder_paths.folder_names_and_paths[name][1].update(_WEIGHT_FILES)
+            graphs = {_GRAPH} if name in (ENCODER_FOLDER, PACK_FOLDER) else set()
+            folder_paths.folder_names_and_paths[name][1].update(_WEIGHT_FILES | graphs)
 
 
 def adapter_files() -> list[str]:
@@ -31,12 +35,55 @@ def parser_paths() -> list[str]:
     return [path for path in paths if path is not None]
 
 
-def _weight_files(folder):
+def encoder_files() -> dict[str, str]:
+    """`face_encoders/file` -> path of every weight file in the face encoders' folder, sorted; no broken links."""
+    files = sorted(_weight_files(ENCODER_FOLDER, _WEIGHT_FILES | {_GRAPH}))
+    paths = {file.replace(os.sep, "/"): folder_paths.get_full_path(ENCODER_FOLDER, file) for file in files}
+    return {f"{ENCODER_FOLDER}/{file}": path for file, path in paths.items() if path is not None}
+
+
+def packs() -> dict[str, list[str]]:
+    """`insightface/pack` -> paths of its `.onnx` files, for every folder in models/insightface/models that has some.
+
+    InsightFace's own archives unpack into a folder of the pack's name inside of one, so one level deeper counts too.
+    """
+    found = {}
+    for root in folder_paths.get_folder_paths(PACK_FOLDER):
+        models = os.path.join(root, "models")
+        for pack in sorted(_folders(models)):
+            files = _graphs(os.path.join(models, pack))
+            if files:
+                found.setdefault(f"{PACK_FOLDER}/{pack}", files)
+    return found
+
+
+def _folders(path):
+    try:
+        return [entry.name for entry in os.scandir(path) if entry.is_dir()]
+    except OSError:  # not there, or not readable: nothing to offer
+        return []
+
+
+def _graphs(folder):
+    """The `.onnx` files of a folder, or of the first folder inside of it that has some."""
+    deeper = [os.path.join(folder, name) for name in sorted(_folders(folder))]
+    return next((files for path in (folder, *deeper) if (files := _graph_files(path))), [])
+
+
+def _graph_files(folder):
+    try:
+        return sorted(entry.path for entry in os.scandir(folder)
+                      if entry.is_file() and entry.name.lower().endswith(_GRAPH))  # fmt: skip
+    except OSError:
+        return []
+
+
+def _weight_files(folder, endings=_WEIGHT_FILES):
     try:
         files = folder_paths.get_filename_list(folder)
     except FileNotFoundError:  # ComfyUI remembers a folder that has been taken away since
         return []
-    return [file for file in files if os.path.splitext(file)[1].lower() in _WEIGHT_FILES]
+    return [file for file in files if os.path.splitext(file)[1].lower() in endings]
 
 
 def why_not_found(name: str) -> str | None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import folder_paths
 import torch
 
-from ..faces.identity import Identity, agreement, combine_identity
+from ..faces.identity import Identity, agreement, combine_identity, outliers, same_person
 from ..faces.identity_file import load_identity, save_identity
+from ..faces.identity_report import Reference, identity_report
 from ..faces.policy import faceless
 from . import folders
 from .detection import choose_faces
@@ -26,27 +27,23 @@ def encode(
     empty identity. `what` is the name of the input for messages. Raises NoFaceError or ValueError with one sentence.
     """
     faces = choose_faces(encoder, image, "largest", face_index, on_no_face, at_least_one=True, what=what)
-    vectors = encoder.embed(image, faces)
-    identity, kept = combine_identity(encoder.space, vectors, faces.scores, combine)
-    return identity, _report(identity, faces, kept)
+    vectors, quality = encoder.embed(image, faces), encoder.quality(image, faces)
+    identity, kept = combine_identity(encoder.space, vectors, faces.scores, combine, quality.weight)
+    report = identity_report(_references(identity, faces, quality, kept), len(faces.counts), encoder.space, combine,
+                             identity.combine)  # fmt: skip
+    left_out = [f"Photograph {index + 1}: no face, left out." for index in faceless(faces.counts)]
+    return identity, "\n".join([report, *left_out])
 
 
-def _report(identity, faces, kept):
-    used_faces = kept.tolist()  # host read: the report is text
-    agreeing_faces = agreement(identity.vectors).tolist()  # host read: as above
-    photographs = [number for number, count in enumerate(faces.counts, 1) for _ in range(count)]
-    lines = [
-        f"Identity from {sum(used_faces)} of {faces.total} faces in {len(faces.counts)} photographs, "
-        f"encoder {identity.space}."
+def _references(identity, faces, quality, kept):
+    strangers = outliers(identity.vectors, same_person(identity.space))
+    columns = (*quality, quality.weight, agreement(identity.vectors), kept, strangers)
+    table = torch.stack([column.float() for column in columns], 1).tolist()  # host read: the report is text
+    photographs = [number for number, count in enumerate(faces.counts) for _ in range(count)]
+    return [
+        Reference(photograph, agrees, dict(zip(quality._fields, parts, strict=True)), weight, bool(used), bool(strange))
+        for photograph, (*parts, weight, agrees, used, strange) in zip(photographs, table, strict=True)
     ]
-    for photograph, face, agrees, used in zip(photographs, faces.on_host, agreeing_faces, used_faces, strict=True):
-        note = "" if used else ", not used"
-        if not used and identity.combine == "robust":
-            note = ", left out: looks like somebody else"
-        agreeing = f", agrees with the others {agrees:.2f}" if identity.count > 1 else ""
-        lines.append(f"Photograph {photograph}: face found with confidence {face.score:.2f}{agreeing}{note}.")
-    lines += [f"Photograph {index + 1}: no face, left out." for index in faceless(faces.counts)]
-    return "\n".join(lines)
 
 
 def save(identity: Identity, filename_prefix: str) -> dict:

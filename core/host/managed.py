@@ -3,6 +3,7 @@
 import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.ops
+import torch
 
 OPERATIONS = comfy.ops.manual_cast  # layers that cast their weights to the input's dtype and device at call time
 # ComfyUI with dynamic VRAM wants its own patcher class, named CoreModelPatcher; older ones have one class only.
@@ -13,6 +14,19 @@ def managed(module):
     """A ModelPatcher around a module, on the compute device when loaded and on the offload device otherwise."""
     offload_device = mm.unet_offload_device()
     return _Patcher(module.to(offload_device), load_device=mm.get_torch_device(), offload_device=offload_device)
+
+
+def half_precision() -> torch.dtype:
+    """What a face descriptor is computed in: half precision where that is faster, float32 elsewhere.
+
+    float16 on GPUs that ComfyUI itself would use it on, bfloat16 on processors with instructions for it.
+    """
+    device = mm.get_torch_device()
+    if device.type == "cpu":
+        # torch has no public word for it, and older ones have none at all
+        has_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        return torch.bfloat16 if has_bfloat16() else torch.float32
+    return torch.float16 if device.type == "cuda" and mm.should_use_fp16(device) else torch.float32
 
 
 def loaded(patcher):

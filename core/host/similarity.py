@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..faces.centralise import ENOUGH, centralise
 from ..faces.identity import Identity
 from ..similarity import best_of, cosines, judge, report
 from .detection import choose_faces
@@ -29,8 +30,12 @@ def compare(
     reference: torch.Tensor | None,
     threshold: float,
     on_no_face: str,
+    centralised: bool = False,
 ) -> Comparison:
-    """Judge a batch against an identity, or against photographs of the person. An empty heap is no error."""
+    """Judge a batch against an identity, or against photographs of the person. An empty heap is no error.
+
+    With `centralised` the faces of the batch move towards those most like them first, if there are enough.
+    """
     if (identity is None) == (reference is None):
         raise ValueError("IDSimilarity compares with one person: connect either identity or reference.")
     if identity is None:
@@ -43,9 +48,12 @@ def compare(
             "identity or a reference with a face."
         )
     faces = choose_faces(encoder, image, "largest", "all", on_no_face)
-    values = cosines(
-        identity, encoder.space, encoder.embed(image, faces)
-    ).tolist()  # host read: scores are numbers and text
+    vectors = encoder.embed(image, faces)
+    done = None
+    if centralised:
+        vectors = centralise(vectors)
+        done = len(vectors) >= ENOUGH or f"no: {len(vectors)} faces, and {ENOUGH} are needed"
+    values = cosines(identity, encoder.space, vectors).tolist()  # host read: scores are numbers and text
     verdicts = judge(values, faces.counts, threshold, on_no_face)
 
     def heap(outcome):
@@ -57,5 +65,5 @@ def compare(
         rejected=heap("rejected"),
         best=image[[]] if best is None else image[[best]],
         scores=[verdict.score for verdict in verdicts if verdict.score is not None],
-        report=report(verdicts, encoder.space, threshold),
+        report=report(verdicts, encoder.space, threshold, done),
     )

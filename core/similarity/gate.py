@@ -42,14 +42,19 @@ def best_of(verdicts: list[Verdict]) -> int | None:
     return max(scored, key=lambda verdict: verdict.score).index if scored else None
 
 
-def report(verdicts: list[Verdict], space: str, threshold: float) -> str:
-    """The verdicts as JSON text: numbers of each image, counts, the best one and what the numbers are."""
+def report(verdicts: list[Verdict], space: str, threshold: float, centralised: bool | str | None = None) -> str:
+    """The verdicts as JSON text: numbers of each image, counts, the best one and what the numbers are.
+
+    `centralised` is whether the faces were moved towards each other before, or why not; None when nobody asked. A
+    percentage is known for faces alone.
+    """
+    alone = centralised is not True
     images = [
         {
             "image": verdict.index,
             "faces": verdict.faces,
             "score": None if verdict.score is None else round(verdict.score, 6),
-            "percent": None if verdict.score is None else percent(verdict.score, space),
+            "percent": percent(verdict.score, space) if alone and verdict.score is not None else None,
             "outcome": verdict.outcome,
         }
         for verdict in verdicts
@@ -58,6 +63,7 @@ def report(verdicts: list[Verdict], space: str, threshold: float) -> str:
     summary = {
         "encoder": space,
         "score": "cosine, -1 to 1",
+        **({} if centralised is None else {"centralised": centralised}),
         "threshold": threshold,
         "accepted": outcomes.count("accepted"),
         "rejected": outcomes.count("rejected"),

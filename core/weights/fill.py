@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from .reader import WeightsError
+from .reader import WeightsError, shown
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def fitting(name: str):
     try:
         yield
     except KeyError as error:
-        raise WeightsError(f"{name} is incomplete: it lacks {error.args[0]}; fetch it again.") from error
+        raise WeightsError(f"{name} is incomplete: it lacks {shown(str(error.args[0]))}; fetch it again.") from error
     except (IndexError, RuntimeError) as error:
         raise WeightsError(f"{name} is damaged: its tensors don't fit together; fetch it again.") from error
 
@@ -32,4 +32,13 @@ def fill(module: nn.Module, tensors: Mapping[str, torch.Tensor], name: str, kind
     if missing or unexpected:
         first = (missing or unexpected)[0]
         what = f"lacks {len(missing)} of its tensors" if missing else f"has tensors too many, {len(unexpected)} of them"
-        raise WeightsError(f"{name} looks like {kind} but {what} (the first: {first}); {advice}.")
+        raise WeightsError(f"{name} looks like {kind} but {what} (the first: {shown(first)}); {advice}.")
+
+
+def finite(module: nn.Module, name: str) -> nn.Module:
+    """The module, unless one of its numbers is infinite or none, which only damage makes: then a WeightsError."""
+    for key, value in module.state_dict().items():
+        # host read: while loading
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise WeightsError(f"{name} is damaged: {shown(key)} has weights that are no numbers; fetch it again.")
+    return module

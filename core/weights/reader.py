@@ -9,9 +9,14 @@ from pathlib import Path
 import safetensors
 import torch
 
+from .claims import check_claims
+
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80\x02"  # PyTorch before its zip files: protocol 2
 _HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
+# Far above any model's (FLUX: 780 tensors, 90 kB), and far below what takes seconds and gigabytes.
+_HEADER_READ, _TENSORS = 2**24, 50_000
+_SHOWN = 60  # characters
 _PREFIX_LIMIT = 1000  # characters; published checkpoints are nested two or three dictionaries deep
 # What torch's weights-only reader says about things that are neither tensors nor plain containers.
 _PROGRAM_CODE = re.compile(r"GLOBAL|TorchScript|which has no effect|Can only (create new object|build) ")
@@ -19,6 +24,24 @@ _PROGRAM_CODE = re.compile(r"GLOBAL|TorchScript|which has no effect|Can only (cr
 
 class WeightsError(ValueError):
     """A weight file that can't be used; the message is one sentence for the artist."""
+
+
+def shown(text: str) -> str:
+    """Text from a file as a message can show it: on one line, and short."""
+    printable = "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN])
+    return printable + "..." * (len(text) > _SHOWN)
+
+
+def why_no_weights(head: bytes, name: str) -> str | None:
+    """The sentence when a file is empty or what a failed download leaves, from its first bytes; None otherwise."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if not head:
+        return f"{name} is empty (0 bytes); the download did not finish, so fetch it again."
+    if text.startswith(b"<"):
+        return f"{name} is a web page, not weights; the download saved the page instead, so fetch the file itself."
+    if text.startswith(b"version https://git-lfs"):
+        return f"{name} is a Git LFS pointer, not weights; run `git lfs pull` or download the file itself."
+    return None
 
 
 @dataclass(frozen=True)
@@ -48,23 +71,21 @@ def read_weights(path: str | Path) -> WeightFile:
         raise WeightsError(
             f"{name} can't be opened ({error.strerror}); check that the file is there and readable."
         ) from error
-    if size == 0:
-        raise WeightsError(f"{name} is empty (0 bytes); the download did not finish, so fetch it again.")
     if _is_safetensors(head):  # first: the length of its header may begin with any byte, a pickle's included
         return _read_safetensors(path, size, head)
     if head.startswith((_ZIP, _PICKLE)):
-        return WeightFile(name, _flatten(_read_pickle(path, size), name))
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith(b"<"):
-        raise WeightsError(
-            f"{name} is a web page, not weights; the download saved the page instead, so fetch the file itself."
-        )
-    if text.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"{name} is a Git LFS pointer, not weights; run `git lfs pull` or download the file itself.")
+        return WeightFile(name, _flatten(_read_pickle(path, size, head.startswith(_ZIP)), name))
+    reason = why_no_weights(head, name)
+    if reason is not None:
+        raise WeightsError(reason)
     raise WeightsError(
         f"{name} is neither a safetensors file nor a PyTorch checkpoint ({size:,} bytes); check that it is a weight "
         "file and fetch it again."
     )
+
+
+def _too_many(name):
+    return f"{name} describes more tensors than any model has, so it was not read; fetch it again."
 
 
 def _is_safetensors(head):
@@ -79,10 +100,17 @@ def _read_safetensors(path, size, head):
     name = path.name
     if 8 + _header_size(head) > size:
         raise WeightsError(f"{name} is cut off inside its header ({size:,} bytes are there); fetch it again.")
+    if _header_size(head) > _HEADER_READ:
+        raise WeightsError(_too_many(name))
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            keys = list(file.keys())
+            if len(keys) > _TENSORS:
+                raise WeightsError(_too_many(name))
+            tensors = {key: file.get_tensor(key) for key in keys}
             metadata = dict(file.metadata() or {})
+    except WeightsError:
+        raise
     # Which of its many errors a broken header or a type unknown to torch ends in is the library's business.
     except Exception as error:
         raise WeightsError(f"{name} is damaged or cut off ({size:,} bytes are there); fetch it again.") from error
@@ -91,9 +119,10 @@ def _read_safetensors(path, size, head):
     return WeightFile(name, tensors, metadata)
 
 
-def _read_pickle(path, size):
+def _read_pickle(path, size, is_zip):
     try:
         with path.open("rb") as file:  # of an open file, torch can't go by the name's ending
+            check_claims(file, size, is_zip)
             return torch.load(file, map_location="cpu", weights_only=True)
     # A broken archive ends in nearly any error, depending on where it is broken and on torch's version.
     except Exception as error:
@@ -125,7 +154,9 @@ def _flatten(content, name):
                 pending.append((f"{prefix}{key}.", value))
             elif isinstance(value, torch.Tensor):
                 if not _is_whole(value):
-                    raise WeightsError(f"{name} is damaged: {prefix}{key} lacks numbers of its own; fetch it again.")
+                    raise WeightsError(
+                        f"{name} is damaged: {shown(prefix + str(key))} lacks numbers of its own; fetch it again."
+                    )
                 tensors[f"{prefix}{key}"] = value.detach()
     if not tensors:
         raise WeightsError(f"{name} holds no tensors; it is not a checkpoint, so choose another file.")

@@ -4,7 +4,11 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from .reader import shown
+
 Tensors = Mapping[str, torch.Tensor]
+# What training scripts put before the keys of the network that they train.
+WRAPPERS = ("", "model.", "module.", "backbone.")
 
 
 def _has(*keys: str) -> Callable[[Tensors], bool]:
@@ -17,6 +21,10 @@ def _starts(prefix: str) -> Callable[[Tensors], bool]:
 
 def _contains(part: str) -> Callable[[Tensors], bool]:
     return lambda tensors: any(part in key for key in tensors)
+
+
+def _under_any_wrapper(key: str) -> Callable[[Tensors], bool]:
+    return lambda tensors: any(wrapper + key in tensors for wrapper in WRAPPERS)
 
 
 def _is_projection_alone(tensors: Tensors) -> bool:
@@ -55,6 +63,11 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
     (_starts("cp.resnet."), "a BiSeNet face parser"),
     (_starts("fpn.backbone."), "a BiSeNet face parser"),
     (_starts("out_mask_conv."), "a ParseNet face parser"),
+    (_under_any_wrapper("conv2d_1a.conv.weight"), "a FaceNet state dict"),
+    (_under_any_wrapper("layer1.0.prelu.weight"), "an ArcFace IResNet state dict"),
+    (_under_any_wrapper("body.0.res_layer.5.running_var"), "an AdaFace state dict"),
+    (_under_any_wrapper("body.0.res_layer.4.running_var"), "an IR face model of another layout than AdaFace's"),
+    (_starts("net.input_layer."), "a CVLface model, whose colour order only a file beside it tells"),
     (_starts("segformer."), "a SegFormer"),
     (_has("decoder.conv_in.weight"), "a VAE"),
     (_starts("first_stage_model."), "a VAE"),
@@ -66,5 +79,14 @@ def kind_of(tensors: Tensors) -> str:
     for matches, words in _KINDS:
         if matches(tensors):
             return words
-    sample = ", ".join(sorted(tensors)[:3])
+    sample = ", ".join(shown(key) for key in sorted(tensors)[:3])
     return f"a file that nothing here recognises ({len(tensors)} tensors: {sample}, ...)"
+
+
+def unwrapped(tensors: Tensors, key: str) -> dict[str, torch.Tensor]:
+    """The tensors of the network that has `key`, without what a training script put before the keys; {} if none has."""
+    for wrapper in WRAPPERS:
+        if wrapper + key in tensors:
+            inside = (name for name in tensors if name.startswith(wrapper))
+            return {name.removeprefix(wrapper): tensors[name] for name in inside}
+    return {}

@@ -55,7 +55,7 @@ def sd15(cases):
 @pytest.fixture(scope="module")
 def encoder(pack):
     """The embedded face encoder, as LoadFaceEncoder gives it."""
-    return pack.module("core.host.encoder").load("embedded", 0.5)
+    return pack.module("core.host.encoder").load("embedded", "auto", 0.5)
 
 
 @pytest.fixture(scope="module")

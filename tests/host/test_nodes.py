@@ -39,7 +39,7 @@ def posed(pack, tiny_files):
 
 def detect(pack, encoder, image, index="all", on_no_face="error", order="largest"):
     inputs = {"face_encoder": encoder, "image": image, "order": order, "index": index, "on_no_face": on_no_face}
-    return outputs(pack, "DetectFaces", **inputs)
+    return outputs(pack, "DetectFaces", **inputs)[:4]
 
 
 def encode(pack, encoder, image, combine="mean", face_index="0", on_no_face="error"):
@@ -290,8 +290,9 @@ def test_a_missing_picture_is_said_before_anything_runs(pack, encoder):
 
 
 CHOICES = {
-    "LoadFaceEncoder": {"encoder": "embedded", "detector": "auto"},
-    "DetectFaces": {"order": "largest", "on_no_face": "error"},
+    "LoadFaceEncoder": {"encoder": "embedded", "detector": "auto", "search": "auto"},
+    "DetectFaces": {"order": "largest", "on_no_face": "error", "mask_from": "box"},
+    "AssignFaces": {"by": "similarity", "on_no_face": "error", "mask_from": "box"},
     "EncodeIdentity": {"combine": "mean", "on_no_face": "error"},
     "ApplyIDAdapter": {"weight_type": "linear", "on_no_face": "error"},
     "LandmarkControl": {"on_no_face": "error"},

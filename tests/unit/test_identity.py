@@ -1,17 +1,20 @@
 """Identities: how photographs become one, and the file that keeps it."""
 
 import json
+import math
 import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import photographs
 import pytest
 import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from likeness.core.faces.centralise import centralise
 from likeness.core.faces.encoder import load_embedded
 from likeness.core.faces.identity import COMBINE, SAME_PERSON, Identity, agreement, combine_identity, outliers
 from likeness.core.faces.identity_file import load_identity, save_identity
@@ -41,6 +44,71 @@ def test_mean_first_and_robust_of_a_clean_set():
     assert torch.equal(first.vector, vectors[0]) and kept.tolist() == [True, False, False, False, False]
     robust, kept = made(vectors, "robust")
     assert kept.all() and torch.equal(robust.vector, mean.vector)
+
+
+def brute_force_centralised(vectors, k1=2, k2=2):
+    """Neighbour feature centralisation as Yuan et al. write it, face by face, with squared Euclidean distances."""
+    unit = [vector / math.sqrt(sum(x * x for x in vector)) for vector in vectors.double().numpy()]
+    nearest = []
+    for i, vector in enumerate(unit):
+        apart = {j: sum((a - b) ** 2 for a, b in zip(vector, other, strict=True)) for j, other in enumerate(unit)}
+        del apart[i]
+        nearest.append(sorted(apart, key=apart.get))
+    moved = []
+    for i, vector in enumerate(unit):
+        total = vector.copy()
+        for j in nearest[i][:k1]:
+            if i in nearest[j][:k2]:
+                total = total + unit[j]
+        moved.append(total / math.sqrt(sum(x * x for x in total)))
+    return torch.tensor(np.array(moved))
+
+
+@pytest.mark.parametrize(("count", "k1", "k2"), [(6, 2, 2), (9, 2, 2), (17, 2, 2), (12, 3, 2), (12, 1, 4), (7, 6, 6)])
+def test_centralising_agrees_with_brute_force(count, k1, k2):
+    for seed in range(5):
+        vectors = torch.cat([person(seed, count // 2, 0.8), person(seed + 50, count - count // 2, 0.8)])
+        moved = centralise(vectors, k1, k2)
+        torch.testing.assert_close(moved.norm(dim=1), vectors.norm(dim=1))
+        unit = torch.nn.functional.normalize(moved, dim=1)
+        torch.testing.assert_close(unit.double(), brute_force_centralised(vectors, k1, k2), rtol=0, atol=1e-6)
+        assert (unit - torch.nn.functional.normalize(vectors, dim=1)).abs().max() > 0.01  # something moved
+
+
+def test_centralising_needs_six():
+    vectors = person(3, 5, 0.8)
+    assert centralise(vectors) is vectors and torch.equal(centralise(vectors[:0]), vectors[:0])
+    few, kept = made(vectors, "centralised")
+    assert torch.equal(few.vector, made(vectors, "mean")[0].vector) and few.combine == "mean" and kept.all()
+    vectors = person(3, 6, 0.8)
+    enough, kept = made(vectors, "centralised")
+    torch.testing.assert_close(enough.vector, centralise(vectors).mean(0))
+    assert enough.combine == "centralised" and kept.all() and torch.equal(enough.vectors, vectors)
+    assert not torch.allclose(enough.vector, vectors.mean(0), atol=1e-3)
+
+
+def test_equal_faces_centralise_to_themselves():
+    vectors = person(1, 1).expand(8, -1)
+    torch.testing.assert_close(centralise(vectors), vectors)
+
+
+def test_better_faces_count_more():
+    vectors, quality = person(1, 3), torch.tensor([0.9, 0.3, 0.0])
+    identity, kept = combine_identity(SPACE, vectors, torch.ones(3), "quality", quality)
+    expected = (0.9 * vectors[0] + 0.3 * vectors[1] + 0.01 * vectors[2]) / 1.21
+    torch.testing.assert_close(identity.vector, expected)
+    assert kept.all() and identity.combine == "quality" and torch.equal(identity.quality, quality)
+    hopeless, _ = combine_identity(SPACE, vectors, torch.ones(3), "quality", torch.zeros(3))
+    torch.testing.assert_close(hopeless.vector, vectors.mean(0))
+    unmeasured, _ = made(vectors, "quality")
+    assert torch.equal(unmeasured.vector, made(vectors, "mean")[0].vector) and unmeasured.combine == "mean"
+
+
+@pytest.mark.parametrize("combine", ["mean", "robust", "first"])
+def test_quality_changes_no_other_way_to_combine(combine):
+    vectors = torch.cat([person(1, 4), person(9, 1)])
+    with_quality, _ = combine_identity(SPACE, vectors, torch.ones(5), combine, torch.rand(5))
+    assert torch.equal(with_quality.vector, made(vectors, combine)[0].vector) and with_quality.combine == combine
 
 
 @pytest.mark.parametrize("combine", COMBINE)
@@ -120,6 +188,18 @@ def test_a_saved_identity_comes_back_exactly(identity, tmp_path):
     save_identity(identity, tmp_path / "a.safetensors")
     assert same(load_identity(tmp_path / "a.safetensors"), identity)
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_quality_is_kept_and_files_without_it_load(tmp_path):
+    path, quality = tmp_path / "a.safetensors", torch.tensor([0.91, 0.25, 0.5])
+    identity, _ = combine_identity(SPACE, person(3, 3), torch.ones(3), "quality", quality)
+    save_identity(identity, path)
+    loaded = load_identity(path)
+    assert same(loaded, identity) and torch.equal(loaded.quality, quality)
+    with safetensors.safe_open(path, "pt") as file:
+        assert file.metadata()["quality"] == "0.910, 0.250, 0.500" and file.metadata()["combine"] == "quality"
+    safetensors.torch.save_file(TENSORS, path, METADATA)
+    assert load_identity(path).quality is None
 
 
 def test_a_reader_of_the_old_file_never_sees_half_of_the_new(identity, tmp_path):
@@ -210,6 +290,8 @@ def complaint(path):
         {"vector": torch.tensor([1, 2, float("nan"), 4])},
         {"vectors": torch.tensor([[1, 2, float("inf"), 4]] * 2)},
         {"scores": torch.tensor([1, float("nan")])},
+        {"quality": torch.ones(3)},
+        {"quality": torch.tensor([1, float("inf")])},
         {"vectors": torch.ones(0, 4), "scores": torch.ones(0)},
         {"vector": torch.ones(0), "vectors": torch.ones(2, 0)},
         {"encoder": ""},
@@ -219,7 +301,7 @@ def complaint(path):
     ids=lambda change: ", ".join(f"{key} {list(getattr(value, 'shape', [value]))}" for key, value in change.items()),
 )
 def test_identities_that_do_not_hold_together(tmp_path, change):
-    tensors = {key: change.get(key, tensor) for key, tensor in TENSORS.items()}
+    tensors = {key: change.get(key, TENSORS.get(key)) for key in (*TENSORS, "quality")}
     metadata = {key: change.get(key, word) for key, word in METADATA.items()}
     present = {key: tensor for key, tensor in tensors.items() if tensor is not None}
     path = tmp_path / "a.safetensors"

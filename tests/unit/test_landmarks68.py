@@ -7,9 +7,17 @@ import photographs
 import pytest
 import torch
 from likeness.core.faces.encoder import load_embedded
-from likeness.core.faces.landmarks68 import CHIP_SIZE, MIRRORED, Landmarks68, five_of, load_landmarks68, read_landmarks68
+from likeness.core.faces.landmarks68 import (
+    CHIP_SIZE,
+    MIRRORED,
+    Landmarks68,
+    five_of,
+    load_landmarks68,
+    read_landmarks68,
+)
 from on_device import StaysOnDevice
 from torch._subclasses.fake_tensor import FakeTensorMode
+
 
 @pytest.fixture(scope="module")
 def encoder(device):

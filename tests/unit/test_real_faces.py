@@ -25,7 +25,7 @@ def vectors(encoder, labelled, device):
     )
 
 
-def test_every_visible_face_is_found_and_false_finds_are_known(labelled):
+def test_every_visible_face_is_found_and_nothing_else(labelled):
     detected = {name: faces for name, alteration, _, (_, faces), _ in labelled if alteration == "as it is"}
     for name, seen in photographs.people().items():
         on_host = detected[name].on_host
@@ -33,10 +33,14 @@ def test_every_visible_face_is_found_and_false_finds_are_known(labelled):
             assert max(photographs.overlap(face["box"], other.box) for other in on_host) > 0.8
         others = [face for face in on_host
                   if all(photographs.overlap(face.box, known["box"]) < 0.5 for known in seen["faces"])]  # fmt: skip
-        assert len(others) == len(seen["false"])
-        for face in others:
-            [known] = [known for known in seen["false"] if photographs.overlap(face.box, known["box"]) > 0.8]
-            assert face.score == pytest.approx(known["confidence"], abs=0.01)
+        assert not others
+        # what MTCNN by itself takes for faces
+        bare = load_embedded().detector.detector(photographs.as_image(photographs.picture(name)))
+        scores, boxes = bare.scores[bare.valid], bare.boxes[bare.valid].tolist()
+        for known in seen["false"]:
+            place = max(range(len(boxes)), key=lambda place: photographs.overlap(boxes[place], known["box"]))
+            assert photographs.overlap(boxes[place], known["box"]) > 0.8
+            assert float(scores[place]) == pytest.approx(known["confidence"], abs=0.01)
 
 
 def test_landmarks_lie_in_their_order(labelled):

@@ -213,6 +213,11 @@ KINDS = {
     "a VAE": ["encoder.conv_in.weight", "decoder.conv_in.weight"],
     "a BiSeNet face parser": ["cp.resnet.conv1.weight", "conv_out.conv_out.weight"],
     "a ParseNet face parser": ["encoder.0.conv2d.weight", "out_mask_conv.conv2d.weight"],
+    "a FaceNet state dict": ["conv2d_1a.conv.weight", "conv2d_1a.bn.weight", "logits.bias"],
+    "an AdaFace state dict": ["model.body.0.res_layer.4.running_var", "model.body.0.res_layer.5.running_var"],
+    "an ArcFace IResNet state dict": ["conv1.weight", "layer1.0.prelu.weight", "features.weight"],
+    "an IR face model of another layout than AdaFace's": ["body.0.res_layer.4.running_var"],
+    "a CVLface model, whose colour order only a file beside it tells": ["net.input_layer.0.weight"],
     "a SegFormer": ["segformer.encoder.patch_embeddings.0.proj.weight", "decode_head.classifier.weight"],
 }
 
@@ -230,6 +235,7 @@ def test_other_spellings_of_the_same_kinds():
         "a PuLID adapter for SDXL": ["image_proj.body.0.weight", "ip_adapter.1.to_k_ip.weight"],
         "a UniPortrait adapter": ["faceid_adapter.0.to_q_lora.down.weight"],
         "a BiSeNet face parser": ["fpn.backbone.conv1.weight", "conv_out.conv.weight"],
+        "an ArcFace IResNet state dict": ["backbone.conv1.weight", "backbone.layer1.0.prelu.weight", "head.weight"],
     }.items():
         assert kind_of(dict.fromkeys(keys, torch.ones(1))) == words
 

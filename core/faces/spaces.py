@@ -1,0 +1,25 @@
+"""Which space a descriptor's vectors live in: the same weights make the same space, whatever the file is called.
+
+Fingerprints are the SHA-256 of the published files, as public repositories that pin them give it.
+"""
+
+_KNOWN = {
+    "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf": "antelopev2-glintr100",
+    "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43": "buffalo_l-w600k_r50",
+    "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f": "buffalo_s-w600k_mbf",
+    "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79": "sface-2021dec",
+}
+_SHORT = 8  # hexadecimal digits of a fingerprint that tell two files of one name apart
+
+
+def space_of(fingerprint: str, name: str) -> str:
+    """The name of a space: a published file's own, otherwise the given name and the start of the fingerprint."""
+    return _KNOWN.get(fingerprint) or f"{name}:{fingerprint[:_SHORT]}"
+
+
+def is_space(space: str, wanted: str) -> bool:
+    """Whether a space is the wanted one, or is called so: another export of the same weights has its own fingerprint.
+
+    A file that is none of the published ones is believed what its folder and its name say.
+    """
+    return wanted in (space, space.partition(":")[0])

@@ -1,0 +1,17 @@
+"""Where the five landmarks of a face belong in the chips that published descriptors were trained on."""
+
+# InsightFace's template for 112 x 112 pixels, which ArcFace and AdaFace share: image-left eye, image-right eye, nose,
+# left and right mouth corner.
+ARCFACE_TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
+
+
+def arcface_template(size: int) -> tuple[tuple[float, float], ...]:
+    """ARCFACE_TEMPLATE for chips of size x size pixels, as InsightFace's `estimate_norm` scales it.
+
+    Multiples of 112 show the same piece of the face; multiples of 128 that are none of 112 show a seventh more, with 8
+    pixels of 128 more on the left and right and 16 more below. Raises ValueError for any other size.
+    """
+    if size <= 0 or (size % 112 and size % 128):
+        raise ValueError(f"ArcFace's template is for chips of a multiple of 112 or 128 pixels, but {size} was asked.")
+    ratio, right = (size / 112, 0) if size % 112 == 0 else (size / 128, 8)
+    return tuple(((x + right) * ratio, y * ratio) for x, y in ARCFACE_TEMPLATE)

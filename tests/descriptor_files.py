@@ -1,0 +1,42 @@
+"""State dicts of face descriptors as they are published, with random numbers, and the networks that they belong to."""
+
+import functools
+
+import torch
+from facenet_pytorch import InceptionResnetV1
+from references.adaface import AdaFace
+from references.filling import fill, pictures
+from references.iresnet import IResNet
+from torch import nn
+
+PEOPLE = {"VGGFace2": 8631, "CASIA-WebFace": 10575}
+
+
+@functools.lru_cache(maxsize=2)
+def facenet(data_set: str = "VGGFace2") -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """facenet-pytorch's network, (x - 127.5) / 128 -> [B, 512] of length 1, and a file's tensors."""
+    network = InceptionResnetV1(classify=False)
+    fill(network, (pictures(4, 160) - 127.5) / 128)
+    generator = torch.Generator().manual_seed(1)
+    classifier = nn.Linear(512, PEOPLE[data_set])
+    tensors = dict(network.state_dict())
+    for key, tensor in classifier.state_dict().items():
+        tensors[f"logits.{key}"] = torch.randn(tensor.shape, generator=generator)
+    return network, tensors
+
+
+@functools.lru_cache(maxsize=2)
+def adaface(layers: int) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """AdaFace's network and the tensors of a Lightning checkpoint, without its `state_dict` wrapper."""
+    network = fill(AdaFace(layers), (pictures(4, 112) - 127.5) / 127.5)
+    network.settle(torch.Generator().manual_seed(1))
+    tensors = {f"model.{key}": tensor for key, tensor in network.state_dict().items()}
+    head = {"kernel": torch.ones(512, 40), "t": torch.zeros(1), "batch_mean": torch.ones(1), "batch_std": torch.ones(1)}
+    return network, tensors | {f"head.{key}": tensor for key, tensor in head.items()}
+
+
+@functools.lru_cache(maxsize=2)
+def arcface(layers: int | tuple[int, ...]) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """ArcFace's network, (x - 127.5) / 127.5 -> [B, 512], and its state dict."""
+    network = fill(IResNet(layers), (pictures(4, 112) - 127.5) / 127.5)
+    return network, dict(network.state_dict())

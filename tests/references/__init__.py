@@ -1,0 +1,1 @@
+"""Published architectures in plain torch, to check other implementations against. Test code only: the pack has none."""
