@@ -19,6 +19,7 @@ import conftest  # noqa: E402, F401  (loads the pack)
 import photographs  # noqa: E402
 import torch  # noqa: E402
 from likeness.core.faces.encoder import FaceEncoder, load_embedded  # noqa: E402
+from likeness.core.faces.mtcnn import MTCNN  # noqa: E402
 from likeness.core.faces.search import search, turn_of  # noqa: E402
 
 TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
@@ -108,7 +109,9 @@ WAYS = ("MTCNN", "plain", "auto", "thorough")
 
 def searches(encoder: FaceEncoder) -> dict:
     """Name to IMAGE -> Faces."""
-    bare = FaceEncoder(encoder.detector.detector, encoder.embedder, encoder.space, encoder.dim, encoder.template, 150)
+    mtcnn = MTCNN()
+    mtcnn.load_state_dict(encoder.detector.detector.state_dict())
+    bare = FaceEncoder(mtcnn, encoder.embedder, encoder.space, encoder.dim, encoder.template, 150)
     modes = {mode: lambda image, mode=mode: search(encoder.detect, image, mode, sure=encoder.sure) for mode in WAYS[1:]}
     return {"MTCNN": bare.detect, **modes}
 

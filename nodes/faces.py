@@ -43,7 +43,7 @@ class LoadFaceEncoder(io.ComfyNode):
                     step=0.01,
                     tooltip="Faces the detector is less sure of are ignored. Raise it when it sees faces where there "
                     "are none: "
-                    "MTCNN never reports below 0.7, and 0.9 keeps the clear ones.",
+                    "the embedded one never reports below 0.5, and 0.9 keeps the clear ones.",
                 ),
                 io.Combo.Input(
                     "search",

@@ -10,7 +10,7 @@ from .nms import suppress
 
 SMALLEST_FACE = 20
 PYRAMID_FACTOR = 0.709
-PROPOSAL_THRESHOLD, REFINED_THRESHOLD, OUTPUT_THRESHOLD = 0.6, 0.7, 0.7
+THRESHOLDS = (0.6, 0.7, 0.7)  # of the three networks
 PROPOSAL_WINDOW, PROPOSAL_STRIDE = 12, 2
 
 # Places kept, best score first: windows per pyramid scale, crops for the second network, crops for the third.
@@ -73,8 +73,9 @@ def refined(boxes: Tensor, offsets: Tensor) -> Tensor:
 class MTCNN(nn.Module):
     """Multi-task cascaded face detector (Zhang et al. 2016), the parameters of facenet-pytorch's `detect_face`.
 
-    Faces from 20 pixels; thresholds 0.6, 0.7, 0.7; pyramid factor 0.709; non-maximum suppression at overlaps 0.5
-    inside a scale, 0.7 between scales and after the second network, 0.7 of the smaller box at the end.
+    Faces from 20 pixels; thresholds 0.6, 0.7, 0.7 unless others are given; pyramid factor 0.709; non-maximum
+    suppression at overlaps 0.5 inside a scale, 0.7 between scales and after the second network, 0.7 of the smaller box
+    at the end.
 
     Caps, because every shape is fixed: 1024 windows per pyramid scale, 2048 crops for the second network and 512 for
     the third, hence at most 512 faces per image (on the CPU empty places are left out). Beyond a cap the lowest scores
@@ -83,8 +84,9 @@ class MTCNN(nn.Module):
     24 bytes per pixel and the first network's widest map 14.
     """
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    def __init__(self, device=None, dtype=None, operations=nn, *, thresholds: tuple[float, ...] = THRESHOLDS):
         super().__init__()
+        self.thresholds = thresholds
         self.pnet = PNet(device, dtype, operations)
         self.rnet = RNet(device, dtype, operations)
         self.onet = ONet(device, dtype, operations)
@@ -124,14 +126,14 @@ class MTCNN(nn.Module):
         offsets = offsets.flatten(2).gather(2, index[:, None].expand(-1, 4, -1)).transpose(1, 2)
         cell = torch.stack([index % columns, index // columns], -1).float() * PROPOSAL_STRIDE
         boxes = torch.cat([((cell + 1) / scale).floor(), ((cell + PROPOSAL_WINDOW) / scale).floor()], -1)
-        scores, valid, boxes, offsets = without_empty(scores, scores >= PROPOSAL_THRESHOLD, boxes, offsets)
+        scores, valid, boxes, offsets = without_empty(scores, scores >= self.thresholds[0], boxes, offsets)
         return scores, suppress(boxes, valid, 0.5), boxes, offsets
 
     def _refine(self, sums: Tensor, boxes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Second network on the proposals: [B, n, 4] square boxes and [B, n] valid, n <= FACES."""
         crops, inside = self._crops(sums, boxes, 24)
         scores, offsets = (output.unflatten(0, boxes.shape[:2]) for output in self.rnet(crops))
-        valid = valid & inside & (scores > REFINED_THRESHOLD)
+        valid = valid & inside & (scores > self.thresholds[1])
         scores, valid, boxes, offsets = without_empty(*best(scores, valid, REFINED, boxes, offsets))
         # duplicates go before the cap, or a crowd's best faces would crowd out its other faces
         found = best(scores, suppress(boxes, valid, 0.7), FACES, boxes, offsets)
@@ -144,7 +146,7 @@ class MTCNN(nn.Module):
         scores, offsets, points = (output.unflatten(0, boxes.shape[:2]) for output in self.onet(crops))
         extent = boxes[..., 2:] - boxes[..., :2] + 1
         landmarks = points * extent[..., None, :] + boxes[..., None, :2] - 1
-        valid = valid & inside & (scores > OUTPUT_THRESHOLD)
+        valid = valid & inside & (scores > self.thresholds[2])
         scores, valid, boxes, landmarks = best(scores, valid, FACES, refined(boxes, offsets), landmarks)
         valid = suppress(boxes, valid, 0.7, "min")
         return Candidates(boxes, landmarks, scores, valid)

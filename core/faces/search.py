@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .encoder import DLIB_TEMPLATE, Faces, HostFace
+from .verify import SAME_FACE
 
 MODES = ("auto", "thorough", "plain")
 
@@ -19,7 +20,6 @@ CLOSE_UP_SIDE = 512  # pixels: a face that fills the frame needs no more, so the
 BORDER = 0.5  # of the shorter side, on each of the four sides
 ENLARGED_SIDE = 1600  # pixels: pictures whose longer side doubled exceeds this are not enlarged
 UPRIGHT = 35  # degrees of turn up to which a face counts as upright
-SAME_FACE = 0.6  # of the smaller box that two looks at one face have in common
 
 
 class Look(NamedTuple):

@@ -7,11 +7,10 @@ import torch
 from likeness.core.faces.encoder import load_embedded
 from likeness.core.faces.search import search
 
-# Two faces, one in profile and one in shadow behind a hand, that the detector only just finds in the photograph itself.
-HARD = {"sample2/J", "sample2/L"}
+# J, a profile behind a hand, is 59 x 77 pixels at a quarter of the side; looked through thoroughly, J is found as well.
 MISSED = {
-    "as they are": set(), "turned by 90": set(), "turned by 180": set(), "turned by 270": set(),
-    "a quarter of the side": {"sample2/J"}, "close-ups": HARD,
+    "as they are": set(), "mirrored": set(), "turned by 90": set(), "turned by 180": set(), "turned by 270": set(),
+    "half the side": set(), "a quarter of the side": {"sample2/J"}, "close-ups": set(),
 }  # fmt: skip
 
 
@@ -34,15 +33,11 @@ def test_every_face_is_found_and_nothing_else(encoder, device, condition):
     assert missed == MISSED[condition] and not made_up
 
 
-def test_finds_that_are_no_face_are_dropped_and_faces_kept(encoder, device):
-    """What MTCNN takes for faces wavers more than anything that is one."""
-    verified = encoder.detector
-    for name, seen in photographs.people().items():
-        image = photographs.as_image(photographs.picture(name)).to(device)
-        bare = verified.detector(image)
-        valid = bare.valid[0]
-        wavers = verified.unsteadiness(image, bare.boxes[0][valid], bare.landmarks[0][valid], valid[valid])
-        boxes = bare.boxes[0][valid].tolist()
-        for box, waver in zip(boxes, wavers.tolist(), strict=True):
-            is_face = any(photographs.overlap(box, face["box"]) > 0.5 for face in seen["faces"])
-            assert waver < 0.042 if is_face else waver > 0.056, (name, box)
+@torch.no_grad()
+def test_thoroughly_the_last_one_is_found_too(encoder, device):
+    [(picture, faces, degrees)] = found.CONDITIONS["a quarter of the side"](
+        photographs.picture("sample2"), photographs.people()["sample2"]["faces"]
+    )
+    image = photographs.as_image(picture).to(device)
+    people, gone, nobody = found.judge(search(encoder.detect, image, "thorough"), faces, degrees)
+    assert len(people) == 3 and not gone and not nobody
