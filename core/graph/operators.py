@@ -70,13 +70,18 @@ def _divide(a, b):
     return torch.div(a, b, rounding_mode="trunc") if whole else a / b
 
 
+def _there(x, *axes):
+    """ValueError for an axis that a tensor does not have: not every operation on the meta device looks."""
+    if not all(-x.ndim <= axis < x.ndim for axis in axes):
+        raise ValueError("an axis that is not there")
+
+
 def _reduce(function):
     def apply(attributes, *inputs):
         x, axes = inputs[0], axes_of(attributes, inputs)
         if not axes and attributes.get("noop_with_empty_axes", 0):
             return x
-        if not all(-x.ndim <= axis < x.ndim for axis in axes or ()):  # the meta device lets any axis pass
-            raise ValueError("an axis that is not there")
+        _there(x, *(axes or ()))
         return function(x, list(range(x.ndim)) if not axes else axes, bool(attributes.get("keepdims", 1)))
 
     return apply
@@ -90,6 +95,7 @@ def _clip(attributes, x, low=None, high=None):
 
 def _softmax(function):
     def apply(attributes, x):
+        _there(x, attributes.get("axis", -1))
         if attributes["opset"] >= 13:
             return function(x, attributes.get("axis", -1))
         # before set 13: over all axes from `axis` on, as one
