@@ -55,4 +55,4 @@ def test_the_example_runs_without_any_optional_package():
         [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT / "tests", capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "faces: 8 pictures: 1" in done.stdout
+    assert "faces: 6 pictures: 1" in done.stdout
