@@ -4,6 +4,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.faces.encoder import ORDERS
+from ..core.faces.search import MODES
 from ..core.host import detection, encoder_files
 from ..core.host import encoder as encoders
 from .compat import advanced, offered, schema
@@ -47,7 +48,7 @@ class LoadFaceEncoder(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "search",
-                    options=list(encoders.SEARCHES),
+                    options=list(MODES),
                     default="auto",
                     optional=True,
                     tooltip="How pictures are looked through. auto: once, and again only where no face was found: with "

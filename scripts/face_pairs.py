@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 import conftest  # noqa: E402, F401  (loads the pack)
 import photographs  # noqa: E402
 from likeness.core.faces.encoder import load_embedded  # noqa: E402
-from likeness.core.faces.geometry import warp  # noqa: E402
+from likeness.core.faces.geometry import upright, warp  # noqa: E402
 from pairs import area_under_curve, logistic  # noqa: E402
 
 
@@ -24,8 +24,7 @@ def box_chips(image, faces, grown: float, size: int) -> torch.Tensor:
     """Upright square chips around the boxes, [N, 3, size, size]."""
     centre = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
     scale = size / (faces.boxes[:, 2:] - faces.boxes[:, :2]).amax(1) / grown
-    shift = size / 2 - 0.5 - scale[:, None] * (centre - 0.5)
-    matrices = torch.cat([scale[:, None, None] * torch.eye(2), shift[..., None]], 2)
+    matrices = upright(centre - 0.5, scale, size / 2 - 0.5)
     return warp(image, faces.image_index, matrices, size, antialias=True)
 
 

@@ -1,11 +1,14 @@
-"""Every face descriptor that is published as a PyTorch state dict, behind one function."""
+"""What every face descriptor is, and those that are published as PyTorch state dicts, behind one function."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, finite, kind_of
 from . import adaface, arcface, facenet, facenet_networks, iresnet
+from .boxes import crop_boxes
 from .templates import arcface_template
 
 
@@ -13,17 +16,17 @@ from .templates import arcface_template
 class Descriptor:
     """A network that describes faces, and what it must be shown.
 
-    module: chips [N, 3, chip_size, chip_size] RGB in 0..1 -> [N, dim] float32, not normalised. kind: "facenet",
-    "adaface" or "arcface". title: what it is, for messages. template: five (x, y) points in chip pixels that the
-    landmarks go to, or None when the box is cut out instead; both as FaceEncoder takes it.
+    module: chips [N, 3, chip_size, chip_size] RGB in 0..1 -> [N, dim] float32, not normalised. kind: what it is or
+    where it comes from, for the name of its space. template: five (x, y) points in chip pixels that the landmarks go
+    to, or what cuts chips out otherwise; antialias: whether chips are averaged; all three as FaceEncoder takes them.
     """
 
     module: nn.Module
     kind: str
-    title: str
     dim: int
     chip_size: int
-    template: tuple[tuple[float, float], ...] | None
+    template: tuple[tuple[float, float], ...] | Callable
+    antialias: bool = False  # most were trained on cv2's chips
 
 
 def load_descriptor(file: WeightFile, device=None, dtype=None, operations=nn) -> Descriptor:
@@ -34,9 +37,8 @@ def load_descriptor(file: WeightFile, device=None, dtype=None, operations=nn) ->
     """
     tensors, place = file.tensors, (file.name, device, dtype, operations)
     if facenet.recognise(tensors):
-        module, people = finite(facenet.load_facenet(tensors, *place), file.name), facenet.data_set(tensors)
-        title = f"FaceNet trained on {people}" if people else "FaceNet"
-        return Descriptor(module, "facenet", title, facenet_networks.DIM, facenet_networks.CHIP_SIZE, None)
+        module, size = finite(facenet.load_facenet(tensors, *place), file.name), facenet_networks.CHIP_SIZE
+        return Descriptor(module, "facenet", facenet_networks.DIM, size, partial(crop_boxes, size=size))
     if adaface.recognise(tensors):
         return _iresnet(finite(adaface.load_adaface(tensors, *place), file.name), "adaface")
     if arcface.recognise(tensors):
@@ -48,6 +50,4 @@ def load_descriptor(file: WeightFile, device=None, dtype=None, operations=nn) ->
 
 
 def _iresnet(module, kind):
-    layers = iresnet.DEPTHS[module.depths]
-    title = f"AdaFace IR-{101 if layers == 100 else layers}" if kind == "adaface" else f"ArcFace IResNet-{layers}"
-    return Descriptor(module, kind, title, iresnet.DIM, iresnet.CHIP_SIZE, arcface_template(iresnet.CHIP_SIZE))
+    return Descriptor(module, kind, iresnet.DIM, iresnet.CHIP_SIZE, arcface_template(iresnet.CHIP_SIZE))

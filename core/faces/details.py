@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..graph import UnknownGraph, build
 from ..weights.onnx_file import OnnxModel
 from .encoder import Faces
-from .geometry import apply, invert, warp
+from .geometry import apply, invert, upright, warp
 from .head_pose import fit_to, head_pose, load_mean_shape
 from .onnx_roles import normalises
 
@@ -86,8 +86,7 @@ def crops_around(boxes: Tensor, size: int) -> Tensor:
     """Transforms [N, 2, 3] from image to upright crops of `size` pixels around boxes [N, 4]."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     scale = size / ((boxes[:, 2:] - boxes[:, :2]).amax(1) * _SURROUNDINGS)
-    turn = scale[:, None, None] * torch.eye(2, device=boxes.device)
-    return torch.cat([turn, (size / 2 - scale[:, None] * centre)[..., None]], 2)
+    return upright(centre, scale, size / 2)
 
 
 def load_details(models: list[OnnxModel], device=None, dtype=None, operations=nn) -> FaceDetails:

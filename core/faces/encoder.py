@@ -8,9 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .boxes import crop_boxes
 from .descriptor import DlibResNet, read_dlib_resnet
-from .geometry import apply, invert, similarity_transform, warp
+from .geometry import apply, invert, similarity_transform, upright, warp
 from .landmarks68 import CHIP_SIZE, Landmarks68, load_landmarks68
 from .landmarks68 import TEMPLATE as TEMPLATE68
 from .mtcnn import MTCNN
@@ -135,7 +134,7 @@ class FaceEncoder(nn.Module):
     detector: module, image [B, H, W, 3] -> Candidates. embedder: module, chips [N, 3, chip_size, chip_size] RGB in
     0..1 -> [N, dim]. space: name of the vectors' space; only vectors of one space can be compared. template: five
     (x, y) points in chip pixels, in the order of Faces.landmarks, or what cuts chips out otherwise: a callable
-    (image, faces) -> chips, or None for boxes as FaceNet has them. points68: the network behind `landmarks68`, the
+    (image, faces) -> chips. points68: the network behind `landmarks68`, the
     embedded one (`load_landmarks68`) whatever the detector and embedder are. antialias: whether chips average the
     pixels that they leave out; without, they are those of cv2.warpAffine, which InsightFace's adapters were trained on.
     """
@@ -190,8 +189,6 @@ class FaceEncoder(nn.Module):
     @torch.no_grad()
     def align(self, image: Tensor, faces: Faces) -> Tensor:
         """Chips [N, 3, chip_size, chip_size] float32 of the faces in image [B, H, W, 3]; of a window, its own size."""
-        if self.template is None:
-            return crop_boxes(image, faces, self.chip_size)
         if callable(self.template):
             return self.template(image, faces)
         matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(self.template))
@@ -202,11 +199,9 @@ class FaceEncoder(nn.Module):
         """Upright square cut-outs [N, 3, size, size] float32, 1.6 times as wide as the longer side of the box."""
         centre = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
         side = (faces.boxes[:, 2:] - faces.boxes[:, :2]).amax(1) * 1.6
-        scale = size / side
         # boxes count pixel edges, transforms pixel centres
-        shift = size / 2 - 0.5 - scale[:, None] * (centre - 0.5)
-        turn = scale[:, None, None] * torch.eye(2, device=scale.device)
-        return warp(image, faces.image_index, torch.cat([turn, shift[..., None]], 2), size, antialias=True)
+        matrices = upright(centre - 0.5, size / side, size / 2 - 0.5)
+        return warp(image, faces.image_index, matrices, size, antialias=True)
 
     @torch.no_grad()
     def landmarks68(self, image: Tensor, faces: Faces) -> Tensor:
@@ -228,13 +223,18 @@ class FaceEncoder(nn.Module):
         return faces, self.embed(image, faces)
 
 
-def load_embedded(device=None, dtype=None, operations=nn) -> FaceEncoder:
-    """The encoder that ships with the pack: verified MTCNN and dlib's 128-number descriptor, in eval mode."""
+def load_detector(points68: Landmarks68, device=None, dtype=None, operations=nn) -> Verified:
+    """The detector that ships with the pack: MTCNN, with the 68-point network for a second opinion."""
     detector = MTCNN(device, dtype, operations, thresholds=DOUBTFUL)
     detector.load_state_dict(load_file(EMBEDDED / "mtcnn.safetensors"))
+    return Verified(detector, points68).eval().requires_grad_(False)
+
+
+def load_embedded(device=None, dtype=None, operations=nn) -> FaceEncoder:
+    """The encoder that ships with the pack: verified MTCNN and dlib's 128-number descriptor, in eval mode."""
+    points68 = load_landmarks68(device, dtype, operations)
     embedder = DlibResNet(device, dtype, operations)
     embedder.load_state_dict(read_dlib_resnet(EMBEDDED / "dlib_resnet34.safetensors"))
-    points68 = load_landmarks68(device, dtype, operations)
-    detector = Verified(detector, points68)
+    detector = load_detector(points68, device, dtype, operations)
     encoder = FaceEncoder(detector, embedder, "dlib-resnet34-128", 128, DLIB_TEMPLATE, 150, points68)
     return encoder.eval().requires_grad_(False)

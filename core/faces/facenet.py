@@ -19,19 +19,12 @@ _KIND = "a FaceNet state dict"
 _ANCHOR = "conv2d_1a.conv.weight"
 _EPSILON = 1e-3  # of the normalisations, from TensorFlow
 _CLASSIFIER = "logits."  # of training
-_DATA_SETS = {8631: "VGGFace2", 10575: "CASIA-WebFace"}  # by the people that a classifier tells apart
 _SCALED = re.compile(rf"({'|'.join(RUNS)})(\.\d+)?\.conv2d\.weight")
 
 
 def recognise(tensors: Mapping[str, Tensor]) -> bool:
     """Whether flat tensors are a state dict of facenet-pytorch's InceptionResnetV1, whole or not."""
     return bool(unwrapped(tensors, _ANCHOR))
-
-
-def data_set(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the data set behind a file, if it still has its classifier and that tells."""
-    classifier = unwrapped(tensors, _ANCHOR).get(f"{_CLASSIFIER}bias")
-    return None if classifier is None else _DATA_SETS.get(classifier.numel())
 
 
 def load_facenet(

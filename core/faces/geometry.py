@@ -39,6 +39,12 @@ def apply(matrices: Tensor, points: Tensor) -> Tensor:
     return points @ matrices[:, :, :2].transpose(1, 2) + matrices[:, None, :, 2]
 
 
+def upright(centre: Tensor, scale: Tensor, target: Tensor | float) -> Tensor:
+    """Transforms [N, 2, 3] that scale by [N] and take centres [N, 2] to one place (x, y), without a turn."""
+    turn = scale[:, None, None] * torch.eye(2, device=scale.device)
+    return torch.cat([turn, (target - scale[:, None] * centre)[..., None]], 2)
+
+
 def warp(
     image: Tensor, image_index: Tensor, matrices: Tensor, size: int | tuple[int, int], antialias: bool
 ) -> Tensor:  # fmt: skip

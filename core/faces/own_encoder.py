@@ -9,12 +9,15 @@ from torch import nn
 
 from ..weights import WeightsError
 from ..weights.onnx_file import read_onnx
-from .onnx_embedder import OnnxEmbedder, Preprocessing, load_embedder
-from .templates import arcface_template
+from .descriptors import Descriptor
+from .onnx_embedder import Preprocessing, load_embedder
+from .templates import arcface_template_of
+from .windows import face_window, person_window
 
 _SIDES = range(16, 1025)  # pixels of an input that a descriptor may have
 _KEYS = ("input_size", "mean", "std", "color_order", "template", "half_precision")
-ALIGNMENTS = ("arcface", "box", "person")
+_WINDOWS = {"box": face_window, "person": person_window}
+ALIGNMENTS = ("arcface", *_WINDOWS)
 _LIMIT = 65536  # bytes of a description
 
 
@@ -117,8 +120,8 @@ def _template(path, known):
     return value if isinstance(value, str) else tuple(tuple(map(float, point)) for point in value)
 
 
-def load_own(path: Path, half_precision=None, operations=nn) -> tuple[OnnxEmbedder, Description]:
-    """The descriptor in an `.onnx` file and its description; without one, it is fed as ArcFace is.
+def load_own(path: Path, half_precision=None, operations=nn) -> Descriptor:
+    """The descriptor in an `.onnx` file as its description says; without one, it is fed as ArcFace is.
 
     `half_precision` is the dtype for descriptors that say they bear it. Raises WeightsError with one sentence for a
     file or a description that can't be used.
@@ -131,16 +134,11 @@ def load_own(path: Path, half_precision=None, operations=nn) -> tuple[OnnxEmbedd
     if described.input_size not in (None, embedder.size):
         height, width = embedder.size
         raise _wrong(beside, "input_size", f"[{height}, {width}], which {path.name} itself says")
-    if described.template == "arcface":
-        _arcface(path, embedder.size)
-    return embedder, described
-
-
-def _arcface(path, size):
-    height, width = size
-    if height != width or (height % 112 and height % 128):
-        raise WeightsError(
-            f"{path.name} takes pictures of {width} x {height} pixels, which ArcFace's template does not fit; write "
-            f'"template" into {description_beside(path).name}: box, person, or five points.'
-        )
-    return arcface_template(height)
+    template = described.template
+    if template == "arcface":
+        advice = f'write "template" into {beside.name}: box, person, or five points'
+        template = arcface_template_of(path.name, embedder.size, advice)
+    elif template in _WINDOWS:
+        template = _WINDOWS[template](embedder.size)
+    averaged = described.template != "arcface"
+    return Descriptor(embedder, "onnx", embedder.dim, embedder.size[0], template, averaged)

@@ -1,13 +1,18 @@
-"""InsightFace packs: what the `.onnx` files of a folder are, and the face encoder that they make."""
+"""InsightFace packs: what the `.onnx` files of a folder are, and the descriptor that is among them."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import nn
+
 from ..weights import WeightsError
 from ..weights.onnx_file import OnnxModel, read_onnx
+from .descriptors import Descriptor
+from .onnx_embedder import load_embedder
 from .onnx_roles import ATTRIBUTES, DETECTOR, EMBEDDER, LANDMARKS, OTHER, role_of
+from .templates import arcface_template_of
 
 _IN_WORDS = {
     DETECTOR: "a face detector",
@@ -56,3 +61,14 @@ def read_pack(name: str, paths: Sequence[Path]) -> Pack:
             pack.models.setdefault(role_of(model), []).append(model)
             pack.paths[model.name] = path
     return pack
+
+
+def load_pack_descriptor(pack: Pack, dtype=None, operations=nn) -> tuple[Descriptor, Path]:
+    """A pack's recogniser and its file; WeightsError with one sentence when there is none that can be used."""
+    model = pack.needed(EMBEDDER, "add the pack's recogniser, such as w600k_r50.onnx or glintr100.onnx")
+    path = pack.paths[model.name]
+    embedder = load_embedder(model, path, dtype=dtype, operations=operations)
+    advice = "put it into models/face_encoders with a description"
+    template = arcface_template_of(model.name, embedder.size, advice)
+    kind = pack.name.rpartition("/")[2]
+    return Descriptor(embedder, kind, embedder.dim, embedder.size[0], template), path

@@ -51,7 +51,7 @@ def quality_of(image: Tensor, faces: Faces, template, size: int) -> Quality:
 
     Without five points, for encoders that cut out the box or a window, faces are aligned to dlib's.
     """
-    if template is None or callable(template):
+    if callable(template):
         template = tuple((x * size / DLIB_CHIP, y * size / DLIB_CHIP) for x, y in DLIB_TEMPLATE)
     matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(template))
     chips = warp(image, faces.image_index, matrices, size, antialias=True)

@@ -1,5 +1,7 @@
 """Where the five landmarks of a face belong in the chips that published descriptors were trained on."""
 
+from ..weights import WeightsError
+
 # InsightFace's template for 112 x 112 pixels, which ArcFace and AdaFace share: image-left eye, image-right eye, nose,
 # left and right mouth corner.
 ARCFACE_TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
@@ -15,3 +17,13 @@ def arcface_template(size: int) -> tuple[tuple[float, float], ...]:
         raise ValueError(f"ArcFace's template is for chips of a multiple of 112 or 128 pixels, but {size} was asked.")
     ratio, right = (size / 112, 0) if size % 112 == 0 else (size / 128, 8)
     return tuple(((x + right) * ratio, y * ratio) for x, y in ARCFACE_TEMPLATE)
+
+
+def arcface_template_of(name: str, size: tuple[int, int], advice: str) -> tuple[tuple[float, float], ...]:
+    """The template for what a file takes, (height, width); WeightsError with some advice where none fits."""
+    height, width = size
+    if height != width or (height % 112 and height % 128):
+        raise WeightsError(
+            f"{name} takes pictures of {width} x {height} pixels, which ArcFace's template does not fit; {advice}."
+        )
+    return arcface_template(height)

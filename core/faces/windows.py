@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .encoder import Faces
-from .geometry import warp
+from .geometry import upright, warp
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,12 @@ class Window:
     def __call__(self, image: Tensor, faces: Faces) -> Tensor:
         """Windows [N, 3, height, width] float32 of the faces in image [B, H, W, 3]."""
         left, top, right, bottom = faces.boxes.unbind(1)
-        unit = bottom - top
-        rows, columns = self.size
-        scale = rows / (unit * self.height)
+        unit, (rows, columns) = bottom - top, self.size
+        centre = torch.stack([(left + right) / 2, top + (self.height / 2 - self.above) * unit], 1)
         # boxes count pixel edges, transforms pixel centres
-        corner = torch.stack([(left + right) / 2 - columns / 2 / scale, top - self.above * unit], 1)
-        turn = scale[:, None, None] * torch.eye(2, device=scale.device)
-        shift = -0.5 - scale[:, None] * (corner - 0.5)
-        return warp(image, faces.image_index, torch.cat([turn, shift[..., None]], 2), self.size, antialias=True)
+        middle = centre.new_tensor([(columns - 1) / 2, (rows - 1) / 2])
+        matrices = upright(centre - 0.5, rows / (unit * self.height), middle)
+        return warp(image, faces.image_index, matrices, self.size, antialias=True)
 
 
 # A head's box and a seventh more on each side; a standing body is about seven and a half heads high.

@@ -11,7 +11,6 @@ from ..faces.details import Details
 from ..faces.encoder import FaceEncoder, Faces
 from ..faces.head_pose import fit_to, head_pose, load_mean_shape
 from ..faces.quality import Quality, quality_of
-from ..faces.search import MODES as SEARCHES  # noqa: F401  (the node's choices)
 from ..faces.search import search
 from .encoder_files import load_details_module, load_module
 from .managed import check_interrupted, loaded, managed
@@ -35,7 +34,7 @@ class LazyDetails:
 @dataclass(frozen=True)
 class LoadedEncoder:
     """A face encoder and how pictures are looked through for faces: the confidence and size in pixels (longer side of
-    the box) that a face must have, and one of SEARCHES. All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
+    the box) that a face must have, and one of search.MODES. All images are ComfyUI's IMAGE: [B,H,W,3], RGB, 0..1."""
 
     space: str
     patcher: ModelPatcher
@@ -46,13 +45,13 @@ class LoadedEncoder:
 
     def detect(self, image: torch.Tensor) -> Faces:
         """All faces of a batch of images, on the compute device."""
-        detect = partial(self._module().detect, min_confidence=self.min_confidence)
-        sure = self._module().sure
+        module = self._module()
+        detect = partial(module.detect, min_confidence=self.min_confidence)
         image, found = checked(image), []
         progress = ProgressBar(len(image))
         for part in image.split(_BATCH):
             check_interrupted()
-            found.append(search(detect, self._to_device(part), self.search, self.min_size, sure))
+            found.append(search(detect, self._to_device(part), self.search, self.min_size, module.sure))
             progress.update(len(part))
         return Faces.concatenate(found)
 

@@ -7,23 +7,20 @@ from pathlib import Path
 import folder_paths
 
 from ..faces import onnx_roles as roles
-from ..faces.descriptors import load_descriptor
+from ..faces.descriptors import Descriptor, load_descriptor
 from ..faces.details import FaceDetails, load_details
-from ..faces.encoder import FaceEncoder, load_embedded
-from ..faces.onnx_embedder import load_embedder
+from ..faces.encoder import FaceEncoder, load_detector, load_embedded
+from ..faces.landmarks68 import load_landmarks68
 from ..faces.own_encoder import description_beside, load_own
-from ..faces.packs import Pack, read_pack
+from ..faces.packs import Pack, load_pack_descriptor, read_pack
 from ..faces.scrfd import load_scrfd
 from ..faces.spaces import space_of
-from ..faces.templates import arcface_template
-from ..faces.windows import face_window, person_window
-from ..weights import WeightsError, read_weights
+from ..weights import read_weights
 from ..weights.fingerprint import fingerprint_of
 from . import folders
 from .managed import OPERATIONS, half_precision
 
 EMBEDDED, AUTO, MTCNN = "embedded", "auto", "mtcnn"
-_TEMPLATES = {"arcface": lambda size: arcface_template(size[0]), "box": face_window, "person": person_window}
 
 
 def encoder_names() -> list[str]:
@@ -68,20 +65,26 @@ def load_module(encoder: str, detector: str) -> FaceEncoder:
         if reason is not None:
             raise ValueError(reason)
     packs = folders.packs()
-    if detector == AUTO and encoder in packs:
-        pack = _read(encoder)
-        module = _from_pack(pack)
-        # a pack may come without a detector: MTCNN does for every descriptor that is aligned by landmarks
-        if pack.first(roles.DETECTOR) is not None:
-            module.detector = _scrfd(pack)
-        return _ready(module)
+    pack = _read(encoder) if encoder in packs else None
+    # a pack may come without a detector: the embedded one does for every descriptor
+    own = pack if detector == AUTO and pack is not None and pack.first(roles.DETECTOR) is not None else None
+    finder = _read(detector) if detector in packs else own
     if encoder == EMBEDDED:
         module = load_embedded(operations=OPERATIONS)
+        if finder is not None:
+            module.detector = _scrfd(finder)
+        return module
+    points68 = load_landmarks68(operations=OPERATIONS)
+    detect = load_detector(points68, operations=OPERATIONS) if finder is None else _scrfd(finder)
+    if pack is not None:
+        found, path = load_pack_descriptor(pack, half_precision(), OPERATIONS)
     else:
-        module = _from_pack(_read(encoder)) if encoder in packs else _from_file(Path(folders.encoder_files()[encoder]))
-    if detector in packs:
-        module.detector = _scrfd(_read(detector))
-    return _ready(module)
+        path = Path(folders.encoder_files()[encoder])
+        found = _descriptor_in(path)
+    space = space_of(fingerprint_of(path), f"{found.kind}-{path.stem}")
+    module = FaceEncoder(detect, found.module, space, found.dim, found.template, found.chip_size, points68,
+                         found.antialias)  # fmt: skip
+    return module.eval().requires_grad_(False)
 
 
 def load_details_module(name: str) -> FaceDetails | None:
@@ -97,46 +100,11 @@ def _read(name: str) -> Pack:
     return read_pack(name, [Path(path) for path in folders.packs()[name]])
 
 
-def _from_pack(pack: Pack) -> FaceEncoder:
-    model = pack.needed(roles.EMBEDDER, "add the pack's recogniser, such as w600k_r50.onnx or glintr100.onnx")
-    path = pack.paths[model.name]
-    embedder = load_embedder(model, path, dtype=half_precision(), operations=OPERATIONS)
-    height, width = embedder.size
-    if height != width or (height % 112 and height % 128):
-        raise WeightsError(
-            f"{model.name} takes pictures of {width} x {height} pixels, which InsightFace's alignment does not know; "
-            f"put it into models/{folders.ENCODER_FOLDER} with a description."
-        )
-    name = f"{pack.name.rpartition('/')[2]}-{path.stem}"
-    space = space_of(fingerprint_of(path), name)
-    own = load_embedded(operations=OPERATIONS)
-    return FaceEncoder(
-        own.detector, embedder, space, embedder.dim, arcface_template(height), height, own.points68, antialias=False
-    )  # fmt: skip
-
-
-def _from_file(path: Path) -> FaceEncoder:
-    own = load_embedded(operations=OPERATIONS)
+def _descriptor_in(path: Path) -> Descriptor:
     if path.suffix.lower() == ".onnx":
-        embedder, described = load_own(path, half_precision(), OPERATIONS)
-        template = (
-            _TEMPLATES[described.template](embedder.size)
-            if isinstance(described.template, str)
-            else (described.template)
-        )
-        space = space_of(fingerprint_of(path), path.stem)
-        # ArcFace's kin were trained on chips without averaging, as InsightFace makes them
-        return FaceEncoder(own.detector, embedder, space, embedder.dim, template, embedder.size[0], own.points68,
-                           antialias=described.template != "arcface")  # fmt: skip
-    found = load_descriptor(read_weights(path), dtype=half_precision(), operations=OPERATIONS)
-    space = space_of(fingerprint_of(path), f"{found.kind}-{path.stem}")
-    return FaceEncoder(own.detector, found.module, space, found.dim, found.template, found.chip_size, own.points68,
-                       antialias=False)  # fmt: skip
+        return load_own(path, half_precision(), OPERATIONS)
+    return load_descriptor(read_weights(path), dtype=half_precision(), operations=OPERATIONS)
 
 
 def _scrfd(pack: Pack):
     return load_scrfd(pack.needed(roles.DETECTOR, "choose another detector"), operations=OPERATIONS)
-
-
-def _ready(module: FaceEncoder) -> FaceEncoder:
-    return module.eval().requires_grad_(False)

@@ -22,7 +22,6 @@ _TYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 5: np.int16, 6: np.int32, 7: n
           11: np.float64}  # fmt: skip
 # attribute types: f, i, s, t, floats, ints, strings
 _F, _I, _S, _T, _FLOATS, _INTS = 2, 3, 4, 5, 7, 8
-_LIKELY_ONNX = (b"\x08", b"\x12", b"\x1a", b"\x22", b"\x3a", b"\x42")  # the first field of a model that tools write
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,6 @@ class OnnxModel:
     inputs: dict[str, tuple[int | None, ...]]
     outputs: tuple[str, ...]
     opset: int
-
-
-def looks_like_onnx(head: bytes) -> bool:
-    """Whether a file may be an ONNX model, from its first bytes; only reading it tells."""
-    return head[:1] in _LIKELY_ONNX
 
 
 def read_onnx(path: str | Path) -> OnnxModel:

@@ -92,7 +92,7 @@ def test_single_files_are_told_apart_by_their_content(files, singles):
     os.utime(singles)
     assert files.encoder_names() == ["embedded", *(f"face_encoders/{name}" for name in ("a.pt", "b.ckpt", "c.onnx"))]
     for name, space, dim, size in (("a.pt", "facenet-a:", 512, 160), ("b.ckpt", "adaface-b:", 512, 112),
-                                   ("c.onnx", "c:", 128, 112)):  # fmt: skip
+                                   ("c.onnx", "onnx-c:", 128, 112)):  # fmt: skip
         module = files.load_module(f"face_encoders/{name}", "auto")
         assert (module.space.startswith(space), module.dim, module.chip_size) == (True, dim, size), name
         image = photographs.as_image(photographs.picture("sample1"))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from likeness.core.faces.encoder import Faces, HostFace
 from likeness.core.faces.own_encoder import load_own, read_description
+from likeness.core.faces.templates import arcface_template
 from likeness.core.faces.windows import face_window, person_window
 from likeness.core.weights import WeightsError
 
@@ -26,19 +27,20 @@ def chips(count=2):
 
 
 def test_without_a_description_it_is_fed_as_arcface(tmp_path):
-    embedder, described = load_own(own(tmp_path))
-    assert described.template == "arcface" and embedder.size == (112, 112)
+    found = load_own(own(tmp_path))
+    embedder = found.module
+    assert found.template == arcface_template(112) and embedder.size == (112, 112) and not found.antialias
     expected = embedder.graph((chips() * 255 - 127.5) / 127.5)
     torch.testing.assert_close(embedder(chips()), expected)
 
 
 def test_graphs_that_normalise_by_themselves_get_plain_pixels(tmp_path):
-    embedder, _ = load_own(own(tmp_path, "sface"))
+    embedder = load_own(own(tmp_path, "sface")).module
     torch.testing.assert_close(embedder(chips()), embedder.graph(chips() * 255))
 
 
 def test_mean_deviation_and_colour_order_are_heeded(tmp_path):
-    embedder, _ = load_own(own(tmp_path, mean=[10, 20, 30], std=[2, 4, 8], color_order="BGR"))
+    embedder = load_own(own(tmp_path, mean=[10, 20, 30], std=[2, 4, 8], color_order="BGR")).module
     pixels = chips().flip(1) * 255
     mean, deviation = torch.tensor([10.0, 20, 30])[:, None, None], torch.tensor([2.0, 4, 8])[:, None, None]
     torch.testing.assert_close(embedder(chips()), embedder.graph((pixels - mean) / deviation))
@@ -46,8 +48,8 @@ def test_mean_deviation_and_colour_order_are_heeded(tmp_path):
 
 def test_half_precision_is_a_wish_of_the_description(tmp_path):
     for wanted in (True, False):
-        embedder, _ = load_own(own(tmp_path, half_precision=wanted), half_precision=torch.bfloat16)
-        assert embedder.graph.dtype == (torch.bfloat16 if wanted else torch.float32)
+        found = load_own(own(tmp_path, half_precision=wanted), half_precision=torch.bfloat16)
+        assert found.module.graph.dtype == (torch.bfloat16 if wanted else torch.float32)
 
 
 @pytest.mark.parametrize(("content", "expected"), [

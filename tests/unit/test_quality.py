@@ -8,6 +8,7 @@ from importlib.metadata import distribution
 import photographs
 import pytest
 import torch
+from likeness.core.faces.boxes import crop_boxes
 from likeness.core.faces.encoder import DLIB_TEMPLATE, load_embedded
 from likeness.core.faces.quality import Quality, face_quality, frontality, light, quality_of, sharpness
 from PIL import ImageFilter
@@ -149,9 +150,9 @@ def test_who_looks_away_on_a_photograph_is_less_frontal(encoder):
 def test_an_encoder_without_a_template_measures_by_dlibs(seen):
     picture, faces = seen
     image = photographs.as_image(picture)
-    plain, other = quality_of(image, faces, None, 150), quality_of(image, faces, DLIB_TEMPLATE, 150)
+    plain, other = quality_of(image, faces, crop_boxes, 150), quality_of(image, faces, DLIB_TEMPLATE, 150)
     assert all(torch.equal(*parts) for parts in zip(plain, other, strict=True))
-    assert (quality_of(image, faces, None, 300).size < plain.size + 1e-6).all()
+    assert (quality_of(image, faces, crop_boxes, 300).size < plain.size + 1e-6).all()
 
 
 def test_the_weight_takes_the_lesser_of_size_and_sharpness():
