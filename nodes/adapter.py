@@ -2,10 +2,11 @@
 
 from comfy_api.latest import io
 
+from ..core.adapters import METHODS, Choices
 from ..core.attention import WEIGHT_TYPES
 from ..core.host import adapter as adapters
 from ..core.host import folders
-from ..core.host import identity as identities
+from ..core.host.person import COMBINE_EMBEDS, COMPATIBILITY, Sources
 from .compat import advanced, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input, range_inputs
 
@@ -40,7 +41,7 @@ class LoadIDAdapter(io.ComfyNode):
     @classmethod
     def execute(cls, adapter):
         loaded = adapters.load(adapter)
-        return io.NodeOutput(loaded, loaded.spec.about(adapter))
+        return io.NodeOutput(loaded, loaded.about)
 
     @classmethod
     def validate_inputs(cls, adapter):
@@ -102,6 +103,61 @@ class ApplyIDAdapter(io.ComfyNode):
                     "leave that photograph out; at least one must have a face.",
                     "leave the model as it is if none has a face.",
                 ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="For adapters that look at the picture of the face too (FaceID Plus, IP-Adapter Plus "
+                    "Face): from Load CLIP Vision. The adapter's about says which.",
+                ),
+                advanced(
+                    io.Float.Input,
+                    "lora_strength",
+                    default=1.0,
+                    min=-2.0,
+                    max=2.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="How strongly the LoRA inside the adapter's file works (FaceID, PhotoMaker). 1 is as "
+                    "trained; 0.6 leaves more of the model's own style.",
+                ),
+                advanced(
+                    io.Float.Input,
+                    "structure",
+                    default=1.0,
+                    min=0.0,
+                    max=5.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="FaceID Plus v2: how much the picture of the face adds to its numbers. 1 is as trained, 2 "
+                    "keeps its shape harder.",
+                ),
+                advanced(
+                    io.Combo.Input,
+                    "method",
+                    options=list(METHODS),
+                    default=METHODS[0],
+                    optional=True,
+                    tooltip="PuLID: fidelity keeps the face, style leaves more to the prompt, plain adds the identity "
+                    "as other adapters do.",
+                ),
+                advanced(
+                    io.Combo.Input,
+                    "combine_embeds",
+                    options=list(COMBINE_EMBEDS),
+                    default=COMBINE_EMBEDS[0],
+                    optional=True,
+                    tooltip="How several photographs become one person. auto: as the adapter was made. concat: each "
+                    "gives tokens of its own. average, norm average, add, subtract: as in IPAdapter_plus.",
+                ),
+                advanced(
+                    io.Combo.Input,
+                    "compatibility",
+                    options=list(COMPATIBILITY),
+                    default=COMPATIBILITY[0],
+                    optional=True,
+                    tooltip="reference: as the adapters' authors compute it. IPAdapter_plus: with that pack's habits, "
+                    "for pictures like those of old workflows.",
+                ),
             ],
             outputs=[
                 io.Model.Output("MODEL", display_name="model"),
@@ -131,13 +187,27 @@ class ApplyIDAdapter(io.ComfyNode):
         face_encoder=None,
         image=None,
         attn_mask=None,
+        clip_vision=None,
+        lora_strength=1.0,
+        structure=1.0,
+        method=METHODS[0],
+        combine_embeds=COMBINE_EMBEDS[0],
+        compatibility=COMPATIBILITY[0],
     ):
-        identity = identities.given_or_encoded(identity, face_encoder, image, on_no_face)
         strength = adapters.Strength(weight, start_at, end_at, weight_type)
+        sources = Sources(identity, face_encoder, image, clip_vision, combine_embeds, compatibility, on_no_face)
+        options = adapters.Options(lora_strength, Choices(structure, method))
         return io.NodeOutput(
-            *adapters.apply(model, positive, negative, adapter, identity, strength, attn_mask), identity
+            *adapters.apply(model, positive, negative, adapter, sources, strength, attn_mask, options)
         )
 
     @classmethod
-    def validate_inputs(cls, weight_type, on_no_face):
-        return offered(cls, weight_type=weight_type, on_no_face=on_no_face)
+    def validate_inputs(cls, weight_type, on_no_face, method=None, combine_embeds=None, compatibility=None):
+        return offered(
+            cls,
+            weight_type=weight_type,
+            on_no_face=on_no_face,
+            method=method,
+            combine_embeds=combine_embeds,
+            compatibility=compatibility,
+        )

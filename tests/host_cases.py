@@ -35,11 +35,13 @@ def conditioning(kind="sdxl", seed=0, length=77):
     return [[randn(1, length, _TEXT_WIDTH[kind], seed=seed), {"pooled_output": randn(1, 32, seed=seed + 1)}]]
 
 
-def apply(pack, model, positive, negative, loaded=None, face=None, mask=None, kind="sdxl", **strength):
+def apply(pack, model, positive, negative, loaded=None, face=None, mask=None, kind="sdxl", options=None, **strength):
     """ApplyIDAdapter's work: returns (model, positive, negative)."""
     host = pack.module("core.host.adapter")
     strength = host.Strength(**{"weight": 0.8, **strength})
-    return host.apply(model, positive, negative, loaded or adapter(pack, kind), face or identity(pack), strength, mask)
+    sources = pack.module("core.host.person").Sources(face or identity(pack))
+    loaded = loaded or adapter(pack, kind)
+    return host.apply(model, positive, negative, loaded, sources, strength, mask, options or host.Options())[:3]
 
 
 def sample(

@@ -24,7 +24,8 @@ def adapter(weight: float):
 
     def step(graph: Graph, task: Task) -> Graph:
         host = module("core.host.adapter")
-        return Graph(*host.apply(*graph, task.stack.adapter, task.identity, host.Strength(weight)))
+        sources = module("core.host.person").Sources(task.identity)
+        return Graph(*host.apply(*graph, task.stack.adapter, sources, host.Strength(weight))[:3])
 
     return step
 

@@ -4,37 +4,68 @@ from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
 from . import instantid
-from .base import AdapterSpec, IDAdapter, base_name
+from .base import (
+    AUTO,
+    DEFAULTS,
+    METHODS,
+    VISION,
+    AdapterSpec,
+    Choices,
+    Clues,
+    FaceInput,
+    IDAdapter,
+    Look,
+    LoRA,
+    Overrides,
+    Seen,
+    base_name,
+)  # fmt: skip
 
 # (recognise, module class) of every family; the first that recognises a file has it.
 _FAMILIES = ((instantid.recognise, instantid.InstantID),)
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (("module.", ""), ("image_proj_model.", "image_proj."), ("adapter_modules.", "ip_adapter."))
 
-__all__ = ["AdapterSpec", "IDAdapter", "base_name", "load_adapter"]
+__all__ = [
+    "AUTO", "DEFAULTS", "METHODS", "VISION", "AdapterSpec", "Choices", "Clues", "FaceInput", "IDAdapter", "LoRA",
+    "Look", "Overrides", "Seen", "base_name", "load_adapter",
+]  # fmt: skip
 
 
-def load_adapter(file: WeightFile, device=None, dtype=None, operations=nn) -> IDAdapter:
+def load_adapter(
+    file: WeightFile, overrides: Overrides = AUTO, device=None, dtype=None, operations=nn
+) -> IDAdapter:
     """Build the adapter that a weight file holds; `dtype` None keeps the file's own, the widest where it has several.
 
     Raises WeightsError with one sentence when the file is of another kind, incomplete or of odd shapes.
     """
     tensors = {_published_key(key): tensor for key, tensor in file.tensors.items()}
     with fitting(file.name):
-        spec, build = _recognise(tensors, file)
-        adapter = build(spec, tensors, device=device, dtype=dtype or _widest_dtype(tensors), operations=operations)
-        fill(adapter, tensors, file.name, f"an {spec.title} adapter")
+        spec, family = _recognise(tensors, file, overrides)
+        tensors, lora = family.split(tensors)
+        adapter = family(spec, tensors, device=device, dtype=dtype or _widest_dtype(tensors), operations=operations)
+        fill(adapter, tensors, file.name, spec.named)
+        adapter.lora = _copied(lora)
     return adapter.eval().requires_grad_(False)
 
 
-def _recognise(tensors, file):
-    for recognise, build in _FAMILIES:
-        spec = recognise(tensors, file.metadata)
+def _recognise(tensors, file, overrides):
+    clues = Clues(file.name, file.metadata, overrides)
+    for recognise, family in _FAMILIES:
+        spec = recognise(tensors, clues)
         if spec is not None:
-            return spec, build
+            return spec, family
     raise WeightsError(
         f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads InstantID adapters; "
         "choose an InstantID ip-adapter file."
+    )
+
+
+def _copied(lora):
+    """The LoRA with tensors of its own: those of a file may be mapped from it, and change when it does."""
+    return LoRA(
+        {key: tuple(tensor.clone() for tensor in pair) for key, pair in lora.by_site.items()},
+        {key: tensor.clone() for key, tensor in lora.by_name.items()},
     )
 
 

@@ -1,10 +1,15 @@
-"""What every identity adapter is: a projection, K and V per attention site, and what face it wants."""
+"""What every identity adapter is: a projection, what it adds at each attention site, and which face it wants."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import nn
+
+from ..attention.sites import Attend
+
+METHODS = ("fidelity", "style", "plain")
 
 
 def base_name(sites: int, token_dim: int) -> str:
@@ -14,11 +19,97 @@ def base_name(sites: int, token_dim: int) -> str:
 
 
 @dataclass(frozen=True)
+class Look:
+    """The picture of a face that an adapter wants to see, and through which eyes.
+
+    vision: a key of `VISION`. crop: "face" (ArcFace's alignment), "ffhq" (FFHQ's), "head" (facexlib's), "whole" (the
+    picture as it is). size: of the crop in pixels. backdrop: "kept"; "grey" and "face only" need a face parser.
+    """
+
+    vision: str
+    crop: str
+    size: int
+    backdrop: str = "kept"
+
+
+@dataclass(frozen=True)
+class Vision:
+    """A vision model that adapters look through: its width tells it from others; `folder` and `source` are for the
+    artist who has to fetch it."""
+
+    title: str
+    width: int
+    folder: str
+    source: str
+
+
+VISION = {
+    "clip-h": Vision("CLIP-ViT-H-14", 1280, "clip_vision", "h94/IP-Adapter, models/image_encoder, on Hugging Face"),
+    "clip-g": Vision("CLIP-ViT-bigG-14", 1664, "clip_vision", "h94/IP-Adapter, sdxl_models/image_encoder, on Hugging "
+                     "Face"),
+    "clip-l": Vision("CLIP-ViT-L-14", 1024, "clip_vision", "openai/clip-vit-large-patch14 on Hugging Face"),
+    "eva-l336": Vision("EVA02-CLIP-L-14-336", 1024, "clip_vision", "QuanSun/EVA-CLIP, "
+                       "EVA02_CLIP_L_336_psz14_s6B.pt, on Hugging Face"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a vision model makes of N pictures: hidden states [N,S,C] (the last but one layer of CLIP; several layers
+    of EVA), and the embedding of the whole picture [N,P]."""
+
+    hidden: tuple[torch.Tensor, ...]
+    pooled: torch.Tensor | None = None
+
+    def map(self, change) -> "Seen":
+        """Every tensor put through a function."""
+        return Seen(tuple(change(one) for one in self.hidden), None if self.pooled is None else change(self.pooled))
+
+
+@dataclass(frozen=True)
+class FaceInput:
+    """One person as an adapter gets it: face vectors [N,D] (normalised where the spec asks for it) and what was seen
+    of N pictures. For nobody: vectors of zeros, and what was seen of an empty picture."""
+
+    vectors: torch.Tensor | None = None
+    seen: Seen | None = None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the artist chose beyond the weight; each family heeds what concerns it.
+
+    structure: how much the picture of the face adds to its vector (FaceID Plus v2). method: PuLID's, one of METHODS.
+    """
+
+    structure: float = 1.0
+    method: str = METHODS[0]
+
+
+DEFAULTS = Choices()
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Weight patches of a checkpoint: (down [rank, in], up [out, rank]) by (site's number in the checkpoint's order,
+    "attn1" | "attn2", "to_q" | "to_k" | "to_v" | "to_out"), and tensors under names that ComfyUI itself reads."""
+
+    by_site: Mapping[tuple[int, str, str], tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    by_name: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def __bool__(self):
+        return bool(self.by_site or self.by_name)
+
+
+@dataclass(frozen=True)
 class AdapterSpec:
     """What a checkpoint is and what it needs, read from its keys and shapes.
 
-    `face_space` names the encoder whose vectors the adapter was trained on, None when the file cannot say.
-    `site_widths` holds the channels of each cross-attention site in the checkpoint's own order: down, up, middle.
+    `face_space` names the encoder whose vectors the adapter was trained on, None when the file cannot say; `face_dim`
+    0: it takes no face vector. `normalised`: vectors go in with length 1. `each`: every photograph gives tokens of its
+    own, up to so many; 1: one vector for the person. `site_widths` holds the channels of each cross-attention site in
+    the checkpoint's own order: down, up, middle. `in_prompt`: the face goes into the prompt, by IDTextEncode. `guesses`
+    are lines for the artist on what the file could not say; `default_weight` is the published one.
     """
 
     family: str
@@ -30,6 +121,12 @@ class AdapterSpec:
     site_widths: tuple[int, ...]
     needs_control_net: bool
     licence: str
+    normalised: bool = False
+    each: int = 1
+    look: Look | None = None
+    in_prompt: bool = False
+    default_weight: float = 1.0
+    guesses: tuple[str, ...] = ()
 
     @property
     def base(self) -> str:
@@ -37,34 +134,96 @@ class AdapterSpec:
         return base_name(len(self.site_widths), self.token_dim)
 
     @property
+    def named(self) -> str:
+        """What it is, with an article."""
+        return f"{'an' if self.title[0] in 'AEIOU' else 'a'} {self.title} adapter"
+
+    @property
     def faces_from(self) -> str:
         """The encoder whose faces it takes, in words."""
+        if not self.face_dim:
+            return "no face encoder's vectors"
         if self.face_space is None:
             return f"any encoder with {self.face_dim} numbers"
         return f"{self.face_space} ({self.face_dim} numbers)"
 
-    def about(self, file_name: str) -> str:
-        """Text for the artist: what the file is, what it fits and which faces it takes."""
+    def about(self, file_name: str, lora: LoRA | None = None) -> str:
+        """Text for the artist: what the file is, what it fits and what it needs."""
         lines = [
             f"{self.title} adapter ({file_name})",
             f"For: {self.base}, {len(self.site_widths)} attention sites, text width {self.token_dim}",
-            f"Identity tokens: {self.tokens}",
+            f"Identity tokens: {self.tokens}" + (f" per photograph, up to {self.each}" if self.each > 1 else ""),
             f"Faces from: {self.faces_from}",
+            f"Weight to start with: {self.default_weight:g}",
             f"Landmark ControlNet: {'expected, connect LandmarkControl' if self.needs_control_net else 'not needed'}",
-            f"Licence: {self.licence}",
         ]
-        return "\n".join(lines)
+        if self.look is not None:
+            vision = VISION[self.look.vision]
+            lines.append(f"Looks at the picture through: {vision.title} (models/{vision.folder}; {vision.source})")
+        if self.in_prompt:
+            lines.append("The face goes into the prompt: encode it with IDTextEncode")
+        if lora:
+            lines.append(f"LoRA inside: {len(lora.by_site) + len(lora.by_name)} layers, see lora_strength")
+        return "\n".join([*lines, *self.guesses, f"Licence: {self.licence}"])
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the artist says where a file can't: "auto" leaves it to the file and its name.
+
+    faceid_plus: "v1" or "v2", whose files are alike. faces_512: "instantid" or "portrait", whose files are alike too.
+    """
+
+    faceid_plus: str = "auto"
+    faces_512: str = "auto"
+
+    @classmethod
+    def words(cls) -> dict[str, tuple[str, ...]]:
+        """The values of each field, the default first."""
+        return {"faceid_plus": ("auto", "v1", "v2"), "faces_512": ("auto", "instantid", "portrait")}
+
+    def __post_init__(self):
+        for one in fields(self):
+            value, offered = getattr(self, one.name), self.words()[one.name]
+            if value not in offered:
+                raise ValueError(f"{one.name} is {value!r}, but must be one of: {', '.join(offered)}.")
+
+
+AUTO = Overrides()
+
+
+@dataclass(frozen=True)
+class Clues:
+    """What besides the tensors helps to tell a file: its name, its metadata, and what the artist says."""
+
+    name: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    overrides: Overrides = AUTO
 
 
 class IDAdapter(nn.Module, ABC):
-    """Base of all families: `project` turns a face vector into tokens, `keys_values` tokens into K and V per site."""
+    """Base of all families: `project` turns a person into tokens, `sites` makes of them what each site adds.
+
+    A family is built as `family(spec, tensors, device=None, dtype=None, operations=nn)`, with the tensors that `split`
+    gave, and names its parameters as they are named.
+    """
 
     spec: AdapterSpec
+    lora: LoRA = LoRA()
+
+    @classmethod
+    def split(cls, tensors: Mapping[str, torch.Tensor]) -> tuple[Mapping[str, torch.Tensor], LoRA]:
+        """A recognised file's tensors under the names of the module's parameters, and its LoRA, which is none."""
+        return tensors, LoRA()
 
     @abstractmethod
-    def project(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Face vectors [B,N,face_dim] -> identity tokens [B,tokens,token_dim]."""
+    def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
+        """A person -> identity tokens [1,T,token_dim]; raises ValueError with one sentence for what does not fit."""
 
     @abstractmethod
     def keys_values(self, tokens: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Identity tokens [B,T,token_dim] -> K and V [B,T,site width] for each site, in the checkpoint's order."""
+
+    def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
+        """What each site adds at weight 1 (see attention.sites), for tokens [2,T,token_dim]: nobody's, the person's."""
+        return [Attend(k, v) for k, v in self.keys_values(tokens)]

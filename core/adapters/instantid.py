@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from .base import AdapterSpec, IDAdapter
+from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter
 from .resampler import Resampler
 
 _SITE = re.compile(r"ip_adapter\.(\d{1,4})\.to_[kv]_ip\.weight")
@@ -23,7 +23,7 @@ _CLIP_VISION_WIDTHS = (1024, 1280, 1664)
 _PUBLISHED_SPACES = {512: "antelopev2-glintr100"}
 
 
-def recognise(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> AdapterSpec | None:
+def recognise(tensors: Mapping[str, torch.Tensor], clues: Clues) -> AdapterSpec | None:
     """The spec when keys and shapes are InstantID's, else None; KeyError names a site's tensor that is missing."""
     if not {"image_proj.latents", "image_proj.proj_in.weight", "image_proj.proj_out.weight"} <= tensors.keys():
         return None
@@ -31,6 +31,7 @@ def recognise(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) 
     face_dim = tensors["image_proj.proj_in.weight"].shape[-1]
     if not sites or face_dim in _CLIP_VISION_WIDTHS:
         return None
+    metadata = clues.metadata
     return AdapterSpec(
         family="instantid",
         title="InstantID",
@@ -42,6 +43,7 @@ def recognise(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) 
         needs_control_net=True,
         licence=metadata.get("license")
         or "Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
+        default_weight=0.8,
     )
 
 
@@ -77,8 +79,8 @@ class InstantID(IDAdapter):
             }
         )
 
-    def project(self, vectors):
-        return self.image_proj(vectors)
+    def project(self, faces: FaceInput, choices: Choices = DEFAULTS):
+        return self.image_proj(faces.vectors[None])  # several vectors are one longer sequence
 
     def keys_values(self, tokens):
         return [(site.to_k_ip(tokens), site.to_v_ip(tokens)) for site in self.ip_adapter.values()]

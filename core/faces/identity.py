@@ -72,6 +72,24 @@ def combine_identity(
     return Identity(space, vector, vectors, scores, combine, quality), kept
 
 
+def combine_embeds(rows: torch.Tensor, how: str) -> torch.Tensor:
+    """Embeddings of several photographs [N,...] as one [1,...], by IPAdapter_plus's words.
+
+    concat: left as they are [N,...]. add: their sum. subtract: the first less the mean of the rest. average: their
+    mean. norm average: the mean of what is left of each when every number is divided by its length over the
+    photographs.
+    """
+    if how == "concat" or len(rows) == 1:
+        return rows
+    if how == "add":
+        return rows.sum(0, keepdim=True)
+    if how == "subtract":
+        return rows[:1] - rows[1:].mean(0, keepdim=True)
+    if how == "norm average":
+        rows = rows / rows.norm(dim=0, keepdim=True)
+    return rows.mean(0, keepdim=True)
+
+
 def same_person(space: str) -> float:
     """The cosine at which two faces of a space are as likely one person as two; where nobody knows, near 1."""
     return SAME_PERSON.get(space, _SAME_PICTURE)

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..adapters import AdapterSpec, base_name, load_adapter
+from ..adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter
 from ..attention import block_factors
-from ..faces.identity import Identity
-from ..faces.spaces import is_space
 from ..weights import read_weights
 from .folders import adapter_path
+from .lora import add_lora
 from .managed import OPERATIONS, loaded, managed
 from .masks import as_masks
 from .patch import IdentityBank, Injection, inject
+from .person import Person, Sources, gather
 from .run import open_scope
 from .sites import attention_sites
 from .strength import Strength
@@ -24,38 +24,63 @@ NOBODY_KEY = "likeness_no_identity"  # the same with the identity of no face, fo
 
 @dataclass(frozen=True)
 class LoadedAdapter:
-    """An adapter under ComfyUI's memory management."""
+    """An adapter under ComfyUI's memory management, and the LoRA that came with it."""
 
     file_name: str
     spec: AdapterSpec
     patcher: ModelPatcher
+    lora: LoRA = LoRA()
+
+    @property
+    def about(self) -> str:
+        """Text for the artist: what the file is, what it fits and what it needs."""
+        return self.spec.about(self.file_name, self.lora)
 
 
-def load(name: str) -> LoadedAdapter:
+@dataclass(frozen=True)
+class Options:
+    """How an adapter is applied beyond its strength: the LoRA's own strength, and what the family offers."""
+
+    lora_strength: float = 1.0
+    choices: Choices = DEFAULTS
+
+
+def load(name: str, overrides: Overrides = AUTO) -> LoadedAdapter:
     """Load the adapter behind a combo value; WeightsError or ValueError with one sentence when that can't be done."""
-    module = load_adapter(read_weights(adapter_path(name)), operations=OPERATIONS)
-    return LoadedAdapter(name, module.spec, managed(module))
+    module = load_adapter(read_weights(adapter_path(name)), overrides, operations=OPERATIONS)
+    return LoadedAdapter(name, module.spec, managed(module), module.lora)
 
 
-def apply(model, positive, negative, adapter: LoadedAdapter, identity: Identity, strength: Strength, attn_mask=None):
+def apply(
+    model,
+    positive,
+    negative,
+    adapter: LoadedAdapter,
+    sources: Sources,
+    strength: Strength,
+    attn_mask=None,
+    options: Options = Options(),
+):
     """Give a MODEL the identity and its conditionings the identity tokens for a landmark ControlNet.
 
-    Returns new (model, positive, negative); what came in is not changed. `attn_mask` [M,H,W] in 0..1 limits the
-    identity to a region. Weight 0, an empty range or an all-zero mask return the very objects that came in; an all-one
-    mask is no mask.
+    Returns new (model, positive, negative) and the identity; what came in is not changed. `attn_mask` [M,H,W] in 0..1
+    limits the identity to a region. Weight 0, an empty range or an all-zero mask return the very objects that came in;
+    an all-one mask is no mask.
     """
     sites = attention_sites(model)
-    _check_fit(adapter, sites, identity)
-    if strength.is_nothing or identity.is_empty:
-        return model, positive, negative
+    _check_fit(adapter, sites)
+    person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device)
+    unchanged = model, positive, negative, person.identity
+    if strength.is_nothing or person.is_nothing:
+        return unchanged
     if attn_mask is not None:
         attn_mask = as_masks(attn_mask, "attn_mask")
         if not attn_mask.any():
-            return model, positive, negative
+            return unchanged
         if (attn_mask >= 1).all():
             attn_mask = None
 
-    tokens, bank = _build_bank(model, adapter, identity, strength, sites, attn_mask)
+    tokens, bank = _build_bank(model, adapter, person, strength, sites, attn_mask, options.choices)
     patched = model.clone()
     sampling = patched.get_model_object("model_sampling")
     injection = Injection(
@@ -63,51 +88,44 @@ def apply(model, positive, negative, adapter: LoadedAdapter, identity: Identity,
         float(sampling.percent_to_sigma(strength.start_at)),
         float(sampling.percent_to_sigma(strength.end_at)),
     )
-    inject(patched, injection, sites)
-    open_scope(patched, frozenset(site.key for site in sites))
-    uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
-    return patched, _with_tokens(positive, cond, uncond), _with_tokens(negative, uncond, uncond)
+    if sources.popular:  # they name the middle block wrongly, so that it never gets the identity
+        kept = [(index, site) for index, site in enumerate(sites) if site.kind != "middle"]
+    else:
+        kept = list(enumerate(sites))
+    inject(patched, injection, kept)
+    add_lora(patched, adapter.lora, sites, options.lora_strength, adapter.patcher.model)
+    open_scope(patched, frozenset(site.key for _, site in kept))
+    if adapter.spec.needs_control_net:
+        uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
+        positive, negative = _with_tokens(positive, cond, uncond), _with_tokens(negative, uncond, uncond)
+    return patched, positive, negative, person.identity
 
 
-def _check_fit(adapter, sites, identity):
+def _check_fit(adapter, sites):
     spec = adapter.spec
     widths, contexts = tuple(site.width for site in sites), {site.context for site in sites}
     if widths != spec.site_widths or contexts != {spec.token_dim}:
         text_width = max(contexts, default=0)
         raise ValueError(
-            f"{adapter.file_name} is an {spec.title} adapter for {spec.base} ({len(spec.site_widths)} attention sites, "
+            f"{adapter.file_name} is {spec.named} for {spec.base} ({len(spec.site_widths)} attention sites, "
             f"text width {spec.token_dim}), but the connected model is "
             f"{base_name(len(sites), text_width)} ({len(sites)} sites, text width {text_width}); "
             "choose an adapter and a model that belong together."
         )
-    fits = spec.face_space is None or is_space(identity.space, spec.face_space)
-    if not fits or spec.face_dim != identity.dim:
-        raise ValueError(
-            f"{adapter.file_name} takes faces from {spec.faces_from}, but this identity was made by {identity.space} "
-            f"({identity.dim} numbers); choose that encoder in LoadFaceEncoder and encode the photograph again."
-        )
 
 
-def _build_bank(model, adapter, identity, strength, sites, attn_mask):
-    """Tokens [2,T,D] (unconditional, conditional), and the bank of weighted K and V, site by site."""
+def _build_bank(model, adapter, person: Person, strength, sites, attn_mask, choices):
+    """Tokens [2,T,D] (nobody's, the person's), and the bank of what every site adds, weighted."""
     module = loaded(adapter.patcher)
-    device = adapter.patcher.load_device
-    vector = identity.vector.to(device=device, dtype=torch.float32).reshape(1, 1, -1)
-    tokens = module.project(torch.cat([torch.zeros_like(vector), vector]))  # unconditional: a face vector of zeros
-
+    with torch.no_grad():
+        tokens = torch.cat([module.project(face, choices) for face in (person.nobody, person.face)])
+        added = module.sites(tokens, choices)
     kinds = [kind for _, kind in sorted({(site.order, site.kind) for site in sites})]
     factors = block_factors(strength.weight_type, kinds)
     dtype = model.model.manual_cast_dtype or model.model.get_dtype()
-    keys_values = [
-        (_bank(k, dtype), _bank(v * (strength.weight * factors[site.order]), dtype))
-        for site, (k, v) in zip(sites, module.keys_values(tokens), strict=True)
-    ]
-    return tokens, IdentityBank(keys_values, attn_mask)
-
-
-def _bank(pair, dtype):
-    """[2,T,C] unconditional, conditional -> [3,T,C] with the unconditional once more (see attention.chunks_of)."""
-    return torch.cat([pair, pair[:1]]).to(dtype)
+    for site, adds in zip(sites, added, strict=True):
+        adds.scaled(strength.weight * factors[site.order])
+    return tokens, IdentityBank(added, attn_mask).to(dtype)
 
 
 def _with_tokens(conditioning, tokens, nobody):

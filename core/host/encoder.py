@@ -80,6 +80,10 @@ class LoadedEncoder:
             return loaded(patcher)(image, faces)
         return Details(pose=head_pose(self._module().landmarks68(image, faces), fit_to(load_mean_shape())))
 
+    def prepared(self, image: torch.Tensor) -> torch.Tensor:
+        """An IMAGE as the encoder takes it: three colours, float32 on the compute device."""
+        return self._to_device(checked(image))
+
     def _module(self) -> FaceEncoder:
         return loaded(self.patcher)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import folder_paths
 import torch
 
+from ..faces.encoder import Faces
 from ..faces.identity import Identity, agreement, combine_identity, outliers, same_person
 from ..faces.identity_file import load_identity, save_identity
 from ..faces.identity_report import Reference, identity_report
@@ -27,12 +28,18 @@ def encode(
     empty identity. `what` is the name of the input for messages. Raises NoFaceError or ValueError with one sentence.
     """
     faces = choose_faces(encoder, image, "largest", face_index, on_no_face, at_least_one=True, what=what)
-    vectors, quality = encoder.embed(image, faces), encoder.quality(image, faces)
-    identity, kept = combine_identity(encoder.space, vectors, faces.scores, combine, quality.weight)
+    identity, quality, kept = encode_faces(encoder, image, faces, combine)
     report = identity_report(_references(identity, faces, quality, kept), len(faces.counts), encoder.space, combine,
                              identity.combine)  # fmt: skip
     left_out = [f"Photograph {index + 1}: no face, left out." for index in faceless(faces.counts)]
     return identity, "\n".join([report, *left_out])
+
+
+def encode_faces(encoder: LoadedEncoder, image: torch.Tensor, faces: Faces, combine: str):
+    """The identity of faces found in `image`, the quality of each, and which of them went in, bool [N]."""
+    vectors, quality = encoder.embed(image, faces), encoder.quality(image, faces)
+    identity, kept = combine_identity(encoder.space, vectors, faces.scores, combine, quality.weight)
+    return identity, quality, kept
 
 
 def _references(identity, faces, quality, kept):
@@ -105,14 +112,3 @@ def fingerprint(identity_file: str) -> str:
 def load(identity_file: str) -> Identity:
     """Load an identity by its combo value."""
     return load_identity(_path(identity_file))
-
-
-def given_or_encoded(
-    identity: Identity | None, encoder: LoadedEncoder | None, image: torch.Tensor | None, on_no_face: str
-) -> Identity:
-    """The identity that is connected, or that of the connected photographs; ValueError unless it is one of both."""
-    if identity is not None and image is None:
-        return identity
-    if identity is None and encoder is not None and image is not None:
-        return encode(encoder, image, "mean", "0", on_no_face)[0]
-    raise ValueError("ApplyIDAdapter takes one person: connect either identity, or face_encoder and image together.")

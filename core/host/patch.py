@@ -5,22 +5,20 @@ from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import CallbacksMP
 from torch import nn
 
-from ..attention import chunks_of, identity_residual, token_mask
+from ..attention import token_mask
 from .run import KEY, Run
 from .switch import KEY as IDENTITY_OFF
 
 
 class IdentityBank(nn.Module):
-    """Identity keys and values of every site, computed once and then managed by ComfyUI like any model.
+    """What every site adds (see attention.sites), computed once and then managed by ComfyUI like any model.
 
-    `k{i}`, `v{i}` [3,T,C]: unconditional, conditional, unconditional (see attention.chunks_of); `mask` [M,H,W] or None.
+    `sites` in the order of the checkpoint; `mask` [M,H,W] or None.
     """
 
-    def __init__(self, keys_values, mask=None):
+    def __init__(self, sites, mask=None):
         super().__init__()
-        for index, (k, v) in enumerate(keys_values):
-            self.register_parameter(f"k{index}", nn.Parameter(k, requires_grad=False))
-            self.register_parameter(f"v{index}", nn.Parameter(v, requires_grad=False))
+        self.sites = nn.ModuleList(sites)
         self.register_parameter("mask", None if mask is None else nn.Parameter(mask, requires_grad=False))
 
 
@@ -35,25 +33,28 @@ class Injection:
     def __deepcopy__(self, memo):
         return self  # ComfyUI 0.3.75 deep-copies model options on every clone; the weights must not go with them
 
-    def residual(self, index: int, q: torch.Tensor, options: dict, run: Run) -> torch.Tensor | None:
-        """What bank entry `index` adds to a site's output, or None at noise levels outside the range."""
+    def residual(self, index: int, q, text, options: dict, run: Run) -> torch.Tensor | None:
+        """What bank entry `index` adds to a site's output, or None at noise levels outside the range.
+
+        q [B,N,C]: the site's queries; text [B,N,C]: what its attention to the prompt gave.
+        """
         if not self._always and not self.sigma_end <= run.sigma(options["sigmas"]) <= self.sigma_start:
             return None
         bank, kinds, off = self.patcher.model, run.kinds(options), options.get(IDENTITY_OFF)
-        mask = self._mask(bank.mask, q, options, run)
+        site, mask = bank.sites[index], self._mask(bank.mask, q, options, run)
         if off is None:
-            return self._of(bank, index, kinds, q, mask, options)
+            return self._of(site, kinds, q, text, mask, options)
         if not off.absent:
-            return self._of(bank, index, off.kinds(kinds), q, mask, options)
-        q, mask = off.present(q), None if mask is None else off.present(mask)
+            return self._of(site, off.kinds(kinds), q, text, mask, options)
+        q, text, mask = (None if rows is None else off.present(rows) for rows in (q, text, mask))
         if q is None:
             return None
         kinds = [kind for kind, is_off in zip(kinds, off.chunks, strict=True) if not is_off]
-        return off.spread(self._of(bank, index, kinds, q, mask, options))
+        return off.spread(self._of(site, kinds, q, text, mask, options))
 
-    def _of(self, bank, index, kinds, q, mask, options):
-        k, v = (chunks_of(getattr(bank, f"{part}{index}"), kinds).to(q) for part in "kv")
-        return identity_residual(q, k, v, options["n_heads"], mask)
+    def _of(self, site, kinds, q, text, mask, options):
+        out = site(q, text, kinds, options["n_heads"])
+        return out if mask is None else out * mask
 
     @property
     def _always(self):
@@ -88,9 +89,9 @@ class IDPatch:
 
     def __call__(self, q, k, v, extra_options):
         if self.base is not None:
-            out = self.base(q, k, v, extra_options)
+            out = text = self.base(q, k, v, extra_options)
         else:
-            out = optimized_attention(
+            out = text = optimized_attention(
                 q,
                 k,
                 v,
@@ -101,7 +102,7 @@ class IDPatch:
         run = extra_options.get(KEY) or Run()  # a sampler that goes around ComfyUI's own opens no run
         run.fired.add(self.key)
         for injection, index in self.injections:
-            residual = injection.residual(index, q, extra_options, run)
+            residual = injection.residual(index, q, text, extra_options, run)
             if residual is not None:
                 out = out + residual
         for callback, options in self.strangers:
@@ -132,9 +133,9 @@ class IDPatch:
 
 
 def inject(model, injection: Injection, sites):
-    """Add an injection to `model`, a clone of the caller's own; `sites` in the order of its bank."""
+    """Add an injection to `model`, a clone of the caller's own; `sites` are (number in its bank, Site)."""
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
-    for index, site in enumerate(sites):
+    for index, site in sites:
         before = taken.get(site.key) or taken.get(site.key[:2])
         if isinstance(before, IDPatch):
             patch = IDPatch(site.key, (*before.injections, (injection, index)), before.base, before.strangers)

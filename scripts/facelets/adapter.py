@@ -200,7 +200,7 @@ class Adapter(Stage):
         chosen = np.random.default_rng([self.seed, round(progress * self.steps)])
         kind = str(chosen.choice(list(STEPS), p=list(STEPS.values())))
         noised, landmarks = model.generator.noised(latents), self.portraits.landmarks[places]
-        tokens = context if kind == POSE else model.adapter.project(vectors[:, None])
+        tokens = context if kind == POSE else model.adapter.image_proj(vectors[:, None])
         options = {} if kind == POSE else with_identity(model.generator, model.adapter, tokens)
         residuals = None
         if kind != ALONE:

@@ -47,16 +47,9 @@ def test_the_patch_runs_on_cuda_without_a_host_sync(pack, case, with_mask, kinds
     (injection, index), bank = patch.injections[0], patch.injections[0][0].patcher.model
     patch_module, run = pack.module("core.host.patch"), pack.module("core.host.run")
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        bank_on_cuda = patch_module.IdentityBank(
-            [
-                (
-                    mode.from_tensor(getattr(bank, f"k{i}")).to("cuda"),
-                    mode.from_tensor(getattr(bank, f"v{i}")).to("cuda"),
-                )
-                for i in range(70)
-            ],
-            None if mask is None else mode.from_tensor(mask).to("cuda"),
-        )
+        attend = pack.module("core.attention.sites").Attend
+        sites = [attend(*(mode.from_tensor(part[:2]).to("cuda") for part in (site.k, site.v))) for site in bank.sites]
+        bank_on_cuda = patch_module.IdentityBank(sites, None if mask is None else mode.from_tensor(mask).to("cuda"))
         owner = type("Owner", (), {"model": bank_on_cuda})
         on_cuda = patch_module.Injection(owner, injection.sigma_start, injection.sigma_end)
         rows = 2 * len(kinds)
@@ -79,8 +72,9 @@ def test_the_patch_runs_on_cuda_without_a_host_sync(pack, case, with_mask, kinds
 def test_projection_and_keys_stay_on_cuda(pack, case):
     module = case[2].patcher.model
     with FakeTensorMode(allow_non_fake_inputs=True):
-        tokens = module.project(torch.empty(2, 1, 128, device="cuda"))
-        assert tokens.device.type == "cuda" and tokens.shape == (2, 16, 64)
+        face = pack.module("core.adapters").FaceInput(torch.empty(1, 128, device="cuda"))
+        tokens = module.project(face)
+        assert tokens.device.type == "cuda" and tokens.shape == (1, 16, 64)
         pairs = module.keys_values(tokens)
     assert len(pairs) == 70 and {t.device.type for pair in pairs for t in pair} == {"cuda"}
 

@@ -294,7 +294,13 @@ CHOICES = {
     "DetectFaces": {"order": "largest", "on_no_face": "error", "mask_from": "box"},
     "AssignFaces": {"by": "similarity", "on_no_face": "error", "mask_from": "box"},
     "EncodeIdentity": {"combine": "mean", "on_no_face": "error"},
-    "ApplyIDAdapter": {"weight_type": "linear", "on_no_face": "error"},
+    "ApplyIDAdapter": {
+        "weight_type": "linear",
+        "on_no_face": "error",
+        "method": "fidelity",
+        "combine_embeds": "auto",
+        "compatibility": "reference",
+    },
     "LandmarkControl": {"on_no_face": "error"},
     "IDSimilarity": {"on_no_face": "error"},
 }

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from likeness.core.adapters import load_adapter
+from likeness.core.adapters import FaceInput, load_adapter
 from likeness.core.weights import WeightFile, WeightsError, read_weights
 from safetensors.torch import save_file
 from tiny.files import FACE_SPACE, SITE_WIDTHS, instantid
@@ -52,7 +52,7 @@ def test_what_the_file_says_about_itself(kind):
 
 def test_the_modules_use_the_files_own_numbers(tensors):
     module = load(tensors)
-    tokens = module.project(torch.randn(2, 1, 128))
+    tokens = torch.cat([module.project(FaceInput(torch.randn(1, 128))) for _ in range(2)])
     pairs = module.keys_values(tokens)
     assert tokens.shape == (2, 16, 48) and len(pairs) == 16
     for number, (k, v) in zip(range(1, 32, 2), pairs, strict=True):

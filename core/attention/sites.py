@@ -1,0 +1,38 @@
+"""What an adapter adds at one attention site, as small modules that hold keys and values computed once per run.
+
+Every site is called as `site(q, text, kinds, heads)`: q [B,N,C] are the queries of the site, `text` [B,N,C] what the
+attention to the prompt gave, `kinds` 0 (conditional) or 1 per chunk of the batch. It returns what is added, [B,N,C].
+Everything is linear in V, so `scaled` puts the adapter's weight there.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from .identity import chunks_of, identity_residual
+
+
+def banked(pair: torch.Tensor) -> nn.Parameter:
+    """[2,T,C] nobody's, the person's -> [3,T,C] with nobody's once more, as `chunks_of` wants it."""
+    return nn.Parameter(torch.cat([pair, pair[:1]]), requires_grad=False)
+
+
+class Attend(nn.Module):
+    """Decoupled cross-attention (IP-Adapter, Ye et al. 2023, equation 5): attention of the site's queries to k, v."""
+
+    def __init__(self, k: torch.Tensor, v: torch.Tensor):
+        super().__init__()
+        self.k, self.v = banked(k), banked(v)
+
+    def scaled(self, factor: float) -> "Attend":
+        """The same site with `factor` on all that it adds; changes and returns itself."""
+        self.v.data = self.v.data * factor
+        return self
+
+    def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
+        return identity_residual(q, *self.chunks(q, kinds), heads)
+
+    def chunks(self, q, kinds):
+        """K and V of each chunk, on the device and in the precision of q."""
+        return tuple(chunks_of(bank, kinds).to(q) for bank in (self.k, self.v))
