@@ -8,6 +8,7 @@ folders.register()  # before any schema is built: combos list these folders
 
 from .adapter import ApplyIDAdapter, LoadIDAdapter
 from .cure import AttributeCure, CureMask
+from .edit import EditIdentity
 from .facelets import LoadFacelets
 from .faces import DetectFaces, LoadFaceEncoder
 from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
@@ -23,6 +24,7 @@ NODES = [
     EncodeIdentity,
     SaveIdentity,
     LoadIdentity,
+    EditIdentity,
     LoadIDAdapter,
     ApplyIDAdapter,
     LandmarkControl,

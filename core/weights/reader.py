@@ -54,12 +54,13 @@ class WeightFile:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read_weights(path: str | Path) -> WeightFile:
+def read_weights(path: str | Path, lone: str | None = None) -> WeightFile:
     """Read a `.safetensors`, `.bin`, `.pt` or `.ckpt` file into CPU tensors.
 
     Nested dictionaries come out flat (`{"image_proj": {"latents": t}}` -> `image_proj.latents`), a lone `state_dict`
     wrapper is taken off; tensors beside it stay. Pickles are read with `weights_only=True`: nothing in them is
-    executed. Tensors of safetensors files may be mapped from the file: copy what is kept.
+    executed. Tensors of safetensors files may be mapped from the file: copy what is kept. `lone`: the key of a tensor
+    that a pickle holds alone, in place of a dictionary; without, such files are refused.
     Raises WeightsError with one sentence for a missing, empty, truncated, mislabelled or hostile file.
     """
     path = Path(path)
@@ -76,6 +77,8 @@ def read_weights(path: str | Path) -> WeightFile:
         return _read_safetensors(path, size, head)
     if head.startswith((_ZIP, _PICKLE)):
         content = _read_pickle(path, size, head.startswith(_ZIP))
+        if lone is not None and isinstance(content, torch.Tensor):
+            content = {lone: content}
         return WeightFile(name, _flatten(content, name), _options(content))
     reason = why_no_weights(head, name)
     if reason is not None:
