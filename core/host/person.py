@@ -19,7 +19,7 @@ POPULAR = "IPAdapter_plus"
 COMPATIBILITY = ("reference", POPULAR)
 COMBINE_EMBEDS = ("auto", "concat", "add", "subtract", "average", "norm average")
 _POPULAR_SDXL_CROP = 256
-_SDXL_WIDTH = 2048
+_SDXL_SITES = 70
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def gather(spec: AdapterSpec, file_name: str, sources: Sources, device: torch.de
         _check_space(spec, file_name, identity.space, identity.dim)
         vectors = _vectors(spec, identity, sources.combine_embeds).to(device=device, dtype=torch.float32)
     if look is not None:
-        if sources.popular and look.crop == "face" and spec.token_dim == _SDXL_WIDTH:
+        if sources.popular and look.crop == "face" and len(spec.site_widths) == _SDXL_SITES:
             look = replace(look, size=_POPULAR_SDXL_CROP)
         crops = _crops(look, sources, faces)
         seen, nothing = see(look, crops, sources.clip_vision, file_name, sources.popular)
