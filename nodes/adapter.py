@@ -97,7 +97,8 @@ class ApplyIDAdapter(io.ComfyNode):
                     "weight_type",
                     options=list(WEIGHT_TYPES),
                     default=WEIGHT_TYPES[0],
-                    tooltip="How the weight is spread over the model's blocks. linear: the same everywhere.",
+                    tooltip="How the weight is spread over the model's blocks. linear: the same everywhere. style "
+                    "transfer, composition: only where the model makes one or the other.",
                 ),
                 on_no_face_input(
                     "leave that photograph out; at least one must have a face.",
