@@ -11,7 +11,7 @@ from ..weights import read_weights
 from .folders import adapter_path
 from .lora import IN_THE_FILE, add_lora, lora_file
 from .managed import OPERATIONS, loaded, managed
-from .masks import as_masks
+from .masks import as_masks, gated
 from .patch import IdentityBank, Injection, inject
 from .person import Person, Sources, gather
 from .run import open_scope
@@ -39,10 +39,12 @@ class LoadedAdapter:
 
 @dataclass(frozen=True)
 class Options:
-    """How an adapter is applied beyond its strength: the LoRA's own strength, and what the family offers."""
+    """How an adapter is applied beyond its strength: the LoRA's own strength, what the family offers, and how much of
+    the identity remains outside the attn_mask."""
 
     lora_strength: float = 1.0
     choices: Choices = DEFAULTS
+    outside: float = 0.0
 
 
 def load(name: str, overrides: Overrides = AUTO, lora: str = IN_THE_FILE) -> LoadedAdapter:
@@ -68,8 +70,8 @@ def apply(
     """Give a MODEL the identity and its conditionings the identity tokens for a landmark ControlNet.
 
     Returns new (model, positive, negative) and the identity; what came in is not changed. `attn_mask` [M,H,W] in 0..1
-    limits the identity to a region. Weight 0, an empty range or an all-zero mask return the very objects that came in;
-    an all-one mask is no mask.
+    limits the identity to a region, beyond which the share `options.outside` of it remains. Weight 0, an empty range or
+    an all-zero mask with nothing outside return the very objects that came in; an all-one mask is no mask.
     """
     sites = attention_sites(model)
     _check_fit(adapter, sites)
@@ -78,7 +80,7 @@ def apply(
     if strength.is_nothing or person.is_nothing:
         return unchanged
     if attn_mask is not None:
-        attn_mask = as_masks(attn_mask, "attn_mask")
+        attn_mask = gated(as_masks(attn_mask, "attn_mask"), options.outside)
         if not attn_mask.any():
             return unchanged
         if (attn_mask >= 1).all():
