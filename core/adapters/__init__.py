@@ -3,7 +3,7 @@
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
-from . import faceid, image, instantid
+from . import faceid, image, instantid, wplus
 from .base import (
     AUTO,
     DEFAULTS,
@@ -26,10 +26,16 @@ _FAMILIES = (
     (instantid.recognise, instantid.InstantID),
     (faceid.recognise, faceid.FaceID),
     (image.recognise, image.ImageAdapter),
+    (wplus.recognise, wplus.WPlus),
 )
-_KNOWN = "InstantID, IP-Adapter FaceID and plain IP-Adapter files"
+_KNOWN = "InstantID, IP-Adapter FaceID, plain IP-Adapter and W+ files"
 # Names that training scripts leave in place of the published ones.
-_TRAINING_PREFIXES = (("module.", ""), ("image_proj_model.", "image_proj."), ("adapter_modules.", "ip_adapter."))
+_TRAINING_PREFIXES = (
+    ("module.", ""),
+    ("image_proj_model.", "image_proj."),
+    ("adapter_modules.", "ip_adapter."),
+    ("w_proj_model.", "w_proj."),
+)
 
 __all__ = [
     "AUTO", "DEFAULTS", "METHODS", "VISION", "AdapterSpec", "Choices", "Clues", "FaceInput", "IDAdapter", "LoRA",
@@ -37,9 +43,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def load_adapter(
-    file: WeightFile, overrides: Overrides = AUTO, device=None, dtype=None, operations=nn
-) -> IDAdapter:
+def load_adapter(file: WeightFile, overrides: Overrides = AUTO, device=None, dtype=None, operations=nn) -> IDAdapter:
     """Build the adapter that a weight file holds; `dtype` None keeps the file's own, the widest where it has several.
 
     Raises WeightsError with one sentence when the file is of another kind, incomplete or of odd shapes.
@@ -60,9 +64,7 @@ def _recognise(tensors, file, overrides):
         spec = recognise(tensors, clues)
         if spec is not None:
             return spec, family
-    raise WeightsError(
-        f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads {_KNOWN}; choose one of those."
-    )
+    raise WeightsError(f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads {_KNOWN}; choose one of those.")
 
 
 def _copied(lora):

@@ -8,6 +8,7 @@ Everything is linear in V, so `scaled` puts the adapter's weight there.
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from .identity import chunks_of, identity_residual
@@ -36,3 +37,17 @@ class Attend(nn.Module):
     def chunks(self, q, kinds):
         """K and V of each chunk, on the device and in the precision of q."""
         return tuple(chunks_of(bank, kinds).to(q) for bank in (self.k, self.v))
+
+
+class AttendFromText(Attend):
+    """The same with queries of its own, made of what the attention to the prompt gave (W+ adapter, Li et al. 2024).
+
+    query: weight [C,C] of the layer that makes them; copied, since a bank changes the precision of what it holds.
+    """
+
+    def __init__(self, k: torch.Tensor, v: torch.Tensor, query: torch.Tensor):
+        super().__init__(k, v)
+        self.query = nn.Parameter(query.detach().clone(), requires_grad=False)
+
+    def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
+        return super().forward(F.linear(text, self.query.to(text)), text, kinds, heads)
