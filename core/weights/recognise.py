@@ -27,6 +27,14 @@ def _under_any_wrapper(key: str) -> Callable[[Tensors], bool]:
     return lambda tensors: any(wrapper + key in tensors for wrapper in WRAPPERS)
 
 
+def is_bare_ir101(tensors: Tensors) -> bool:
+    """Whether these are the 49 units of an IR-101 without anything before the keys.
+
+    CurricularFace is published so. AdaFace's checkpoints, of the same layout, have the network under `model.`.
+    """
+    return "body.48.res_layer.5.running_var" in tensors and "body.49.res_layer.5.running_var" not in tensors
+
+
 def _is_projection_alone(tensors: Tensors) -> bool:
     return "image_proj.latents" in tensors and all(key.startswith("image_proj.") for key in tensors)
 
@@ -65,6 +73,7 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
     (_starts("out_mask_conv."), "a ParseNet face parser"),
     (_under_any_wrapper("conv2d_1a.conv.weight"), "a FaceNet state dict"),
     (_under_any_wrapper("layer1.0.prelu.weight"), "an ArcFace IResNet state dict"),
+    (is_bare_ir101, "a CurricularFace state dict"),
     (_under_any_wrapper("body.0.res_layer.5.running_var"), "an AdaFace state dict"),
     (_under_any_wrapper("body.0.res_layer.4.running_var"), "an IR face model of another layout than AdaFace's"),
     (_starts("net.input_layer."), "a CVLface model, whose colour order only a file beside it tells"),
