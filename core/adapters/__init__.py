@@ -3,7 +3,7 @@
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
-from . import instantid
+from . import faceid, image, instantid
 from .base import (
     AUTO,
     DEFAULTS,
@@ -22,7 +22,12 @@ from .base import (
 )  # fmt: skip
 
 # (recognise, module class) of every family; the first that recognises a file has it.
-_FAMILIES = ((instantid.recognise, instantid.InstantID),)
+_FAMILIES = (
+    (instantid.recognise, instantid.InstantID),
+    (faceid.recognise, faceid.FaceID),
+    (image.recognise, image.ImageAdapter),
+)
+_KNOWN = "InstantID, IP-Adapter FaceID and plain IP-Adapter files"
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (("module.", ""), ("image_proj_model.", "image_proj."), ("adapter_modules.", "ip_adapter."))
 
@@ -56,8 +61,7 @@ def _recognise(tensors, file, overrides):
         if spec is not None:
             return spec, family
     raise WeightsError(
-        f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads InstantID adapters; "
-        "choose an InstantID ip-adapter file."
+        f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads {_KNOWN}; choose one of those."
     )
 
 
