@@ -10,6 +10,13 @@ from ..core.host.person import COMBINE_EMBEDS, COMPATIBILITY, Sources
 from .compat import advanced, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input, range_inputs
 
+_NO_ROUTER = "none"
+
+
+def _files(adapter, router):
+    """The values that name files; what is None comes over a wire and is known later."""
+    return [name for name in (adapter, router) if name not in (None, _NO_ROUTER)]
+
 
 class LoadIDAdapter(io.ComfyNode):
     @classmethod
@@ -26,7 +33,16 @@ class LoadIDAdapter(io.ComfyNode):
                     options=folders.adapter_files(),
                     tooltip="Files in models/instantid, ipadapter, pulid, photomaker and likeness (.safetensors or "
                     ".bin).",
-                )
+                ),
+                advanced(
+                    io.Combo.Input,
+                    "router",
+                    options=[_NO_ROUTER, *folders.adapter_files()],
+                    default=_NO_ROUTER,
+                    optional=True,
+                    tooltip="UniPortrait: uniportrait-router_sd15.bin, which finds out where each of several people "
+                    "stands, without masks. Chain one ApplyIDAdapter per person.",
+                ),
             ],
             outputs=[
                 Adapter.Output("ADAPTER", display_name="adapter"),
@@ -39,17 +55,18 @@ class LoadIDAdapter(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, adapter):
-        loaded = adapters.load(adapter)
+    def execute(cls, adapter, router=_NO_ROUTER):
+        loaded = adapters.load(adapter, router=None if router == _NO_ROUTER else router)
         return io.NodeOutput(loaded, loaded.about)
 
     @classmethod
-    def validate_inputs(cls, adapter):
-        return adapter is None or folders.why_not_found(adapter) or True  # None comes over a wire and is known later
+    def validate_inputs(cls, adapter, router=_NO_ROUTER):
+        reasons = [folders.why_not_found(name) for name in _files(adapter, router)]
+        return next((reason for reason in reasons if reason is not None), True)
 
     @classmethod
-    def fingerprint_inputs(cls, adapter):
-        return adapter and folders.fingerprint(folders.adapter_path(adapter))
+    def fingerprint_inputs(cls, adapter, router=_NO_ROUTER):
+        return [folders.fingerprint(folders.adapter_path(name)) for name in _files(adapter, router)]
 
 
 class ApplyIDAdapter(io.ComfyNode):

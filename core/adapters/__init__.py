@@ -3,7 +3,7 @@
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
-from . import faceid, image, instantid
+from . import faceid, image, instantid, uniportrait
 from .base import (
     AUTO,
     DEFAULTS,
@@ -20,20 +20,23 @@ from .base import (
     Seen,
     base_name,
 )  # fmt: skip
+from .files import copied, widest_dtype
+from .uniportrait_router import Router, load_router
 
 # (recognise, module class) of every family; the first that recognises a file has it.
 _FAMILIES = (
     (instantid.recognise, instantid.InstantID),
     (faceid.recognise, faceid.FaceID),
     (image.recognise, image.ImageAdapter),
+    (uniportrait.recognise, uniportrait.UniPortrait),
 )
-_KNOWN = "InstantID, IP-Adapter FaceID and plain IP-Adapter files"
+_KNOWN = "InstantID, IP-Adapter FaceID, plain IP-Adapter and UniPortrait files"
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (("module.", ""), ("image_proj_model.", "image_proj."), ("adapter_modules.", "ip_adapter."))
 
 __all__ = [
     "AUTO", "DEFAULTS", "METHODS", "VISION", "AdapterSpec", "Choices", "Clues", "FaceInput", "IDAdapter", "LoRA",
-    "Look", "Overrides", "Seen", "base_name", "load_adapter",
+    "Look", "Overrides", "Router", "Seen", "base_name", "load_adapter", "load_router",
 ]  # fmt: skip
 
 
@@ -48,9 +51,9 @@ def load_adapter(
     with fitting(file.name):
         spec, family = _recognise(tensors, file, overrides)
         tensors, lora = family.split(tensors)
-        adapter = family(spec, tensors, device=device, dtype=dtype or _widest_dtype(tensors), operations=operations)
+        adapter = family(spec, tensors, device=device, dtype=dtype or widest_dtype(tensors), operations=operations)
         fill(adapter, tensors, file.name, spec.named)
-        adapter.lora = _copied(lora)
+        adapter.lora = copied(lora)
     return adapter.eval().requires_grad_(False)
 
 
@@ -63,19 +66,6 @@ def _recognise(tensors, file, overrides):
     raise WeightsError(
         f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads {_KNOWN}; choose one of those."
     )
-
-
-def _copied(lora):
-    """The LoRA with tensors of its own: those of a file may be mapped from it, and change when it does."""
-    return LoRA(
-        {key: tuple(tensor.clone() for tensor in pair) for key, pair in lora.by_site.items()},
-        {key: tensor.clone() for key, tensor in lora.by_name.items()},
-    )
-
-
-def _widest_dtype(tensors):
-    dtypes = {tensor.dtype for tensor in tensors.values()}
-    return max(dtypes, key=lambda dtype: (dtype.is_floating_point, dtype.itemsize))
 
 
 def _published_key(key):

@@ -47,6 +47,7 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
     (_starts("ipa_arc."), "a WithAnyone adapter"),
     (_starts("w_proj."), "a W+ adapter"),
     (_starts("local_fac_prj."), "a FaceChain-FACT adapter"),
+    (_contains(".aggr_router."), "a UniPortrait router"),
     (_starts("faceid_"), "a UniPortrait adapter"),
     (_contains(".to_k_face."), "an ID-Animator adapter"),
     (_starts("FacialEncoder."), "a ConsistentID adapter"),
