@@ -33,6 +33,8 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     if not any(key.startswith("faceid_proj.") for key in tensors):
         return None
     early = tensors["faceid_proj.proj_clip.0.weight"].shape[-1] - VISION[_LOOK.vision].width
+    if early <= 0:
+        raise RuntimeError("proj_clip is too narrow for CLIP's patches and early features beside them")
     return AdapterSpec(
         family="uniportrait",
         title="UniPortrait",

@@ -78,7 +78,7 @@ def load_router(file: WeightFile, spec: AdapterSpec, device=None, dtype=None, op
         )
     with fitting(file.name):
         tensors, lora = split_lora(tensors)
-        widths = site_widths(tensors, ("to_q_router.2",), LAYERS)
+        widths = site_widths(tensors, ("to_q_router.2", "to_k_router.2", "aggr_router"), LAYERS)
         if widths != spec.site_widths:
             raise WeightsError(
                 f"{file.name} is {_KIND} for {len(widths)} attention sites of other widths than the adapter's "

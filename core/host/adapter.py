@@ -9,7 +9,7 @@ from ..adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, ba
 from ..attention import block_factors
 from ..weights import read_weights
 from .folders import adapter_path
-from .lora import add_lora, remove_lone_lora
+from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .managed import OPERATIONS, loaded, managed
 from .masks import as_masks
 from .patch import IdentityBank, Injection, inject
@@ -49,16 +49,20 @@ class Options:
     choices: Choices = DEFAULTS
 
 
-def load(name: str, overrides: Overrides = AUTO, router: str | None = None) -> LoadedAdapter:
-    """Load the adapter behind a combo value, and the router behind another one, if any.
+def load(
+    name: str, overrides: Overrides = AUTO, lora: str = IN_THE_FILE, router: str | None = None
+) -> LoadedAdapter:  # fmt: skip
+    """Load the adapter behind a combo value; WeightsError or ValueError with one sentence when that can't be done.
 
-    WeightsError or ValueError with one sentence when that can't be done.
+    `lora`: a file of ComfyUI's loras folder that takes the place of the LoRA in the adapter's own file. `router`: the
+    combo value of a router for several people.
     """
     module = load_adapter(read_weights(adapter_path(name)), overrides, operations=OPERATIONS)
+    chosen = module.lora if lora == IN_THE_FILE else lora_file(lora)
     shared = None
     if router is not None:
         shared = managed(load_router(read_weights(adapter_path(router)), module.spec, operations=OPERATIONS))
-    return LoadedAdapter(name, module.spec, managed(module), module.lora, shared)
+    return LoadedAdapter(name, module.spec, managed(module), chosen, shared)
 
 
 def apply(

@@ -7,6 +7,7 @@ import torch
 from .reader import shown
 
 Tensors = Mapping[str, torch.Tensor]
+CLIP_WIDTHS = (1024, 1280, 1664)  # of the vision models that adapters take features from
 # What training scripts put before the keys of the network that they train.
 WRAPPERS = ("", "model.", "module.", "backbone.")
 
@@ -25,6 +26,13 @@ def _contains(part: str) -> Callable[[Tensors], bool]:
 
 def _under_any_wrapper(key: str) -> Callable[[Tensors], bool]:
     return lambda tensors: any(wrapper + key in tensors for wrapper in WRAPPERS)
+
+
+def _takes_face_vectors(tensors: Tensors) -> bool:
+    """Whether a Resampler takes what no CLIP vision model gives: InstantID's and Portrait's un-normalised have the
+    keys of IP-Adapter Plus."""
+    needed = ("image_proj.latents", "image_proj.proj_in.weight", "image_proj.proj_out.weight")
+    return _has(*needed)(tensors) and tensors[needed[1]].shape[-1] not in CLIP_WIDTHS
 
 
 def is_bare_ir101(tensors: Tensors) -> bool:
@@ -58,10 +66,12 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
     (_has("image_proj.proj.3.weight"), "an IP-Adapter full-face adapter"),
     (_has("image_proj.proj.2.weight", "image_proj.norm.weight"), "an IP-Adapter FaceID adapter"),
     (_is_projection_alone, "an InfiniteYou projection"),
+    (_takes_face_vectors, "an InstantID or FaceID Portrait adapter"),
     (_has("image_proj.latents"), "an IP-Adapter Plus (image) adapter"),
     (_has("image_proj.proj.weight"), "an IP-Adapter (image) adapter"),
     (_has("controlnet_cond_embedding.conv_in.weight"), "a ControlNet"),
     (_contains("input_hint_block."), "a ControlNet"),
+    (_has("controlnet_x_embedder.weight"), "a ControlNet for FLUX"),
     (_contains("lora_down.weight"), "a LoRA"),
     (_contains("lora_A.weight"), "a LoRA"),
     (_contains("lora.down.weight"), "a LoRA"),
