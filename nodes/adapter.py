@@ -11,6 +11,8 @@ from ..core.host.person import COMBINE_EMBEDS, COMPATIBILITY, Sources
 from .compat import advanced, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input, range_inputs
 
+_NO_ROUTER = "none"
+
 
 class LoadIDAdapter(io.ComfyNode):
     @classmethod
@@ -55,6 +57,15 @@ class LoadIDAdapter(io.ComfyNode):
                     tooltip="InstantID and FaceID Portrait (un-normalised) files look alike from inside. auto: "
                     "portrait if the file's name says so.",
                 ),
+                advanced(
+                    io.Combo.Input,
+                    "router",
+                    options=[_NO_ROUTER, *folders.adapter_files()],
+                    default=_NO_ROUTER,
+                    optional=True,
+                    tooltip="UniPortrait: uniportrait-router_sd15.bin, which finds out where each of several people "
+                    "stands, without masks. Chain one ApplyIDAdapter per person.",
+                ),
             ],
             outputs=[
                 Adapter.Output("ADAPTER", display_name="adapter"),
@@ -67,19 +78,22 @@ class LoadIDAdapter(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, adapter, lora=loras.IN_THE_FILE, faceid_plus="auto", faces_512="auto"):
-        loaded = adapters.load(adapter, Overrides(faceid_plus, faces_512), lora)
+    def execute(cls, adapter, lora=loras.IN_THE_FILE, faceid_plus="auto", faces_512="auto", router=_NO_ROUTER):
+        chosen = None if router == _NO_ROUTER else router
+        loaded = adapters.load(adapter, Overrides(faceid_plus, faces_512), lora, chosen)
         return io.NodeOutput(loaded, loaded.about)
 
     @classmethod
-    def validate_inputs(cls, adapter, lora=None, faceid_plus=None, faces_512=None):
+    def validate_inputs(cls, adapter, lora=None, faceid_plus=None, faces_512=None, router=None):
         # None comes over a wire and is known later
-        reason = adapter is not None and folders.why_not_found(adapter) or lora and loras.why_no_lora(lora)
+        files = [name for name in (adapter, None if router == _NO_ROUTER else router) if name is not None]
+        reason = next(filter(None, map(folders.why_not_found, files)), None) or lora and loras.why_no_lora(lora)
         return reason or offered(cls, faceid_plus=faceid_plus, faces_512=faces_512)
 
     @classmethod
-    def fingerprint_inputs(cls, adapter, lora=loras.IN_THE_FILE, **_):
-        return adapter and (folders.fingerprint(folders.adapter_path(adapter)), lora and loras.fingerprint(lora))
+    def fingerprint_inputs(cls, adapter, lora=loras.IN_THE_FILE, router=_NO_ROUTER, **_):
+        files = [name for name in (adapter, router) if name not in (None, _NO_ROUTER)]
+        return [folders.fingerprint(folders.adapter_path(name)) for name in files], lora and loras.fingerprint(lora)
 
 
 class ApplyIDAdapter(io.ComfyNode):

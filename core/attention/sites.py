@@ -51,3 +51,27 @@ class AttendFromText(Attend):
 
     def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
         return super().forward(F.linear(text, self.query.to(text)), text, kinds, heads)
+
+
+class Routed(nn.Module):
+    """A site of a person who may be one of several: what it adds, and the key by which image tokens choose the person.
+
+    `site` is any of the others here; key [2,1,C]: nobody's, the person's.
+    """
+
+    def __init__(self, site: nn.Module, key: torch.Tensor):
+        super().__init__()
+        self.site, self.key = site, banked(key)
+
+    def scaled(self, factor: float) -> "Routed":
+        """The same site with `factor` on all that it adds; changes and returns itself."""
+        self.site.scaled(factor)
+        return self
+
+    def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
+        return self.site(q, text, kinds, heads)
+
+    def score(self, queries: torch.Tensor, kinds: Sequence[int]) -> torch.Tensor:
+        """How much image tokens are this person's: router's queries [B,N,C] -> [B,N,1]."""
+        key = chunks_of(self.key, kinds).to(queries)
+        return (queries.unflatten(0, (len(kinds), -1)).flatten(1, 2) @ key.transpose(1, 2)).view(*queries.shape[:2], 1)

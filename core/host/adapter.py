@@ -5,36 +5,40 @@ from dataclasses import dataclass
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter
+from ..adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter, load_router
 from ..attention import block_factors
 from ..weights import read_weights
 from .folders import adapter_path
-from .lora import IN_THE_FILE, add_lora, lora_file
+from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .managed import OPERATIONS, loaded, managed
 from .masks import as_masks, gated
 from .patch import IdentityBank, Injection, inject
 from .person import Person, Sources, gather
+from .routing import routed_people
 from .run import open_scope
 from .sites import attention_sites
 from .strength import Strength
 
 TOKENS_KEY = "cross_attn_controlnet"  # what ComfyUI feeds a ControlNet in place of the prompt
 NOBODY_KEY = "likeness_no_identity"  # the same with the identity of no face, for rows whose identity is switched off
+_SEVERAL = "several people"  # who owns the LoRA of a router, whichever of them came second
 
 
 @dataclass(frozen=True)
 class LoadedAdapter:
-    """An adapter under ComfyUI's memory management, and the LoRA that came with it."""
+    """An adapter under ComfyUI's memory management, the LoRA that came with it, and its router (adapters.Router)."""
 
     file_name: str
     spec: AdapterSpec
     patcher: ModelPatcher
     lora: LoRA = LoRA()
+    router: ModelPatcher | None = None
 
     @property
     def about(self) -> str:
         """Text for the artist: what the file is, what it fits and what it needs."""
-        return self.spec.about(self.file_name, self.lora)
+        shared = "" if self.router is None else "\nRouter: shares the picture out among several people"
+        return self.spec.about(self.file_name, self.lora) + shared
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,20 @@ class Options:
     outside: float = 0.0
 
 
-def load(name: str, overrides: Overrides = AUTO, lora: str = IN_THE_FILE) -> LoadedAdapter:
+def load(
+    name: str, overrides: Overrides = AUTO, lora: str = IN_THE_FILE, router: str | None = None
+) -> LoadedAdapter:  # fmt: skip
     """Load the adapter behind a combo value; WeightsError or ValueError with one sentence when that can't be done.
 
-    `lora`: a file of ComfyUI's loras folder that takes the place of the LoRA in the adapter's own file.
+    `lora`: a file of ComfyUI's loras folder that takes the place of the LoRA in the adapter's own file. `router`: the
+    combo value of a router for several people.
     """
     module = load_adapter(read_weights(adapter_path(name)), overrides, operations=OPERATIONS)
     chosen = module.lora if lora == IN_THE_FILE else lora_file(lora)
-    return LoadedAdapter(name, module.spec, managed(module), chosen)
+    shared = None
+    if router is not None:
+        shared = managed(load_router(read_weights(adapter_path(router)), module.spec, operations=OPERATIONS))
+    return LoadedAdapter(name, module.spec, managed(module), chosen, shared)
 
 
 def apply(
@@ -93,13 +103,14 @@ def apply(
         managed(bank),
         float(sampling.percent_to_sigma(strength.start_at)),
         float(sampling.percent_to_sigma(strength.end_at)),
+        adapter.router,
     )
     if sources.popular:  # they name the middle block wrongly, so that it never gets the identity
         kept = [(index, site) for index, site in enumerate(sites) if site.kind != "middle"]
     else:
         kept = list(enumerate(sites))
     inject(patched, injection, kept)
-    add_lora(patched, adapter.lora, sites, options.lora_strength, adapter.patcher.model)
+    _add_lora(patched, adapter, sites, options.lora_strength)
     open_scope(patched, frozenset(site.key for _, site in kept))
     if adapter.spec.needs_control_net:
         uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
@@ -126,12 +137,24 @@ def _build_bank(model, adapter, person: Person, strength, sites, attn_mask, choi
     with torch.no_grad():
         tokens = torch.cat([module.project(face, choices) for face in (person.nobody, person.face)])
         added = module.sites(tokens, choices)
+        if adapter.router is not None:
+            added = loaded(adapter.router).routed(added, tokens)
     kinds = [kind for _, kind in sorted({(site.order, site.kind) for site in sites})]
     factors = block_factors(strength.weight_type, kinds)
     dtype = model.model.manual_cast_dtype or model.model.get_dtype()
     for site, adds in zip(sites, added, strict=True):
         adds.scaled(strength.weight * factors[site.order])
     return tokens, IdentityBank(added, attn_mask).to(dtype)
+
+
+def _add_lora(patched, adapter, sites, strength):
+    if adapter.router is None:
+        add_lora(patched, adapter.lora, sites, strength, adapter.patcher.model)
+    elif routed_people(patched) == 1:
+        add_lora(patched, adapter.lora, sites, strength, adapter.patcher.model, alone=True)
+    else:
+        remove_lone_lora(patched)
+        add_lora(patched, adapter.router.model.lora, sites, strength, _SEVERAL)
 
 
 def _with_tokens(conditioning, tokens, nobody):
