@@ -3,7 +3,7 @@
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
-from . import instantid
+from . import instantid, pulid
 from .base import (
     AUTO,
     DEFAULTS,
@@ -22,7 +22,10 @@ from .base import (
 )  # fmt: skip
 
 # (recognise, module class) of every family; the first that recognises a file has it.
-_FAMILIES = ((instantid.recognise, instantid.InstantID),)
+_FAMILIES = (
+    (pulid.recognise, pulid.PuLID),
+    (instantid.recognise, instantid.InstantID),
+)
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (("module.", ""), ("image_proj_model.", "image_proj."), ("adapter_modules.", "ip_adapter."))
 
@@ -56,8 +59,8 @@ def _recognise(tensors, file, overrides):
         if spec is not None:
             return spec, family
     raise WeightsError(
-        f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads InstantID adapters; "
-        "choose an InstantID ip-adapter file."
+        f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads InstantID adapters and those of PuLID "
+        "for SDXL; choose a file of one of these."
     )
 
 

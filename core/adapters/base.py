@@ -107,7 +107,8 @@ class AdapterSpec:
 
     `face_space` names the encoder whose vectors the adapter was trained on, None when the file cannot say; `face_dim`
     0: it takes no face vector. `normalised`: vectors go in with length 1. `each`: every photograph gives tokens of its
-    own, up to so many; 1: one vector for the person. `site_widths` holds the channels of each cross-attention site in
+    own, up to so many; 1: one vector for the person. `together`: they are all for one set of tokens, and nobody is a
+    single empty one. `site_widths` holds the channels of each cross-attention site in
     the checkpoint's own order: down, up, middle. `in_prompt`: the face goes into the prompt, by IDTextEncode. `guesses`
     are lines for the artist on what the file could not say; `default_weight` is the published one.
     """
@@ -123,6 +124,7 @@ class AdapterSpec:
     licence: str
     normalised: bool = False
     each: int = 1
+    together: bool = False
     look: Look | None = None
     in_prompt: bool = False
     default_weight: float = 1.0
@@ -139,6 +141,12 @@ class AdapterSpec:
         return f"{'an' if self.title[0] in 'AEIOU' else 'a'} {self.title} adapter"
 
     @property
+    def _photographs(self):
+        if self.each == 1:
+            return ""
+        return f", from up to {self.each} photographs" if self.together else f" per photograph, up to {self.each}"
+
+    @property
     def faces_from(self) -> str:
         """The encoder whose faces it takes, in words."""
         if not self.face_dim:
@@ -152,7 +160,7 @@ class AdapterSpec:
         lines = [
             f"{self.title} adapter ({file_name})",
             f"For: {self.base}, {len(self.site_widths)} attention sites, text width {self.token_dim}",
-            f"Identity tokens: {self.tokens}" + (f" per photograph, up to {self.each}" if self.each > 1 else ""),
+            f"Identity tokens: {self.tokens}" + self._photographs,
             f"Faces from: {self.faces_from}",
             f"Weight to start with: {self.default_weight:g}",
             f"Landmark ControlNet: {'expected, connect LandmarkControl' if self.needs_control_net else 'not needed'}",

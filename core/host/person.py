@@ -81,9 +81,9 @@ def gather(spec: AdapterSpec, file_name: str, sources: Sources, device: torch.de
                 f"There are {len(vectors)} face vectors but {len(seen.hidden[0])} pictures; set combine_embeds to "
                 "average, or connect the photographs that the identity was made of."
             )
-        count = len(seen.hidden[0])
+        count = 1 if spec.together else len(seen.hidden[0])
         nothing = nothing.map(lambda rows: rows.expand(count, *rows.shape[1:]))
-    nobody = None if vectors is None else torch.zeros_like(vectors)
+    nobody = None if vectors is None else torch.zeros_like(vectors[:1] if spec.together else vectors)
     return Person(identity, FaceInput(vectors, seen), FaceInput(nobody, nothing))
 
 
