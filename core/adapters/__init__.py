@@ -3,7 +3,7 @@
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
-from . import faceid, image, instantid, uniportrait, wplus
+from . import faceid, image, instantid, pulid, uniportrait, wplus
 from .base import (
     AUTO,
     DEFAULTS,
@@ -25,13 +25,14 @@ from .uniportrait_router import Router, load_router
 
 # (recognise, module class) of every family; the first that recognises a file has it.
 _FAMILIES = (
+    (pulid.recognise, pulid.PuLID),
     (instantid.recognise, instantid.InstantID),
     (faceid.recognise, faceid.FaceID),
     (image.recognise, image.ImageAdapter),
     (wplus.recognise, wplus.WPlus),
     (uniportrait.recognise, uniportrait.UniPortrait),
 )
-_KNOWN = "InstantID, IP-Adapter FaceID, plain IP-Adapter, UniPortrait and W+ files"
+_KNOWN = "InstantID, IP-Adapter FaceID, plain IP-Adapter, PuLID, UniPortrait and W+ files"
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (
     ("module.", ""),
