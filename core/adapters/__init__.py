@@ -3,7 +3,7 @@
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
-from . import faceid, image, instantid
+from . import faceid, image, instantid, photomaker
 from .base import (
     AUTO,
     DEFAULTS,
@@ -26,8 +26,9 @@ _FAMILIES = (
     (instantid.recognise, instantid.InstantID),
     (faceid.recognise, faceid.FaceID),
     (image.recognise, image.ImageAdapter),
+    (photomaker.recognise, photomaker.PhotoMaker),
 )
-_KNOWN = "InstantID, IP-Adapter FaceID and plain IP-Adapter files"
+_KNOWN = "InstantID, IP-Adapter FaceID, plain IP-Adapter and PhotoMaker files"
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (("module.", ""), ("image_proj_model.", "image_proj."), ("adapter_modules.", "ip_adapter."))
 

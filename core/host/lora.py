@@ -28,11 +28,10 @@ def add_lora(model, lora: LoRA, sites, strength: float, owner: object):
         tensors |= comfy.lora_convert.convert_lora(dict(lora.by_name))
     patches = comfy.lora.load_lora(tensors, targets, log_missing=False)
     taken = model.add_patches(patches, strength)
-    layers = len(tensors) // 2
-    if len(set(taken)) < layers:
+    if len(set(taken)) < lora.layers:
         raise ValueError(
-            f"The LoRA has {layers} layers, but only {len(set(taken))} of them are in the connected model; choose a "
-            "model and a LoRA that belong together."
+            f"The LoRA has {lora.layers} layers, but only {len(set(taken))} of them are in the connected model; choose "
+            "a model and a LoRA that belong together."
         )
 
 

@@ -6,6 +6,8 @@ import torch
 
 from ..cure import plain_text
 
+IN_PROMPT = "likeness_in_prompt"  # marks conditioning that IDTextEncode made
+
 
 @dataclass(frozen=True)
 class Encoded:
