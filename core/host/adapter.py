@@ -10,7 +10,7 @@ from ..adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, ba
 from ..attention import block_factors
 from ..weights import read_weights
 from .folders import adapter_path
-from .lora import add_lora
+from .lora import IN_THE_FILE, add_lora, lora_file
 from .managed import OPERATIONS, loaded, managed
 from .masks import as_masks
 from .patch import IdentityBank, Injection, inject
@@ -47,10 +47,14 @@ class Options:
     choices: Choices = DEFAULTS
 
 
-def load(name: str, overrides: Overrides = AUTO) -> LoadedAdapter:
-    """Load the adapter behind a combo value; WeightsError or ValueError with one sentence when that can't be done."""
+def load(name: str, overrides: Overrides = AUTO, lora: str = IN_THE_FILE) -> LoadedAdapter:
+    """Load the adapter behind a combo value; WeightsError or ValueError with one sentence when that can't be done.
+
+    `lora`: a file of ComfyUI's loras folder that takes the place of the LoRA in the adapter's own file.
+    """
     module = load_adapter(read_weights(adapter_path(name)), overrides, operations=OPERATIONS)
-    return LoadedAdapter(name, module.spec, managed(module), module.lora)
+    chosen = module.lora if lora == IN_THE_FILE else lora_file(lora)
+    return LoadedAdapter(name, module.spec, managed(module), chosen)
 
 
 def apply(

@@ -2,10 +2,50 @@
 
 import comfy.lora
 import comfy.lora_convert
+import folder_paths
 
 from ..adapters import LoRA
+from ..weights import WeightsError, kind_of, read_weights
+from . import folders
 
 KEY = "likeness_lora"
+IN_THE_FILE = "in the adapter's file"
+_FOLDER = "loras"
+_HALF = (".lora_down.weight", ".lora.down.weight", ".lora_A.weight", "_lora.down.weight", ".lora_A.default.weight")
+
+
+def lora_names() -> list[str]:
+    """What LoadIDAdapter offers: the LoRA inside of the adapter's file, then every file in ComfyUI's loras folder."""
+    return [IN_THE_FILE, *folder_paths.get_filename_list(_FOLDER)]
+
+
+def why_no_lora(name: str) -> str | None:
+    """One sentence when no listed LoRA has this name, None when one has."""
+    if name in lora_names():
+        return None
+    return f"The LoRA {name!r} was not found in ComfyUI's loras folder; put its file there and refresh the page."
+
+
+def lora_path(name: str) -> str:
+    """The path of a listed LoRA; ValueError for another name."""
+    reason = why_no_lora(name)
+    path = None if reason else folder_paths.get_full_path(_FOLDER, name)
+    if path is None:
+        raise ValueError(reason or f"The LoRA {name!r} is listed but not there, a broken link perhaps; put it back.")
+    return path
+
+
+def lora_file(name: str) -> LoRA:
+    """The LoRA in a file of ComfyUI's loras folder; WeightsError when it is something else."""
+    file = read_weights(lora_path(name))
+    if not any(key.endswith(_HALF) for key in file.tensors):
+        raise WeightsError(f"{file.name} is {kind_of(file.tensors)}, not a LoRA; choose another file for lora.")
+    return LoRA(by_name={key: tensor.clone() for key, tensor in file.tensors.items()})
+
+
+def fingerprint(name: str) -> str:
+    """Changes when the LoRA's file does."""
+    return name if name == IN_THE_FILE else folders.fingerprint(lora_path(name))
 
 
 def add_lora(model, lora: LoRA, sites, strength: float, owner: object):
@@ -28,10 +68,11 @@ def add_lora(model, lora: LoRA, sites, strength: float, owner: object):
         tensors |= comfy.lora_convert.convert_lora(dict(lora.by_name))
     patches = comfy.lora.load_lora(tensors, targets, log_missing=False)
     taken = model.add_patches(patches, strength)
-    if len(set(taken)) < lora.layers:
+    layers = sum(key.endswith(_HALF) for key in tensors)
+    if len(set(taken)) < layers:
         raise ValueError(
-            f"The LoRA has {lora.layers} layers, but only {len(set(taken))} of them are in the connected model; choose "
-            "a model and a LoRA that belong together."
+            f"The LoRA has {layers} layers, but only {len(set(taken))} of them are in the connected model; choose a "
+            "model and a LoRA that belong together."
         )
 
 
