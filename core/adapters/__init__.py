@@ -3,7 +3,7 @@
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
-from . import faceid, image, instantid, photomaker
+from . import consistentid, faceid, image, instantid, photomaker
 from .base import (
     AUTO,
     DEFAULTS,
@@ -24,11 +24,12 @@ from .base import (
 # (recognise, module class) of every family; the first that recognises a file has it.
 _FAMILIES = (
     (instantid.recognise, instantid.InstantID),
+    (consistentid.recognise, consistentid.ConsistentID),  # before FaceID, whose keys it has too
     (faceid.recognise, faceid.FaceID),
     (image.recognise, image.ImageAdapter),
     (photomaker.recognise, photomaker.PhotoMaker),
 )
-_KNOWN = "InstantID, IP-Adapter FaceID, plain IP-Adapter and PhotoMaker files"
+_KNOWN = "InstantID, IP-Adapter FaceID, plain IP-Adapter, PhotoMaker and ConsistentID files"
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (("module.", ""), ("image_proj_model.", "image_proj."), ("adapter_modules.", "ip_adapter."))
 

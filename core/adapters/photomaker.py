@@ -72,7 +72,7 @@ def _prefix(tensors):
 class _Queries(nn.Module):
     """Version 2's tokens: face vectors [N,D] and the tower's hidden states [N,S,W] -> [N,T,token_dim]."""
 
-    def __init__(self, tensors: Tensors, token_dim, device=None, dtype=None, operations=nn):
+    def __init__(self, tensors: Tensors, width, token_dim, device=None, dtype=None, operations=nn):
         super().__init__()
         place = {"device": device, "dtype": dtype}
         hidden = tensors[f"{_QUERIES}token_proj.0.weight"].shape[0]
@@ -82,7 +82,6 @@ class _Queries(nn.Module):
         if not out or out % token_dim or not inner or inner % _DIM_HEAD:
             raise RuntimeError(f"{out} numbers and attention width {inner} make no tokens of {token_dim}")
         depth = 1 + max(int(match[1]) for key in tensors if (match := _LAYER.match(key)))
-        width = tensors[f"{_QUERIES}perceiver_resampler.proj_in.weight"].shape[-1]
         self.token_proj = nn.Sequential(
             operations.Linear(face_dim, hidden, **place), nn.GELU(), operations.Linear(hidden, out, **place)
         )
@@ -115,7 +114,7 @@ class PhotoMaker(IDAdapter):
             operations.Linear(width, out, bias=False, device=device, dtype=dtype) for out in outs
         )
         self.fuse_module = FuseModule(spec.token_dim, **place)
-        self.qformer_perceiver = _Queries(tensors, spec.token_dim, **place) if spec.face_dim else None
+        self.qformer_perceiver = _Queries(tensors, width, spec.token_dim, **place) if spec.face_dim else None
 
     @classmethod
     def split(cls, tensors: Tensors) -> tuple[Tensors, LoRA]:
