@@ -3,7 +3,7 @@
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
-from . import faceid, image, instantid, pulid, uniportrait, wplus
+from . import consistentid, faceid, image, instantid, photomaker, pulid, uniportrait, wplus
 from .base import (
     AUTO,
     DEFAULTS,
@@ -27,12 +27,16 @@ from .uniportrait_router import Router, load_router
 _FAMILIES = (
     (pulid.recognise, pulid.PuLID),
     (instantid.recognise, instantid.InstantID),
+    (consistentid.recognise, consistentid.ConsistentID),  # before FaceID, whose keys it has too
     (faceid.recognise, faceid.FaceID),
     (image.recognise, image.ImageAdapter),
     (wplus.recognise, wplus.WPlus),
     (uniportrait.recognise, uniportrait.UniPortrait),
+    (photomaker.recognise, photomaker.PhotoMaker),
 )
-_KNOWN = "InstantID, IP-Adapter FaceID, plain IP-Adapter, PuLID, UniPortrait and W+ files"
+_KNOWN = (
+    "InstantID, IP-Adapter FaceID, plain IP-Adapter, PuLID, PhotoMaker, ConsistentID, UniPortrait and W+ files"
+)
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (
     ("module.", ""),
