@@ -167,7 +167,7 @@ class AdapterSpec:
     def _photographs(self):
         if self.each == 1:
             return ""
-        return f" from up to {self.each} photographs" if self.together else f" per photograph, up to {self.each}"
+        return f", from up to {self.each} photographs" if self.together else f" per photograph, up to {self.each}"
 
     def about(self, file_name: str, lora: LoRA | None = None) -> str:
         """Text for the artist: what the file is, what it fits and what it needs."""
