@@ -14,6 +14,7 @@ from .faces import DetectFaces, LoadFaceEncoder
 from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
 from .landmarks import LandmarkControl
 from .people import AssignFaces
+from .prompt import Arc2FaceTextEncode, IDTextEncode
 from .similarity import IDSimilarity
 
 NODES = [
@@ -27,6 +28,8 @@ NODES = [
     EditIdentity,
     LoadIDAdapter,
     ApplyIDAdapter,
+    IDTextEncode,
+    Arc2FaceTextEncode,
     LandmarkControl,
     AttributeCure,
     CureMask,

@@ -7,7 +7,7 @@ from functools import partial
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, finite, kind_of
-from . import adaface, arcface, e4e, facenet, facenet_networks, iresnet, transface
+from . import adaface, arcface, curricularface, e4e, facenet, facenet_networks, iresnet, transface
 from .boxes import crop_boxes
 from .ffhq import FFHQ
 from .templates import arcface_template
@@ -40,6 +40,9 @@ def load_descriptor(file: WeightFile, device=None, dtype=None, operations=nn) ->
     if facenet.recognise(tensors):
         module, size = finite(facenet.load_facenet(tensors, *place), file.name), facenet_networks.CHIP_SIZE
         return Descriptor(module, "facenet", facenet_networks.DIM, size, partial(crop_boxes, size=size))
+    if curricularface.recognise(tensors, file.name):
+        module, size = finite(curricularface.load_curricularface(tensors, *place), file.name), curricularface.CHIP_SIZE
+        return Descriptor(module, curricularface.KIND, curricularface.DIM, size, arcface_template(size))
     if adaface.recognise(tensors):
         return _iresnet(finite(adaface.load_adaface(tensors, *place), file.name), "adaface")
     if arcface.recognise(tensors):
@@ -51,8 +54,8 @@ def load_descriptor(file: WeightFile, device=None, dtype=None, operations=nn) ->
         module, size = finite(transface.load_transface(tensors, *place), file.name), transface.CHIP_SIZE
         return Descriptor(module, "transface", module.pos_embed.numel(), size, arcface_template(size))
     raise WeightsError(
-        f"{file.name} is {kind_of(tensors)}, and a face descriptor must be a FaceNet, AdaFace, ArcFace IResNet, e4e or "
-        "TransFace state dict; choose one of these."
+        f"{file.name} is {kind_of(tensors)}, and a face descriptor must be a FaceNet, AdaFace, CurricularFace, ArcFace "
+        "IResNet, e4e or TransFace state dict; choose one of these."
     )
 
 

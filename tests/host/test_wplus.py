@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from host_cases import adapter, apply, attn2, conditioning, identity, load, sample
+from host_cases import adapter, apply, attn2, conditioning, identity, loaded_adapter, sample
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def model(pack):
 def wplus(pack):
     from tiny.wplus import wplus
 
-    return load(pack, wplus(), "wplus_adapter.bin")
+    return loaded_adapter(pack, wplus(), "wplus_adapter.bin")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Tiny IP-Adapter files of every kind in the published layouts: FaceID, Plus, Portrait, and those for plain pictures."""
+"""Tiny IP-Adapter files in the published layouts: FaceID, Plus, Portrait, and those for plain pictures."""
 
 import torch
 
