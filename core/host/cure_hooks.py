@@ -18,6 +18,7 @@ from ..cure.masks import unite
 from .adapter import NOBODY_KEY, TOKENS_KEY
 from .cure_pass import abstract_pass, extra_steps
 from .cure_run import FOUNDATION, KEY, TEMPLATE, WITHOUT, CurePlan, CureRun
+from .gated import has_gates
 from .patch import IDPatch
 from .run import KEY as RUN_KEY
 from .run import Run
@@ -228,7 +229,8 @@ def apply_model(executor, x, timestep, c_concat=None, c_crossattn=None, control=
 
 
 def _has_identity(options):
-    return any(isinstance(patch, IDPatch) for patch in options.get("patches_replace", {}).get("attn2", {}).values())
+    taken = options.get("patches_replace", {}).get("attn2", {}).values()
+    return has_gates(options) or any(isinstance(patch, IDPatch) for patch in taken)
 
 
 def _without_identity(entry, negative):
