@@ -31,7 +31,9 @@ def sample_identities(identities: Sequence[Identity], seed: int, max_similarity:
     device = members.device
     members = members.double().cpu()  # host read: which sample is kept is a decision, and the same one everywhere
     vectors = _sample(members, torch.Generator().manual_seed(seed), limit, count).float().to(device)
-    return [Identity(space, one, one[None], torch.ones(1, device=device), "mean") for one in vectors]
+    scores = torch.ones(1, device=device)
+    # Copies: a file of an identity can't hold one tensor under two names.
+    return [Identity(space, one.clone(), one[None].clone(), scores, "mean") for one in vectors]
 
 
 def population(identities: Sequence[Identity]) -> tuple[str, torch.Tensor]:
