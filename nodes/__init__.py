@@ -10,7 +10,7 @@ from .adapter import ApplyIDAdapter, LoadIDAdapter
 from .cure import AttributeCure, CureMask
 from .facelets import LoadFacelets
 from .faces import DetectFaces, LoadFaceEncoder
-from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
+from .identity import EncodeIdentity, LoadIdentity, SampleIdentity, SaveIdentity
 from .landmarks import LandmarkControl
 from .people import AssignFaces
 from .prompt import Arc2FaceTextEncode, IDTextEncode
@@ -24,6 +24,7 @@ NODES = [
     EncodeIdentity,
     SaveIdentity,
     LoadIdentity,
+    SampleIdentity,
     LoadIDAdapter,
     ApplyIDAdapter,
     IDTextEncode,
