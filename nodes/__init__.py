@@ -8,6 +8,7 @@ folders.register()  # before any schema is built: combos list these folders
 
 from .adapter import ApplyIDAdapter, LoadIDAdapter
 from .cure import AttributeCure, CureMask
+from .edit import EditIdentity
 from .facelets import LoadFacelets
 from .faces import DetectFaces, LoadFaceEncoder
 from .identity import EncodeIdentity, LoadIdentity, SampleIdentity, SaveIdentity
@@ -25,6 +26,7 @@ NODES = [
     SaveIdentity,
     LoadIdentity,
     SampleIdentity,
+    EditIdentity,
     LoadIDAdapter,
     ApplyIDAdapter,
     IDTextEncode,
