@@ -141,7 +141,8 @@ class ApplyIDAdapter(io.ComfyNode):
                     "weight_type",
                     options=list(WEIGHT_TYPES),
                     default=WEIGHT_TYPES[0],
-                    tooltip="How the weight is spread over the model's blocks. linear: the same everywhere.",
+                    tooltip="How the weight is spread over the model's blocks. linear: the same everywhere. style "
+                    "transfer, composition: only where the model makes one or the other.",
                 ),
                 on_no_face_input(
                     "leave that photograph out; at least one must have a face.",
@@ -202,6 +203,17 @@ class ApplyIDAdapter(io.ComfyNode):
                     tooltip="reference: as the adapters' authors compute it. IPAdapter_plus: with that pack's habits, "
                     "for pictures like those of old workflows.",
                 ),
+                advanced(
+                    io.Float.Input,
+                    "outside",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="With attn_mask: how much of the identity remains where the mask is black. 0 is none, 0.1 "
+                    "to 0.2 keeps hair and neck of a piece with the face, 1 is as without a mask.",
+                ),
             ],
             outputs=[
                 io.Model.Output("MODEL", display_name="model"),
@@ -237,10 +249,11 @@ class ApplyIDAdapter(io.ComfyNode):
         method=METHODS[0],
         combine_embeds=COMBINE_EMBEDS[0],
         compatibility=COMPATIBILITY[0],
+        outside=0.0,
     ):
         strength = adapters.Strength(weight, start_at, end_at, weight_type)
         sources = Sources(identity, face_encoder, image, clip_vision, combine_embeds, compatibility, on_no_face)
-        options = adapters.Options(lora_strength, Choices(structure, method))
+        options = adapters.Options(lora_strength, Choices(structure, method), outside)
         return io.NodeOutput(
             *adapters.apply(model, positive, negative, adapter, sources, strength, attn_mask, options)
         )

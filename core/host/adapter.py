@@ -1,5 +1,6 @@
 """Loading an identity adapter and applying it to a MODEL and its conditioning."""
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +12,10 @@ from ..weights import read_weights
 from .folders import adapter_path
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .managed import OPERATIONS, loaded, managed
-from .masks import as_masks
+from .masks import as_masks, gated
 from .patch import IdentityBank, Injection, inject
-from .person import Person, Sources, gather
+from .person import Person, Sources, gather, no_identity
+from .prompt import IN_PROMPT
 from .routing import routed_people
 from .run import open_scope
 from .sites import attention_sites
@@ -43,10 +45,12 @@ class LoadedAdapter:
 
 @dataclass(frozen=True)
 class Options:
-    """How an adapter is applied beyond its strength: the LoRA's own strength, and what the family offers."""
+    """How an adapter is applied beyond its strength: the LoRA's own strength, what the family offers, and how much of
+    the identity remains outside the attn_mask."""
 
     lora_strength: float = 1.0
     choices: Choices = DEFAULTS
+    outside: float = 0.0
 
 
 def load(
@@ -78,17 +82,23 @@ def apply(
     """Give a MODEL the identity and its conditionings the identity tokens for a landmark ControlNet.
 
     Returns new (model, positive, negative) and the identity; what came in is not changed. `attn_mask` [M,H,W] in 0..1
-    limits the identity to a region. Weight 0, an empty range or an all-zero mask return the very objects that came in;
-    an all-one mask is no mask.
+    limits the identity to a region, beyond which the share `options.outside` of it remains. Weight 0, an empty range or
+    an all-zero mask with nothing outside return the very objects that came in; an all-one mask is no mask. An adapter
+    without sites brings its LoRA only; the person is in the prompt.
     """
     sites = attention_sites(model)
     _check_fit(adapter, sites)
+    if adapter.spec.in_prompt:
+        _check_prompt(adapter, positive)
+    if not adapter.spec.site_widths:
+        patched = _with_lora(model, adapter, strength, options, sites)
+        return patched, positive, negative, sources.identity or no_identity()
     person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device)
     unchanged = model, positive, negative, person.identity
     if strength.is_nothing or person.is_nothing:
         return unchanged
     if attn_mask is not None:
-        attn_mask = as_masks(attn_mask, "attn_mask")
+        attn_mask = gated(as_masks(attn_mask, "attn_mask"), options.outside)
         if not attn_mask.any():
             return unchanged
         if (attn_mask >= 1).all():
@@ -119,14 +129,36 @@ def apply(
 def _check_fit(adapter, sites):
     spec = adapter.spec
     widths, contexts = tuple(site.width for site in sites), {site.context for site in sites}
-    if widths != spec.site_widths or contexts != {spec.token_dim}:
+    if spec.site_widths not in (widths, ()) or contexts != {spec.token_dim}:
         text_width = max(contexts, default=0)
         raise ValueError(
-            f"{adapter.file_name} is {spec.named} for {spec.base} ({len(spec.site_widths)} attention sites, "
-            f"text width {spec.token_dim}), but the connected model is "
+            f"{adapter.file_name} is {spec.named} for {spec.fits}, but the connected model is "
             f"{base_name(len(sites), text_width)} ({len(sites)} sites, text width {text_width}); "
             "choose an adapter and a model that belong together."
         )
+
+
+def _check_prompt(adapter, positive):
+    """An adapter that works through the prompt needs one with the face in it: alone, or beside what sites add."""
+    if any(options.get(IN_PROMPT) for _, options in positive):
+        return
+    if not adapter.spec.site_widths:
+        raise ValueError(
+            f"{adapter.file_name} is {adapter.spec.named}, which puts the face into the prompt, but positive has none "
+            "in it; encode the positive prompt with ID Text Encode."
+        )
+    logging.warning(
+        "Likeness: %s is %s, which also puts parts of the face into the prompt, but positive has none in it; encode "
+        "the positive prompt with ID Text Encode for the whole likeness.", adapter.file_name, adapter.spec.named,
+    )  # fmt: skip
+
+
+def _with_lora(model, adapter, strength, options, sites):
+    if strength.is_nothing or not adapter.lora or options.lora_strength == 0:
+        return model
+    patched = model.clone()
+    add_lora(patched, adapter.lora, sites, options.lora_strength, adapter.patcher.model)
+    return patched
 
 
 def _build_bank(model, adapter, person: Person, strength, sites, attn_mask, choices):

@@ -278,7 +278,7 @@ def test_comparing_across_encoders_is_refused(pack, encoder):
 def test_apply_id_adapter_wants_one_person(pack, encoder, applied, wires):
     there = {"identity": host_cases.identity(pack), "image": face(), "face_encoder": encoder}
     text = sentence(pack, "ApplyIDAdapter", **applied, **{name: there[name] for name in wires})
-    assert text == "ApplyIDAdapter takes one person: connect either identity, or face_encoder and image together."
+    assert text == "This node takes one person: connect either identity, or face_encoder and image together."
 
 
 @pytest.mark.parametrize("wires", [[], ["identity", "reference"]])
