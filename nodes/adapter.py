@@ -174,7 +174,7 @@ class ApplyIDAdapter(io.ComfyNode):
                     step=0.05,
                     optional=True,
                     tooltip="FaceID Plus v2: how much the picture of the face adds to its numbers. 1 is as trained, 2 "
-                    "keeps its shape harder.",
+                    "keeps its shape harder. UniPortrait: 0 to 0.4, start with 0.1.",
                 ),
                 advanced(
                     io.Combo.Input,
