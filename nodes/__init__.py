@@ -13,6 +13,7 @@ from .faces import DetectFaces, LoadFaceEncoder
 from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
 from .landmarks import LandmarkControl
 from .people import AssignFaces
+from .prompt import Arc2FaceTextEncode, IDTextEncode
 from .similarity import IDSimilarity
 
 NODES = [
@@ -25,6 +26,8 @@ NODES = [
     LoadIdentity,
     LoadIDAdapter,
     ApplyIDAdapter,
+    IDTextEncode,
+    Arc2FaceTextEncode,
     LandmarkControl,
     AttributeCure,
     CureMask,

@@ -35,6 +35,15 @@ def adaface(layers: int) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     return network, tensors | {f"head.{key}": tensor for key, tensor in head.items()}
 
 
+def curricularface() -> dict[str, torch.Tensor]:
+    """CurricularFace's state dict: AdaFace's IR-101 under the same names, with nothing before them and no head."""
+    return {
+        key.removeprefix("model."): tensor
+        for key, tensor in adaface(101)[1].items()
+        if not key.startswith("head.")
+    }  # fmt: skip
+
+
 @functools.lru_cache(maxsize=2)
 def arcface(layers: int | tuple[int, ...]) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     """ArcFace's network, (x - 127.5) / 127.5 -> [B, 512], and its state dict."""

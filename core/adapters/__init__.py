@@ -3,7 +3,7 @@
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
-from . import instantid, pulid
+from . import consistentid, faceid, image, instantid, photomaker, pulid, uniportrait, wplus
 from .base import (
     AUTO,
     DEFAULTS,
@@ -20,24 +20,38 @@ from .base import (
     Seen,
     base_name,
 )  # fmt: skip
+from .files import copied, widest_dtype
+from .uniportrait_router import Router, load_router
 
 # (recognise, module class) of every family; the first that recognises a file has it.
 _FAMILIES = (
     (pulid.recognise, pulid.PuLID),
     (instantid.recognise, instantid.InstantID),
+    (consistentid.recognise, consistentid.ConsistentID),  # before FaceID, whose keys it has too
+    (faceid.recognise, faceid.FaceID),
+    (image.recognise, image.ImageAdapter),
+    (wplus.recognise, wplus.WPlus),
+    (uniportrait.recognise, uniportrait.UniPortrait),
+    (photomaker.recognise, photomaker.PhotoMaker),
+)
+_KNOWN = (
+    "InstantID, IP-Adapter FaceID, plain IP-Adapter, PuLID, PhotoMaker, ConsistentID, UniPortrait and W+ files"
 )
 # Names that training scripts leave in place of the published ones.
-_TRAINING_PREFIXES = (("module.", ""), ("image_proj_model.", "image_proj."), ("adapter_modules.", "ip_adapter."))
+_TRAINING_PREFIXES = (
+    ("module.", ""),
+    ("image_proj_model.", "image_proj."),
+    ("adapter_modules.", "ip_adapter."),
+    ("w_proj_model.", "w_proj."),
+)
 
 __all__ = [
     "AUTO", "DEFAULTS", "METHODS", "VISION", "AdapterSpec", "Choices", "Clues", "FaceInput", "IDAdapter", "LoRA",
-    "Look", "Overrides", "Seen", "base_name", "load_adapter",
+    "Look", "Overrides", "Router", "Seen", "base_name", "load_adapter", "load_router",
 ]  # fmt: skip
 
 
-def load_adapter(
-    file: WeightFile, overrides: Overrides = AUTO, device=None, dtype=None, operations=nn
-) -> IDAdapter:
+def load_adapter(file: WeightFile, overrides: Overrides = AUTO, device=None, dtype=None, operations=nn) -> IDAdapter:
     """Build the adapter that a weight file holds; `dtype` None keeps the file's own, the widest where it has several.
 
     Raises WeightsError with one sentence when the file is of another kind, incomplete or of odd shapes.
@@ -46,9 +60,9 @@ def load_adapter(
     with fitting(file.name):
         spec, family = _recognise(tensors, file, overrides)
         tensors, lora = family.split(tensors)
-        adapter = family(spec, tensors, device=device, dtype=dtype or _widest_dtype(tensors), operations=operations)
+        adapter = family(spec, tensors, device=device, dtype=dtype or widest_dtype(tensors), operations=operations)
         fill(adapter, tensors, file.name, spec.named)
-        adapter.lora = _copied(lora)
+        adapter.lora = copied(lora)
     return adapter.eval().requires_grad_(False)
 
 
@@ -58,23 +72,7 @@ def _recognise(tensors, file, overrides):
         spec = recognise(tensors, clues)
         if spec is not None:
             return spec, family
-    raise WeightsError(
-        f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads InstantID adapters and those of PuLID "
-        "for SDXL; choose a file of one of these."
-    )
-
-
-def _copied(lora):
-    """The LoRA with tensors of its own: those of a file may be mapped from it, and change when it does."""
-    return LoRA(
-        {key: tuple(tensor.clone() for tensor in pair) for key, pair in lora.by_site.items()},
-        {key: tensor.clone() for key, tensor in lora.by_name.items()},
-    )
-
-
-def _widest_dtype(tensors):
-    dtypes = {tensor.dtype for tensor in tensors.values()}
-    return max(dtypes, key=lambda dtype: (dtype.is_floating_point, dtype.itemsize))
+    raise WeightsError(f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads {_KNOWN}; choose one of those.")
 
 
 def _published_key(key):

@@ -41,6 +41,44 @@ class Attend(nn.Module):
         return tuple(chunks_of(bank, kinds).to(q) for bank in (self.k, self.v))
 
 
+class AttendFromText(Attend):
+    """The same with queries of its own, made of what the attention to the prompt gave (W+ adapter, Li et al. 2024).
+
+    query: weight [C,C] of the layer that makes them; copied, since a bank changes the precision of what it holds.
+    """
+
+    def __init__(self, k: torch.Tensor, v: torch.Tensor, query: torch.Tensor):
+        super().__init__(k, v)
+        self.query = nn.Parameter(query.detach().clone(), requires_grad=False)
+
+    def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
+        return super().forward(F.linear(text, self.query.to(text)), text, kinds, heads)
+
+
+class Routed(nn.Module):
+    """A site of a person who may be one of several: what it adds, and the key by which image tokens choose the person.
+
+    `site` is any of the others here; key [2,1,C]: nobody's, the person's.
+    """
+
+    def __init__(self, site: nn.Module, key: torch.Tensor):
+        super().__init__()
+        self.site, self.key = site, banked(key)
+
+    def scaled(self, factor: float) -> "Routed":
+        """The same site with `factor` on all that it adds; changes and returns itself."""
+        self.site.scaled(factor)
+        return self
+
+    def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
+        return self.site(q, text, kinds, heads)
+
+    def score(self, queries: torch.Tensor, kinds: Sequence[int]) -> torch.Tensor:
+        """How much image tokens are this person's: router's queries [B,N,C] -> [B,N,1]."""
+        key = chunks_of(self.key, kinds).to(queries)
+        return (queries.unflatten(0, (len(kinds), -1)).flatten(1, 2) @ key.transpose(1, 2)).view(*queries.shape[:2], 1)
+
+
 class ZeroPadded(Attend):
     """PuLID's site (Guo et al. 2024): attention of the site's queries to k, v and to `zeros` tokens of zeros.
 

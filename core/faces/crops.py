@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from .encoder import FaceEncoder, Faces
+from .ffhq import ffhq_crop
 from .geometry import similarity_transform, warp
 from .templates import arcface_template
 
@@ -18,4 +19,4 @@ def arcface_crop(encoder: FaceEncoder, image: Tensor, faces: Faces, size: int) -
 
 
 # Name in a Look -> what cuts it out of images [B,H,W,3].
-CROPS: dict[str, Crop] = {"face": arcface_crop}
+CROPS: dict[str, Crop] = {"face": arcface_crop, "ffhq": ffhq_crop}

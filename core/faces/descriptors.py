@@ -7,7 +7,7 @@ from functools import partial
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, finite, kind_of
-from . import adaface, arcface, facenet, facenet_networks, iresnet
+from . import adaface, arcface, curricularface, facenet, facenet_networks, iresnet
 from .boxes import crop_boxes
 from .templates import arcface_template
 
@@ -39,13 +39,16 @@ def load_descriptor(file: WeightFile, device=None, dtype=None, operations=nn) ->
     if facenet.recognise(tensors):
         module, size = finite(facenet.load_facenet(tensors, *place), file.name), facenet_networks.CHIP_SIZE
         return Descriptor(module, "facenet", facenet_networks.DIM, size, partial(crop_boxes, size=size))
+    if curricularface.recognise(tensors, file.name):
+        module, size = finite(curricularface.load_curricularface(tensors, *place), file.name), curricularface.CHIP_SIZE
+        return Descriptor(module, curricularface.KIND, curricularface.DIM, size, arcface_template(size))
     if adaface.recognise(tensors):
         return _iresnet(finite(adaface.load_adaface(tensors, *place), file.name), "adaface")
     if arcface.recognise(tensors):
         return _iresnet(finite(arcface.load_arcface(tensors, *place), file.name), "arcface")
     raise WeightsError(
-        f"{file.name} is {kind_of(tensors)}, and a face descriptor must be a FaceNet, AdaFace or ArcFace IResNet state "
-        "dict; choose one of these."
+        f"{file.name} is {kind_of(tensors)}, and a face descriptor must be a FaceNet, AdaFace, CurricularFace or "
+        "ArcFace IResNet state dict; choose one of these."
     )
 
 

@@ -174,10 +174,10 @@ def test_whole_numbers_are_no_weights(tensors):
 )
 def test_a_file_of_another_kind_is_named(keys, words):
     text = complaint(dict.fromkeys(keys, torch.ones(2, 2)))
-    assert f"is {words}" in text and "LoadIDAdapter reads InstantID adapters" in text
+    assert f"is {words}" in text and "LoadIDAdapter reads InstantID" in text
 
 
 @pytest.mark.parametrize("width", [1024, 1280, 1664])
 def test_a_projection_of_clip_features_is_no_instantid(tensors, width):
     tensors["image_proj.proj_in.weight"] = torch.randn(64, width)
-    assert "is an IP-Adapter Plus (image) adapter" in complaint(tensors)
+    assert load(tensors).spec.title == "IP-Adapter Plus"

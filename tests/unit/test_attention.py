@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from likeness.core.attention import WEIGHT_TYPES, block_factors, chunks_of, identity_residual, token_mask
+from likeness.core.attention import chunks_of, identity_residual, token_mask
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 
@@ -63,22 +63,3 @@ def test_masks_go_by_picture(masks, rows, chunks, order, device, dtype):
     batch = torch.arange(1, masks + 1, device=device, dtype=dtype).view(-1, 1, 1).expand(-1, 6, 10)
     tokens = token_mask(batch, 3, 5, chunks, rows)
     assert tokens[:, :, 0].tolist() == [[number + 1.0] * 15 for number in order]
-
-
-def test_weight_types_follow_their_table():
-    """The curves of IPAdapter_plus at transformer t of 4, by hand."""
-    kinds = ["input", "input", "middle", "output"]
-    expected = {
-        "linear": [1, 1, 1, 1],
-        "ease in": [1, 0.7625, 0.525, 0.2875],
-        "ease out": [0.05, 0.2875, 0.525, 0.7625],
-        "ease in-out": [0.05, 0.525, 1, 0.525],
-        "reverse in-out": [1, 0.525, 0.05, 0.525],
-        "weak input": [0.2, 0.2, 1, 1],
-        "weak output": [1, 1, 1, 0.2],
-        "weak middle": [1, 1, 0.2, 1],
-        "strong middle": [0.2, 0.2, 1, 0.2],
-    }
-    assert tuple(expected) == WEIGHT_TYPES
-    for weight_type, factors in expected.items():
-        assert block_factors(weight_type, kinds) == pytest.approx(factors)
