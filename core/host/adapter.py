@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -9,6 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from ..adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter, load_router
 from ..attention import block_factors
 from ..weights import read_weights
+from .eva import find_eva
 from .folders import adapter_path
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .managed import OPERATIONS, loaded, managed
@@ -41,6 +43,11 @@ class LoadedAdapter:
         """Text for the artist: what the file is, what it fits and what it needs."""
         shared = "" if self.router is None else "\nRouter: shares the picture out among several people"
         return self.spec.about(self.file_name, self.lora) + shared
+
+    @cached_property
+    def eva(self) -> ModelPatcher:
+        """EVA-CLIP, read when first looked through and kept as long as the adapter."""
+        return find_eva(self.file_name)
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def apply(
     if not adapter.spec.site_widths:
         patched = _with_lora(model, adapter, strength, options, sites)
         return patched, positive, negative, sources.identity or no_identity()
-    person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device)
+    person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
     unchanged = model, positive, negative, person.identity
     if strength.is_nothing or person.is_nothing:
         return unchanged
