@@ -11,7 +11,7 @@ from .cure import AttributeCure, CureMask
 from .edit import EditIdentity
 from .facelets import LoadFacelets
 from .faces import DetectFaces, LoadFaceEncoder
-from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
+from .identity import EncodeIdentity, LoadIdentity, SampleIdentity, SaveIdentity
 from .landmarks import LandmarkControl
 from .people import AssignFaces
 from .prompt import Arc2FaceTextEncode, IDTextEncode
@@ -25,6 +25,7 @@ NODES = [
     EncodeIdentity,
     SaveIdentity,
     LoadIdentity,
+    SampleIdentity,
     EditIdentity,
     LoadIDAdapter,
     ApplyIDAdapter,

@@ -5,6 +5,8 @@ import os
 import folder_paths
 
 ADAPTER_FOLDERS = ("instantid", "ipadapter", "pulid", "photomaker", "likeness")
+EVA_FOLDERS = ("clip_vision", "text_encoders", "pulid")
+_EVA_LIMIT = 2 * 2**30  # bytes; the published file, text tower and all, is smaller in any precision
 PARSER_FOLDER = "face_parsing"
 ENCODER_FOLDER = "face_encoders"
 PACK_FOLDER = "insightface"
@@ -34,6 +36,20 @@ def parser_paths() -> list[str]:
     """The paths of every weight file in the face parsers' folder, sorted by name; broken links are left out."""
     paths = [folder_paths.get_full_path(PARSER_FOLDER, file) for file in sorted(_weight_files(PARSER_FOLDER))]
     return [path for path in paths if path is not None]
+
+
+def eva_paths() -> list[str]:
+    """The paths of weight files that may be EVA-CLIP, first those that are called so; no broken links, nothing large.
+
+    Packs put it into different folders.
+    """
+    found = []
+    for folder in EVA_FOLDERS:
+        for file in sorted(_weight_files(folder)):
+            path = folder_paths.get_full_path(folder, file)
+            if path is not None and os.path.getsize(path) <= _EVA_LIMIT:
+                found.append(path)
+    return sorted(found, key=lambda path: "eva" not in os.path.basename(path).lower())
 
 
 def encoder_files() -> dict[str, str]:

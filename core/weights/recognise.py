@@ -96,11 +96,16 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
 )
 
 
+def known_kind(tensors: Tensors) -> str | None:
+    """A few words on what a file is, with its article; None when nothing fits."""
+    return next((words for matches, words in _KINDS if matches(tensors)), None)
+
+
 def kind_of(tensors: Tensors) -> str:
     """A few words on what a file is, with its article; names a few keys when nothing fits."""
-    for matches, words in _KINDS:
-        if matches(tensors):
-            return words
+    kind = known_kind(tensors)
+    if kind is not None:
+        return kind
     sample = ", ".join(shown(key) for key in sorted(tensors)[:3])
     return f"a file that nothing here recognises ({len(tensors)} tensors: {sample}, ...)"
 

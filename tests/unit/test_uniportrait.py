@@ -40,7 +40,7 @@ def test_what_the_file_says_about_itself():
     about = spec.about("anna.bin", module.lora)
     for words in (
         "UniPortrait",
-        "16 from up to 16 photographs",
+        "16, from up to 16 photographs",
         "glint360k_curricular_face",
         "LoRA inside: 128",
         "0.7",
