@@ -184,3 +184,10 @@ def test_nothing_is_read_on_cuda(pack, fact):
         added = gate.scaled(0.5)(x, x, [1, 0], 8)
     assert tokens.shape == (1, 32, 48) and added.shape == x.shape
     assert added.device.type == "cuda" and added.dtype == torch.float16
+
+
+def test_style_rows_of_mixed_attention_go_without_gates(pack, model, prompt, fact):
+    options = pack.module("core.host.adapter").Options(mixed_attention=True)
+    mixed = sample(*apply(pack, model, *prompt, fact, face(pack), options=options, weight=0.5))
+    alone = sample(*apply(pack, model, *prompt, fact, face(pack), weight=0.5))
+    assert mixed.isfinite().all() and (mixed - alone).abs().max() > 1e-4
