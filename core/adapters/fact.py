@@ -44,6 +44,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         default_weight=0.5,
         guesses=(
             "transface is the file ms1mv2_model_TransFace_S.pt in models/face_encoders; choose it in LoadFaceEncoder",
+            "Published with heads cut out on black; a photograph with a plain, dark background comes close",
         ),
     )
 
