@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 import torch
-from host_cases import adapter, apply, conditioning, identity, randn, sample
+from host_cases import adapter, apply, conditioning, identity, loaded_adapter, randn, sample
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 
@@ -18,12 +18,9 @@ def model(pack):
 
 @pytest.fixture(scope="module")
 def fact(pack):
-    from tiny.fact import fact
+    from tiny.fact import nested
 
-    file = pack.module("core.weights").WeightFile("fact.ckpt", fact())
-    managed = pack.module("core.host.managed")
-    module = pack.module("core.adapters").load_adapter(file, operations=managed.OPERATIONS)
-    return pack.module("core.host.adapter").LoadedAdapter(file.name, module.spec, managed.managed(module))
+    return loaded_adapter(pack, nested(), "fact.ckpt")
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +51,13 @@ def test_every_gate_fires(pack, model, prompt, applied):
     patched = applied()
     [scope] = patched[0].get_wrappers("outer_sample", "likeness")
     assert len(scope.sites) == 16 and ("gate", "middle", 0, 0) in scope.sites
-    seen, run = [], pack.module("core.host.run").RunScope
+    seen = []
     watched = patched[0].clone()
     watched.add_wrapper_with_key("outer_sample", "watch", lambda executor, *a, **k: (
         executor(*a, **k), seen.append(set(executor.class_obj.model_options["transformer_options"]["likeness"].fired)),
     )[0])  # fmt: skip
     picture = sample(watched, *patched[1:])
-    assert scope.sites == seen[0] and isinstance(scope, run)
+    assert scope.sites == seen[0]
     plain, other = sample(model, *prompt), sample(*applied(seed=5))
     assert (picture - plain).abs().max() > 1e-2 and (picture - other).abs().max() > 1e-3
     assert torch.equal(sample(*patched), picture) and torch.equal(sample(*applied()), picture)
