@@ -100,16 +100,30 @@ def apply(
     if adapter.spec.in_prompt:
         _check_prompt(adapter, positive)
     if not adapter.spec.site_widths:
-        patched = _with_lora(model, adapter, strength, options, sites)
+        patched = with_lora(model, adapter, strength, options)
         return patched, positive, negative, sources.identity or no_identity()
     person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
-    unchanged = model, positive, negative, person.identity
     if strength.is_nothing or person.is_nothing:
-        return unchanged
+        return model, positive, negative, person.identity
+    patched = apply_person(
+        model, positive, negative, adapter, person, strength, attn_mask, options, without_middle=sources.popular
+    )
+    return *patched, person.identity
+
+
+def apply_person(
+    model, positive, negative, adapter: LoadedAdapter, person: Person, strength: Strength, attn_mask=None,
+    options: Options = Options(), without_middle: bool = False,
+):  # fmt: skip
+    """`apply` for a person who has been gathered already; returns (model, positive, negative).
+
+    `without_middle`: leave the middle block out, as packs do that name it wrongly.
+    """
+    sites = attention_sites(model)
     if attn_mask is not None:
         attn_mask = gated(as_masks(attn_mask, "attn_mask"), options.outside)
         if not attn_mask.any():
-            return unchanged
+            return model, positive, negative
         if (attn_mask >= 1).all():
             attn_mask = None
 
@@ -122,10 +136,7 @@ def apply(
         float(sampling.percent_to_sigma(strength.end_at)),
         adapter.router,
     )
-    if sources.popular:  # they name the middle block wrongly, so that it never gets the identity
-        kept = [(index, site) for index, site in enumerate(sites) if site.kind != "middle"]
-    else:
-        kept = list(enumerate(sites))
+    kept = [(index, site) for index, site in enumerate(sites) if not (without_middle and site.kind == "middle")]
     inject(patched, injection, kept)
     _add_lora(patched, adapter, sites, options.lora_strength)
     open_scope(patched, frozenset(site.key for _, site in kept))
@@ -134,7 +145,7 @@ def apply(
     if adapter.spec.needs_control_net:
         uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
         positive, negative = _with_tokens(positive, cond, uncond), _with_tokens(negative, uncond, uncond)
-    return patched, positive, negative, person.identity
+    return patched, positive, negative
 
 
 def _check_fit(adapter, sites):
@@ -164,11 +175,12 @@ def _check_prompt(adapter, positive):
     )  # fmt: skip
 
 
-def _with_lora(model, adapter, strength, options, sites):
+def with_lora(model, adapter: LoadedAdapter, strength: Strength, options: Options):
+    """A MODEL with nothing but the adapter's LoRA, or the very model that came in where there is none to add."""
     if strength.is_nothing or not adapter.lora or options.lora_strength == 0:
         return model
     patched = model.clone()
-    add_lora(patched, adapter.lora, sites, options.lora_strength, adapter.patcher.model)
+    add_lora(patched, adapter.lora, attention_sites(model), options.lora_strength, adapter.patcher.model)
     return patched
 
 
