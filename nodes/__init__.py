@@ -8,11 +8,13 @@ folders.register()  # before any schema is built: combos list these folders
 
 from .adapter import ApplyIDAdapter, LoadIDAdapter
 from .cure import AttributeCure, CureMask
+from .edit import EditIdentity
 from .facelets import LoadFacelets
 from .faces import DetectFaces, LoadFaceEncoder
 from .identity import EncodeIdentity, LoadIdentity, SampleIdentity, SaveIdentity
 from .landmarks import LandmarkControl
 from .people import AssignFaces
+from .prompt import Arc2FaceTextEncode, IDTextEncode
 from .similarity import IDSimilarity
 
 NODES = [
@@ -24,8 +26,11 @@ NODES = [
     SaveIdentity,
     LoadIdentity,
     SampleIdentity,
+    EditIdentity,
     LoadIDAdapter,
     ApplyIDAdapter,
+    IDTextEncode,
+    Arc2FaceTextEncode,
     LandmarkControl,
     AttributeCure,
     CureMask,

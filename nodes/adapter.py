@@ -2,13 +2,16 @@
 
 from comfy_api.latest import io
 
-from ..core.adapters import METHODS, Choices
+from ..core.adapters import METHODS, Choices, Overrides
 from ..core.attention import WEIGHT_TYPES
 from ..core.host import adapter as adapters
 from ..core.host import folders
+from ..core.host import lora as loras
 from ..core.host.person import COMBINE_EMBEDS, COMPATIBILITY, Sources
 from .compat import advanced, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input, range_inputs
+
+_NO_ROUTER = "none"
 
 
 class LoadIDAdapter(io.ComfyNode):
@@ -26,7 +29,43 @@ class LoadIDAdapter(io.ComfyNode):
                     options=folders.adapter_files(),
                     tooltip="Files in models/instantid, ipadapter, pulid, photomaker and likeness (.safetensors or "
                     ".bin).",
-                )
+                ),
+                advanced(
+                    io.Combo.Input,
+                    "lora",
+                    options=loras.lora_names(),
+                    default=loras.IN_THE_FILE,
+                    optional=True,
+                    tooltip="The LoRA that belongs to the adapter. FaceID and PhotoMaker files hold theirs; choose a "
+                    "file from models/loras only for one that has lost it.",
+                ),
+                advanced(
+                    io.Combo.Input,
+                    "faceid_plus",
+                    options=list(Overrides.words()["faceid_plus"]),
+                    default="auto",
+                    optional=True,
+                    tooltip="FaceID Plus files of version 1 and 2 look alike from inside. auto: v2 if the file's name "
+                    "says plusv2.",
+                ),
+                advanced(
+                    io.Combo.Input,
+                    "faces_512",
+                    options=list(Overrides.words()["faces_512"]),
+                    default="auto",
+                    optional=True,
+                    tooltip="InstantID and FaceID Portrait (un-normalised) files look alike from inside. auto: "
+                    "portrait if the file's name says so.",
+                ),
+                advanced(
+                    io.Combo.Input,
+                    "router",
+                    options=[_NO_ROUTER, *folders.adapter_files()],
+                    default=_NO_ROUTER,
+                    optional=True,
+                    tooltip="UniPortrait: uniportrait-router_sd15.bin, which finds out where each of several people "
+                    "stands, without masks. Chain one ApplyIDAdapter per person.",
+                ),
             ],
             outputs=[
                 Adapter.Output("ADAPTER", display_name="adapter"),
@@ -39,17 +78,22 @@ class LoadIDAdapter(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, adapter):
-        loaded = adapters.load(adapter)
+    def execute(cls, adapter, lora=loras.IN_THE_FILE, faceid_plus="auto", faces_512="auto", router=_NO_ROUTER):
+        chosen = None if router == _NO_ROUTER else router
+        loaded = adapters.load(adapter, Overrides(faceid_plus, faces_512), lora, chosen)
         return io.NodeOutput(loaded, loaded.about)
 
     @classmethod
-    def validate_inputs(cls, adapter):
-        return adapter is None or folders.why_not_found(adapter) or True  # None comes over a wire and is known later
+    def validate_inputs(cls, adapter, lora=None, faceid_plus=None, faces_512=None, router=None):
+        # None comes over a wire and is known later
+        files = [name for name in (adapter, None if router == _NO_ROUTER else router) if name is not None]
+        reason = next(filter(None, map(folders.why_not_found, files)), None) or lora and loras.why_no_lora(lora)
+        return reason or offered(cls, faceid_plus=faceid_plus, faces_512=faces_512)
 
     @classmethod
-    def fingerprint_inputs(cls, adapter):
-        return adapter and folders.fingerprint(folders.adapter_path(adapter))
+    def fingerprint_inputs(cls, adapter, lora=loras.IN_THE_FILE, router=_NO_ROUTER, **_):
+        files = [name for name in (adapter, router) if name not in (None, _NO_ROUTER)]
+        return [folders.fingerprint(folders.adapter_path(name)) for name in files], lora and loras.fingerprint(lora)
 
 
 class ApplyIDAdapter(io.ComfyNode):
@@ -130,7 +174,7 @@ class ApplyIDAdapter(io.ComfyNode):
                     step=0.05,
                     optional=True,
                     tooltip="FaceID Plus v2: how much the picture of the face adds to its numbers. 1 is as trained, 2 "
-                    "keeps its shape harder.",
+                    "keeps its shape harder. UniPortrait: 0 to 0.4, start with 0.1.",
                 ),
                 advanced(
                     io.Combo.Input,

@@ -22,12 +22,17 @@ def adapter(pack, kind="sdxl", seed=0, dtype=None):
     """A tiny InstantID adapter, loaded by the pack's own loader."""
     from tiny.files import FACE_SPACE, instantid
 
-    nested = instantid(kind, seed)
+    metadata = {"likeness.face_space": FACE_SPACE}
+    return loaded_adapter(pack, instantid(kind, seed), f"tiny_{kind}.safetensors", metadata, dtype=dtype)
+
+
+def loaded_adapter(pack, nested, name="tiny.safetensors", metadata=None, overrides=None, dtype=None):
+    """A LoadedAdapter of a checkpoint as `{top: {key: tensor}}`, loaded by the pack's own loader."""
     flat = {f"{top}.{key}": value for top, part in nested.items() for key, value in part.items()}
-    file = pack.module("core.weights").WeightFile(f"tiny_{kind}.safetensors", flat, {"likeness.face_space": FACE_SPACE})
-    managed = pack.module("core.host.managed")
-    module = pack.module("core.adapters").load_adapter(file, dtype=dtype, operations=managed.OPERATIONS)
-    return pack.module("core.host.adapter").LoadedAdapter(file.name, module.spec, managed.managed(module))
+    adapters, managed = pack.module("core.adapters"), pack.module("core.host.managed")
+    file = pack.module("core.weights").WeightFile(name, flat, metadata or {})
+    module = adapters.load_adapter(file, overrides or adapters.AUTO, dtype=dtype, operations=managed.OPERATIONS)
+    return pack.module("core.host.adapter").LoadedAdapter(name, module.spec, managed.managed(module), module.lora)
 
 
 def conditioning(kind="sdxl", seed=0, length=77):

@@ -13,8 +13,9 @@ METHODS = ("fidelity", "style", "plain")
 
 
 def base_name(sites: int, token_dim: int) -> str:
-    """A foundation model's name, from the number of its cross-attention sites and its text width."""
+    """A foundation model's name, from the number of its cross-attention sites (0: not known) and its text width."""
     names = {(16, 768): "SD1.5", (16, 1024): "SD2.1", (70, 2048): "SDXL"}
+    names |= {(0, width): name for (_, width), name in names.items()}
     return names.get((sites, token_dim), "a model of its own kind")
 
 
@@ -22,11 +23,12 @@ def base_name(sites: int, token_dim: int) -> str:
 class Look:
     """The picture of a face that an adapter wants to see, and through which eyes.
 
-    vision: a key of `VISION`. crop: "face" (ArcFace's alignment), "ffhq" (FFHQ's), "head" (facexlib's), "whole" (the
-    picture as it is). size: of the crop in pixels. backdrop: "kept"; "grey" and "face only" need a face parser.
+    vision: a key of `VISION`; None: the adapter has eyes of its own and gets the pixels. crop: "face" (ArcFace's
+    alignment), "ffhq" (FFHQ's), "head" (facexlib's), "whole" (the picture as it is). size: of the crop in pixels.
+    backdrop: "kept"; "grey" and "face only" need a face parser.
     """
 
-    vision: str
+    vision: str | None
     crop: str
     size: int
     backdrop: str = "kept"
@@ -69,10 +71,13 @@ class Seen:
 @dataclass(frozen=True)
 class FaceInput:
     """One person as an adapter gets it: face vectors [N,D] (normalised where the spec asks for it) and what was seen
-    of N pictures. For nobody: vectors of zeros, and what was seen of an empty picture."""
+    of N pictures, or these themselves [N,3,H,W] (RGB, 0..1) where the look has no vision. For nobody: vectors of
+    zeros, and what was seen of an empty picture. `empty`: what is seen of one, for adapters that take a certain number
+    of pictures."""
 
     vectors: torch.Tensor | None = None
     seen: Seen | None = None
+    empty: Seen | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,11 @@ class LoRA:
     def __bool__(self):
         return bool(self.by_site or self.by_name)
 
+    @property
+    def layers(self) -> int:
+        """How many layers of the model it changes; each has two matrices, and some a scale beside them."""
+        return len(self.by_site) + sum(not name.endswith((".alpha", ".dora_scale")) for name in self.by_name) // 2
+
 
 @dataclass(frozen=True)
 class AdapterSpec:
@@ -107,9 +117,11 @@ class AdapterSpec:
 
     `face_space` names the encoder whose vectors the adapter was trained on, None when the file cannot say; `face_dim`
     0: it takes no face vector. `normalised`: vectors go in with length 1. `each`: every photograph gives tokens of its
-    own, up to so many; 1: one vector for the person. `site_widths` holds the channels of each cross-attention site in
-    the checkpoint's own order: down, up, middle. `in_prompt`: the face goes into the prompt, by IDTextEncode. `guesses`
-    are lines for the artist on what the file could not say; `default_weight` is the published one.
+    own, up to so many; 1: one vector for the person. `together`: so many photographs give one set of tokens instead,
+    and nobody is a single empty one. `site_widths` holds the channels of each cross-attention site in the checkpoint's
+    own order: down, up, middle; none: it adds nothing there but a LoRA. `in_prompt`: the face goes into the prompt, by
+    IDTextEncode. `guesses` are lines for the artist on what the file could not say; `default_weight` is the published
+    one.
     """
 
     family: str
@@ -123,6 +135,7 @@ class AdapterSpec:
     licence: str
     normalised: bool = False
     each: int = 1
+    together: bool = False
     look: Look | None = None
     in_prompt: bool = False
     default_weight: float = 1.0
@@ -132,6 +145,12 @@ class AdapterSpec:
     def base(self) -> str:
         """The name of the foundation model that the adapter is for."""
         return base_name(len(self.site_widths), self.token_dim)
+
+    @property
+    def fits(self) -> str:
+        """The foundation model that the adapter is for, in words."""
+        sites = f"{len(self.site_widths)} attention sites, " if self.site_widths else ""
+        return f"{self.base}, {sites}text width {self.token_dim}"
 
     @property
     def named(self) -> str:
@@ -147,23 +166,29 @@ class AdapterSpec:
             return f"any encoder with {self.face_dim} numbers"
         return f"{self.face_space} ({self.face_dim} numbers)"
 
+    @property
+    def _photographs(self):
+        if self.each == 1:
+            return ""
+        return f", from up to {self.each} photographs" if self.together else f" per photograph, up to {self.each}"
+
     def about(self, file_name: str, lora: LoRA | None = None) -> str:
         """Text for the artist: what the file is, what it fits and what it needs."""
         lines = [
             f"{self.title} adapter ({file_name})",
-            f"For: {self.base}, {len(self.site_widths)} attention sites, text width {self.token_dim}",
-            f"Identity tokens: {self.tokens}" + (f" per photograph, up to {self.each}" if self.each > 1 else ""),
+            f"For: {self.fits}",
+            f"Identity tokens: {self.tokens}{self._photographs}",
             f"Faces from: {self.faces_from}",
             f"Weight to start with: {self.default_weight:g}",
             f"Landmark ControlNet: {'expected, connect LandmarkControl' if self.needs_control_net else 'not needed'}",
         ]
-        if self.look is not None:
+        if self.look is not None and self.look.vision is not None:
             vision = VISION[self.look.vision]
             lines.append(f"Looks at the picture through: {vision.title} (models/{vision.folder}; {vision.source})")
         if self.in_prompt:
             lines.append("The face goes into the prompt: encode it with IDTextEncode")
         if lora:
-            lines.append(f"LoRA inside: {len(lora.by_site) + len(lora.by_name)} layers, see lora_strength")
+            lines.append(f"LoRA inside: {lora.layers} layers, see lora_strength")
         return "\n".join([*lines, *self.guesses, f"Licence: {self.licence}"])
 
 

@@ -1,86 +1,75 @@
-"""InstantID (Wang et al. 2024): 16 identity tokens from one face vector, K and V at every cross-attention site.
+"""InstantID (Wang et al. 2024), and IP-Adapter FaceID Portrait for un-normalised vectors, which has the same layout.
 
-The checkpoint holds `image_proj.*` (a Resampler, dim_head 64) and `ip_adapter.{n}.to_k_ip|to_v_ip.weight`, n = 1, 3,
-5, ... over the sites in the order down, up, middle. The unconditional half gets Resampler(zeros), and the landmark
-ControlNet (IdentityNet) sees only the identity tokens. The face vector goes in un-normalised.
+The checkpoint holds `image_proj.*` (a Resampler, dim_head 64: 16 identity tokens from one face vector) and
+`ip_adapter.{n}.to_k_ip|to_v_ip.weight` for every cross-attention site. The unconditional half gets Resampler(zeros),
+and InstantID's landmark ControlNet (IdentityNet) sees only the identity tokens. Vectors go in un-normalised.
 """
-
-import re
-from collections.abc import Mapping
 
 import torch
 from torch import nn
 
+from ..weights import CLIP_WIDTHS
 from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter
-from .resampler import Resampler
+from .resampler import resampler_of
+from .sites import SiteKV, Tensors, site_widths
 
-_SITE = re.compile(r"ip_adapter\.(\d{1,4})\.to_[kv]_ip\.weight")
-_LAYER = re.compile(r"image_proj\.layers\.(\d{1,2})\.")
-_DIM_HEAD = 64
-# Widths of CLIP vision features: with one of these the same keys are an IP-Adapter Plus, which takes a picture.
-_CLIP_VISION_WIDTHS = (1024, 1280, 1664)
-# 512 numbers without a word on where from: InstantID as published was trained on antelopev2's recogniser.
-_PUBLISHED_SPACES = {512: "antelopev2-glintr100"}
+# 512 numbers without a word on where from: as published, trained on InsightFace's recognisers.
+_FACES_512 = 512
+_SPACES = {"instantid": "antelopev2-glintr100", "portrait": "buffalo_l-w600k_r50"}
 
 
-def recognise(tensors: Mapping[str, torch.Tensor], clues: Clues) -> AdapterSpec | None:
+def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     """The spec when keys and shapes are InstantID's, else None; KeyError names a site's tensor that is missing."""
     if not {"image_proj.latents", "image_proj.proj_in.weight", "image_proj.proj_out.weight"} <= tensors.keys():
         return None
-    sites = _sites(tensors)
+    widths = site_widths(tensors)
     face_dim = tensors["image_proj.proj_in.weight"].shape[-1]
-    if not sites or face_dim in _CLIP_VISION_WIDTHS:
+    if not widths or face_dim in CLIP_WIDTHS:  # with one of these the same keys are an IP-Adapter Plus
         return None
-    metadata = clues.metadata
+    which, guesses = _which(face_dim, clues)
+    space = _SPACES[which] if face_dim == _FACES_512 else None
     return AdapterSpec(
-        family="instantid",
-        title="InstantID",
-        face_space=metadata.get("likeness.face_space") or _PUBLISHED_SPACES.get(face_dim),
+        family=which,
+        title={"instantid": "InstantID", "portrait": "IP-Adapter FaceID Portrait (un-normalised)"}[which],
+        face_space=clues.metadata.get("likeness.face_space") or space,
         face_dim=face_dim,
         tokens=tensors["image_proj.latents"].shape[-2],
         token_dim=tensors["image_proj.proj_out.weight"].shape[0],
-        site_widths=tuple(tensors[f"ip_adapter.{n}.to_k_ip.weight"].shape[0] for n in sites),
-        needs_control_net=True,
-        licence=metadata.get("license")
+        site_widths=widths,
+        needs_control_net=which == "instantid",
+        licence=clues.metadata.get("license")
         or "Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
-        default_weight=0.8,
+        default_weight=0.8 if which == "instantid" else 1.0,
+        guesses=guesses,
     )
 
 
-def _sites(tensors):
-    """Checkpoint numbers of the sites, 1, 3, 5 and so on up to the highest there is."""
-    return range(1, 1 + max((int(match[1]) for key in tensors if (match := _SITE.fullmatch(key))), default=0), 2)
-
-
-class _SiteKV(nn.Module):
-    def __init__(self, token_dim, width, device=None, dtype=None, operations=nn):
-        super().__init__()
-        self.to_k_ip = operations.Linear(token_dim, width, bias=False, device=device, dtype=dtype)
-        self.to_v_ip = operations.Linear(token_dim, width, bias=False, device=device, dtype=dtype)
+def _which(face_dim, clues):
+    """ "instantid" or "portrait", and how that is known: the two have the same keys and shapes."""
+    chosen = clues.overrides.faces_512
+    if face_dim != _FACES_512 or clues.metadata.get("likeness.family"):
+        return "instantid", ()
+    if chosen != "auto":
+        return chosen, (f"Kind: {chosen}, as chosen in faces_512",)
+    which = "portrait" if any(word in clues.name.lower() for word in ("portrait", "unnorm")) else "instantid"
+    return which, (
+        f"Kind: {which}, a guess by the file's name; InstantID and FaceID Portrait (un-normalised) have the same "
+        "layout, so set faces_512 if it is wrong",
+    )
 
 
 class InstantID(IDAdapter):
     """The whole adapter; parameter names are the checkpoint's."""
 
-    def __init__(self, spec: AdapterSpec, tensors: Mapping[str, torch.Tensor], device=None, dtype=None, operations=nn):
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
         super().__init__()
         self.spec = spec
         place = {"device": device, "dtype": dtype, "operations": operations}
-        dim = tensors["image_proj.latents"].shape[-1]
-        inner = tensors["image_proj.layers.0.0.to_q.weight"].shape[0]
-        if not inner or inner % _DIM_HEAD:
-            raise RuntimeError(f"attention width {inner} is no multiple of {_DIM_HEAD}")
-        depth = 1 + max(int(match[1]) for key in tensors if (match := _LAYER.match(key)))
-        self.image_proj = Resampler(dim, inner, depth, spec.tokens, spec.face_dim, spec.token_dim, _DIM_HEAD, **place)
-        self.ip_adapter = nn.ModuleDict(
-            {
-                str(n): _SiteKV(spec.token_dim, width, **place)
-                for n, width in zip(_sites(tensors), spec.site_widths, strict=True)
-            }
-        )
+        self.image_proj = resampler_of(tensors, "image_proj.", **place)
+        self.ip_adapter = SiteKV(spec.token_dim, spec.site_widths, **place)
 
-    def project(self, faces: FaceInput, choices: Choices = DEFAULTS):
+    def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
         return self.image_proj(faces.vectors[None])  # several vectors are one longer sequence
 
     def keys_values(self, tokens):
-        return [(site.to_k_ip(tokens), site.to_v_ip(tokens)) for site in self.ip_adapter.values()]
+        return self.ip_adapter(tokens)

@@ -1,5 +1,7 @@
 """The perceiver resampler that identity adapters share (Flamingo, Alayrac et al. 2022; as IP-Adapter Plus uses it)."""
 
+import re
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -62,3 +64,23 @@ class Resampler(nn.Module):
             latents = attention(x, latents) + latents
             latents = mlp(latents) + latents
         return self.norm_out(self.proj_out(latents))
+
+
+def resampler_of(
+    tensors, prefix, dim_head=64, device=None, dtype=None, operations=nn, kind: type[Resampler] = Resampler
+) -> Resampler:
+    """A Resampler, or another `kind` of one, of the sizes that a checkpoint's tensors have under `prefix`; KeyError or
+    RuntimeError if they can't be one's."""
+    latents = tensors[f"{prefix}latents"]
+    if latents.ndim != 3:
+        raise RuntimeError(f"latents of shape {list(latents.shape)} are no queries")
+    _, queries, dim = latents.shape
+    inner = tensors[f"{prefix}layers.0.0.to_q.weight"].shape[0]
+    if not inner or inner % dim_head:
+        raise RuntimeError(f"attention width {inner} is no multiple of {dim_head}")
+    layer = re.compile(rf"{re.escape(prefix)}layers\.(\d{{1,2}})\.")
+    depth = 1 + max(int(match[1]) for key in tensors if (match := layer.match(key)))
+    embedding_dim = tensors[f"{prefix}proj_in.weight"].shape[-1]
+    output_dim = tensors[f"{prefix}proj_out.weight"].shape[0]
+    place = {"device": device, "dtype": dtype, "operations": operations}
+    return kind(dim, inner, depth, queries, embedding_dim, output_dim, dim_head, **place)

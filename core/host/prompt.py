@@ -6,6 +6,8 @@ import torch
 
 from ..cure import plain_text
 
+IN_PROMPT = "likeness_in_prompt"  # marks conditioning that IDTextEncode made
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -13,6 +15,14 @@ class Encoded:
 
     context: torch.Tensor
     options: dict
+
+
+def check_clip(clip):
+    """ValueError with one sentence when a checkpoint loader gave no CLIP, as it does when its file has none."""
+    if clip is None:
+        raise ValueError(
+            "There is no CLIP behind clip: the checkpoint has no text encoder; load one with Load CLIP and connect it."
+        )
 
 
 def encode(clip, text: str) -> Encoded:
@@ -54,10 +64,15 @@ def _tokens(clip, text):
 def _content(clip, text):
     """(position in the context, token) of a text's own tokens; an embedding's vectors count, but equal no word."""
     chunks = next(iter(clip.tokenize(text, return_word_ids=True).values()))
-    positions, offset = [], 0
+    return [(position, token if isinstance(token, int) else None) for position, token, _ in own_tokens(chunks)]
+
+
+def own_tokens(chunks) -> list[tuple[int, int | torch.Tensor, float]]:
+    """(position, token, weight) of what a text says in one encoder's chunks, tokenized with word ids."""
+    found, offset = [], 0
     for chunk in chunks:
-        for index, (token, _, word) in enumerate(chunk):
+        for index, (token, weight, word) in enumerate(chunk):
             if word != 0:  # 0 is ComfyUI's word for start, end and padding
-                positions.append((offset + index, token if isinstance(token, int) else None))
+                found.append((offset + index, token, weight))
         offset += len(chunk)
-    return positions
+    return found

@@ -17,9 +17,12 @@ def fitting(name: str):
     """
     try:
         yield
+    except WeightsError:
+        raise
     except KeyError as error:
         raise WeightsError(f"{name} is incomplete: it lacks {shown(str(error.args[0]))}; fetch it again.") from error
-    except (IndexError, RuntimeError) as error:
+    # what shapes end in that no such file has: too few dimensions, widths of zero, layers that don't join
+    except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
         raise WeightsError(f"{name} is damaged: its tensors don't fit together; fetch it again.") from error
 
 

@@ -46,8 +46,8 @@ BAD_FILES = {
     "page": "is a web page",
     "pointer": "is a Git LFS pointer",
     "hostile": "holds program code besides weights, so it was not opened; use a .safetensors version",
-    "checkpoint": "is a full checkpoint or diffusion model, and LoadIDAdapter reads InstantID adapters",
-    "lora": "is a LoRA, and LoadIDAdapter reads InstantID adapters",
+    "checkpoint": "is a full checkpoint or diffusion model, and LoadIDAdapter reads InstantID",
+    "lora": "is a LoRA, and LoadIDAdapter reads InstantID",
     "siteless": "is incomplete: it lacks ip_adapter.5.to_k_ip.weight; fetch it again",
     "crowded": "has tensors too many, 1 of them (the first: image_proj.extra.weight)",
     "shapes": "its tensors don't fit together",
@@ -278,7 +278,7 @@ def test_comparing_across_encoders_is_refused(pack, encoder):
 def test_apply_id_adapter_wants_one_person(pack, encoder, applied, wires):
     there = {"identity": host_cases.identity(pack), "image": face(), "face_encoder": encoder}
     text = sentence(pack, "ApplyIDAdapter", **applied, **{name: there[name] for name in wires})
-    assert text == "ApplyIDAdapter takes one person: connect either identity, or face_encoder and image together."
+    assert text == "This node takes one person: connect either identity, or face_encoder and image together."
 
 
 @pytest.mark.parametrize("wires", [[], ["identity", "reference"]])

@@ -1,3 +1,3 @@
 """The fixtures of tests/host, for comparisons with other people's code."""
 
-from host.conftest import comfyui, pack  # noqa: F401
+from host.conftest import comfyui, encoder, pack  # noqa: F401

@@ -1,0 +1,144 @@
+"""IP-Adapter FaceID and its kin (Ye et al. 2023; h94/IP-Adapter-FaceID): FaceID, Plus, Plus v2 and Portrait.
+
+One normalised ArcFace vector becomes 4 tokens (Portrait: 16 for each of up to 5 photographs). Plus lets these tokens
+look at CLIP's view of the face; Plus v2 adds what they saw to them. FaceID and Plus come with a LoRA for every
+attention. Keys: `image_proj.*`, `ip_adapter.{n}.to_k_ip|to_v_ip.weight`, `ip_adapter.{n}.to_{q,k,v,out}_lora.*`.
+"""
+
+import re
+
+import torch
+from torch import nn
+
+from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look
+from .resampler import PerceiverAttention, feed_forward
+from .sites import SiteKV, Tensors, site_widths, split_lora
+
+_LAYER = re.compile(r"image_proj\.perceiver_resampler\.layers\.(\d{1,2})\.")
+_DIM_HEAD = 64
+_SPACE = "buffalo_l-w600k_r50"
+_PHOTOGRAPHS = 5  # that Portrait was trained with
+_LICENCE = "Apache-2.0 code, weights for research; InsightFace's face models are for non-commercial research"
+
+
+def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
+    """The spec when keys and shapes are of this family, else None; KeyError names a tensor that is missing."""
+    if not {"image_proj.proj.0.weight", "image_proj.proj.2.weight", "image_proj.norm.weight"} <= tensors.keys():
+        return None
+    widths = site_widths(tensors)
+    if not widths:
+        return None
+    token_dim = tensors["image_proj.norm.weight"].shape[0]
+    guesses, look, each, name = (), None, 1, "FaceID"
+    if "image_proj.perceiver_resampler.proj_in.weight" in tensors:
+        second = is_second(clues)
+        name = "FaceID Plus v2" if second else "FaceID Plus"
+        look = Look("clip-h", "face", 224)
+        guesses = (_guess(clues, name),)
+    elif not any("_lora." in key for key in tensors):
+        name, each = "FaceID Portrait", _PHOTOGRAPHS
+    return AdapterSpec(
+        family="faceid",
+        title=f"IP-Adapter {name}",
+        face_space=clues.metadata.get("likeness.face_space") or _SPACE,
+        face_dim=tensors["image_proj.proj.0.weight"].shape[-1],
+        tokens=tensors["image_proj.proj.2.weight"].shape[0] // token_dim,
+        token_dim=token_dim,
+        site_widths=widths,
+        needs_control_net=False,
+        licence=clues.metadata.get("license") or _LICENCE,
+        normalised=True,
+        each=each,
+        look=look,
+        guesses=guesses,
+    )
+
+
+def is_second(clues: Clues) -> bool:
+    """Whether a FaceID Plus file is of the second version: nothing in it tells, so the artist does, or its name."""
+    if clues.overrides.faceid_plus != "auto":
+        return clues.overrides.faceid_plus == "v2"
+    return "plusv2" in re.sub(r"[^a-z0-9]", "", clues.name.lower())
+
+
+def _guess(clues, name):
+    if clues.overrides.faceid_plus != "auto":
+        return f"Version: {name}, as chosen in faceid_plus"
+    return f"Version: {name}, a guess by the file's name; both have the same layout, so set faceid_plus if it is wrong"
+
+
+class FacePerceiver(nn.Module):
+    """Resampler whose queries are given: face tokens [N,Q,dim] look at CLIP's hidden states [N,S,embedding_dim]."""
+
+    def __init__(self, dim, inner, depth, embedding_dim, dim_head=_DIM_HEAD, device=None, dtype=None, operations=nn):
+        super().__init__()
+        place = {"device": device, "dtype": dtype, "operations": operations}
+        self.proj_in = operations.Linear(embedding_dim, dim, device=device, dtype=dtype)
+        self.layers = nn.ModuleList(
+            nn.ModuleList([PerceiverAttention(dim, inner, dim_head, **place), feed_forward(dim, **place)])
+            for _ in range(depth)
+        )
+        self.proj_out = operations.Linear(dim, dim, device=device, dtype=dtype)
+        self.norm_out = operations.LayerNorm(dim, device=device, dtype=dtype)
+
+    def forward(self, tokens, hidden):
+        hidden = self.proj_in(hidden)
+        for attention, mlp in self.layers:
+            tokens = attention(hidden, tokens) + tokens
+            tokens = mlp(tokens) + tokens
+        return self.norm_out(self.proj_out(tokens))
+
+
+class FaceProjection(nn.Module):
+    """Face vectors [N,D] -> tokens [N,T,token_dim], with a FacePerceiver where the checkpoint has one."""
+
+    def __init__(self, tensors: Tensors, token_dim, device=None, dtype=None, operations=nn):
+        super().__init__()
+        place = {"device": device, "dtype": dtype}
+        hidden, face_dim = tensors["image_proj.proj.0.weight"].shape
+        out = tensors["image_proj.proj.2.weight"].shape[0]
+        if not out or out % token_dim:
+            raise RuntimeError(f"{out} numbers are no whole number of tokens of {token_dim}")
+        self.proj = nn.Sequential(
+            operations.Linear(face_dim, hidden, **place), nn.GELU(), operations.Linear(hidden, out, **place)
+        )
+        self.norm = operations.LayerNorm(token_dim, **place)
+        self.perceiver_resampler = None
+        if "image_proj.perceiver_resampler.proj_in.weight" in tensors:
+            inner = tensors["image_proj.perceiver_resampler.layers.0.0.to_q.weight"].shape[0]
+            if not inner or inner % _DIM_HEAD:
+                raise RuntimeError(f"attention width {inner} is no multiple of {_DIM_HEAD}")
+            depth = 1 + max(int(match[1]) for key in tensors if (match := _LAYER.match(key)))
+            width = tensors["image_proj.perceiver_resampler.proj_in.weight"].shape[-1]
+            self.perceiver_resampler = FacePerceiver(token_dim, inner, depth, width, operations=operations, **place)
+
+    def forward(self, vectors, hidden=None, structure=None):
+        """`hidden` [N,S,W]: what CLIP saw. `structure`: how much of what the tokens saw is added to them (v2); None:
+        it takes their place (v1)."""
+        tokens = self.proj(vectors).unflatten(-1, (-1, self.norm.weight.shape[0]))
+        tokens = self.norm(tokens)
+        if self.perceiver_resampler is None:
+            return tokens
+        saw = self.perceiver_resampler(tokens, hidden)
+        return saw if structure is None else tokens + structure * saw
+
+
+class FaceID(IDAdapter):
+    """The whole adapter; parameter names are the checkpoint's."""
+
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
+        super().__init__()
+        self.spec = spec
+        place = {"device": device, "dtype": dtype, "operations": operations}
+        self.image_proj = FaceProjection(tensors, spec.token_dim, **place)
+        self.ip_adapter = SiteKV(spec.token_dim, spec.site_widths, **place)
+        self.adds = spec.title.endswith("v2")
+
+    split = staticmethod(split_lora)
+
+    def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
+        hidden = None if faces.seen is None else faces.seen.hidden[0]
+        return self.image_proj(faces.vectors, hidden, choices.structure if self.adds else None).flatten(0, 1)[None]
+
+    def keys_values(self, tokens):
+        return self.ip_adapter(tokens)

@@ -1,0 +1,104 @@
+"""Plain IP-Adapter (Ye et al. 2023): a picture as tokens, no face vector. Basic, Plus (also Plus Face) and Full Face.
+
+Basic: one linear layer over CLIP's embedding of the whole picture. Plus: a Resampler over the patches. Full: an MLP on
+each of the 257 patches. Keys: `image_proj.*` and `ip_adapter.{n}.to_k_ip|to_v_ip.weight`.
+"""
+
+import torch
+from torch import nn
+
+from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look
+from .resampler import Resampler, resampler_of
+from .sites import SiteKV, Tensors, site_widths
+
+# Width of what goes in -> the vision model that it comes from.
+_EMBEDDINGS = {1024: "clip-h", 1280: "clip-g"}
+_PATCHES = {1280: "clip-h", 1664: "clip-g", 1024: "clip-l"}
+_PICTURES = 8
+_PLUS, _FULL, _BASIC = ("image_proj.proj_in.weight", "image_proj.proj.3.weight", "image_proj.proj.weight")
+
+
+def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
+    """The spec when keys and shapes are a plain IP-Adapter's, else None; KeyError names a tensor that is missing."""
+    widths = site_widths(tensors)
+    if not widths:
+        return None
+    if _FULL in tensors:
+        name, tokens, token_dim = "Full Face", 257, tensors[_FULL].shape[0]
+        vision = _PATCHES.get(tensors["image_proj.proj.0.weight"].shape[-1])
+    elif _PLUS in tensors and "image_proj.latents" in tensors:
+        name, tokens, token_dim = "Plus", tensors["image_proj.latents"].shape[-2], tensors["image_proj.norm_out.weight"]
+        token_dim = token_dim.shape[0]
+        vision = _PATCHES.get(tensors[_PLUS].shape[-1])
+    elif _BASIC in tensors and "image_proj.norm.weight" in tensors:
+        token_dim = tensors["image_proj.norm.weight"].shape[0]
+        name, tokens = "basic", tensors[_BASIC].shape[0] // token_dim
+        vision = _EMBEDDINGS.get(tensors[_BASIC].shape[-1])
+    else:
+        return None
+    if vision is None:
+        return None
+    return AdapterSpec(
+        family="image",
+        title=f"IP-Adapter {name}",
+        face_space=None,
+        face_dim=0,
+        tokens=tokens,
+        token_dim=token_dim,
+        site_widths=widths,
+        needs_control_net=False,
+        licence=clues.metadata.get("license") or "Apache-2.0",
+        each=_PICTURES,
+        look=Look(vision, "whole", 224),
+        guesses=("It takes the whole picture: connect a crop of the face, such as DetectFaces gives",),
+    )
+
+
+class _Basic(nn.Module):
+    def __init__(self, tensors, token_dim, device=None, dtype=None, operations=nn):
+        super().__init__()
+        out, width = tensors[_BASIC].shape
+        if not out or out % token_dim:
+            raise RuntimeError(f"{out} numbers are no whole number of tokens of {token_dim}")
+        self.proj = operations.Linear(width, out, device=device, dtype=dtype)
+        self.norm = operations.LayerNorm(token_dim, device=device, dtype=dtype)
+
+    def forward(self, pooled):
+        return self.norm(self.proj(pooled).unflatten(-1, (-1, self.norm.weight.shape[0])))
+
+
+class _Full(nn.Module):
+    def __init__(self, tensors, token_dim, device=None, dtype=None, operations=nn):
+        super().__init__()
+        place = {"device": device, "dtype": dtype}
+        hidden, width = tensors["image_proj.proj.0.weight"].shape
+        self.proj = nn.Sequential(
+            operations.Linear(width, hidden, **place),
+            nn.GELU(),
+            operations.Linear(hidden, token_dim, **place),
+            operations.LayerNorm(token_dim, **place),
+        )
+
+    def forward(self, hidden):
+        return self.proj(hidden)
+
+
+class ImageAdapter(IDAdapter):
+    """The whole adapter; parameter names are the checkpoint's."""
+
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
+        super().__init__()
+        self.spec = spec
+        place = {"device": device, "dtype": dtype, "operations": operations}
+        if _PLUS in tensors:
+            self.image_proj = resampler_of(tensors, "image_proj.", **place)
+        else:
+            self.image_proj = (_Full if _FULL in tensors else _Basic)(tensors, spec.token_dim, **place)
+        self.ip_adapter = SiteKV(spec.token_dim, spec.site_widths, **place)
+
+    def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
+        by_patch = isinstance(self.image_proj, Resampler | _Full)
+        return self.image_proj(faces.seen.hidden[0] if by_patch else faces.seen.pooled).flatten(0, 1)[None]
+
+    def keys_values(self, tokens):
+        return self.ip_adapter(tokens)
