@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from cure_cases import GUIDERS, Case, custom, prompt
-from host_cases import apply, identity, sample
+from cure_cases import GUIDERS, Case, clip, custom, prompt
+from host_cases import apply, identity, loaded_adapter, sample
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 SITES = {"sd15": ("output", 5, 0), "sdxl": ("middle", 0, 7)}
@@ -103,6 +103,25 @@ def test_the_text_only_rows_are_the_plain_models(case):
     personal = predictions(case.model, case.conditionings)
     torch.testing.assert_close(unconditional, personal[1], atol=1e-4, rtol=1e-4)
     assert (conditional - personal[0]).abs().max() > 1e-3
+
+
+def test_a_face_in_the_prompt_is_not_in_the_text_only_rows(pack, cases):
+    """PhotoMaker: they have the class word as it was before the face went in."""
+    from tiny.photomaker import photomaker
+
+    case, host = cases["sdxl"], pack.module("core.host.adapter")
+    adapter = loaded_adapter(pack, photomaker("v1"), "photomaker-v1.bin")
+    image = torch.rand(1, 40, 32, 3, generator=torch.Generator().manual_seed(3))
+    sources = pack.module("core.host.person").Sources(image=image)
+    text = "photo of a woman img, red hair"
+    positive = pack.module("core.host.id_prompt").encode(clip("sdxl"), adapter, text, sources, "img", 0.0)
+    applied = (positive, case.prompts[1], adapter, sources, host.Strength(1.0))
+    model, *prompts, _ = host.apply(case.plain, *applied, options=host.Options(mixed_attention=True))
+    alone, *_ = host.apply(case.plain, *applied)
+    personal, _, text_only = predictions(model, prompts)
+    plain = [[prompt("sdxl", "photo of a woman, red hair")[0][0], positive[0][1]]]
+    torch.testing.assert_close(text_only, predictions(alone, (plain, case.prompts[1]))[0], atol=1e-4, rtol=1e-4)
+    assert (personal - predictions(alone, prompts)[0]).abs().max() > 1e-3
 
 
 def test_mixing_changes_the_picture_and_repeats_itself(sd15):
