@@ -100,7 +100,7 @@ def apply(
     if adapter.spec.in_prompt:
         _check_prompt(adapter, positive)
     if not adapter.spec.site_widths:
-        patched = with_lora(model, adapter, strength, options)
+        patched = _mixed(with_lora(model, adapter, strength, options), strength, options, sites)
         return patched, positive, negative, sources.identity or no_identity()
     person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
     if strength.is_nothing or person.is_nothing:
@@ -129,19 +129,12 @@ def apply_person(
 
     tokens, bank = _build_bank(model, adapter, person, strength, sites, attn_mask, options.choices)
     patched = model.clone()
-    sampling = patched.get_model_object("model_sampling")
-    injection = Injection(
-        managed(bank),
-        float(sampling.percent_to_sigma(strength.start_at)),
-        float(sampling.percent_to_sigma(strength.end_at)),
-        adapter.router,
-    )
+    injection = Injection(managed(bank), *_span(model, strength), adapter.router)
     kept = [(index, site) for index, site in enumerate(sites) if not (without_middle and site.kind == "middle")]
     inject(patched, injection, kept)
     _add_lora(patched, adapter, sites, options.lora_strength)
     open_scope(patched, frozenset(site.key for _, site in kept))
-    if options.mixed_attention:
-        mix_attention(patched, Mix((injection.sigma_start, injection.sigma_end), options.style_strength), sites)
+    patched = _mixed(patched, strength, options, sites)
     if adapter.spec.needs_control_net:
         uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
         positive, negative = _with_tokens(positive, cond, uncond), _with_tokens(negative, uncond, uncond)
@@ -182,6 +175,20 @@ def with_lora(model, adapter: LoadedAdapter, strength: Strength, options: Option
     patched = model.clone()
     add_lora(patched, adapter.lora, attention_sites(model), options.lora_strength, adapter.patcher.model)
     return patched
+
+
+def _mixed(model, strength, options, sites):
+    if strength.is_nothing or not options.mixed_attention:
+        return model
+    patched = model.clone()
+    mix_attention(patched, Mix(_span(model, strength), options.style_strength), sites)
+    return patched
+
+
+def _span(model, strength):
+    """The noise levels (from, to) of a range, the former the higher one."""
+    sampling = model.get_model_object("model_sampling")
+    return tuple(float(sampling.percent_to_sigma(at)) for at in (strength.start_at, strength.end_at))
 
 
 def _build_bank(model, adapter, person: Person, strength, sites, attn_mask, choices):
