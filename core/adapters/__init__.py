@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of, known_kind, shown
-from . import consistentid, faceid, image, instantid, masterweaver, photomaker, pulid, uniportrait, wplus
+from . import consistentid, faceid, fact, image, instantid, masterweaver, photomaker, pulid, uniportrait, wplus
 from .base import (
     AUTO,
     DEFAULTS,
@@ -36,12 +36,13 @@ _FAMILIES = (
     (uniportrait.recognise, uniportrait.UniPortrait),
     (photomaker.recognise, photomaker.PhotoMaker),
     (masterweaver.recognise, masterweaver.MasterWeaver),
+    (fact.recognise, fact.FACT),
 )
 _SITES = (16, 70)
 _LORA_LAYERS = 8  # q, k, v and out of the self-attention and of the cross-attention at a site
 _KNOWN = (
     "InstantID, IP-Adapter FaceID, plain IP-Adapter, PuLID for SDXL, PhotoMaker, ConsistentID, UniPortrait, "
-    "MasterWeaver and W+ files"
+    "MasterWeaver, W+ and FaceChain-FACT files"
 )
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (

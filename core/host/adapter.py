@@ -12,6 +12,7 @@ from ..attention import block_factors
 from ..weights import read_weights
 from .eva import find_eva
 from .folders import adapter_path
+from .gated import fired, inject_gates
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .managed import OPERATIONS, loaded, managed
 from .masks import as_masks, gated
@@ -131,9 +132,13 @@ def apply_person(
     patched = model.clone()
     injection = Injection(managed(bank), *_span(model, strength), adapter.router)
     kept = [(index, site) for index, site in enumerate(sites) if not (without_middle and site.kind == "middle")]
-    inject(patched, injection, kept)
+    gates = adapter.patcher.model.gated
+    if gates:
+        inject_gates(patched, injection, adapter.patcher, kept)
+    else:
+        inject(patched, injection, kept)
     _add_lora(patched, adapter, sites, options.lora_strength)
-    open_scope(patched, frozenset(site.key for _, site in kept))
+    open_scope(patched, frozenset(fired(site.key) if gates else site.key for _, site in kept))
     patched = _mixed(patched, strength, options, sites)
     if adapter.spec.needs_control_net:
         uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
