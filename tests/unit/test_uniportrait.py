@@ -202,6 +202,14 @@ def test_files_in_each_others_place():
     assert "belong together" in complaint(lambda: load_router(WeightFile("a.bin", larger, {}), spec))
 
 
+@pytest.mark.parametrize("part", [faceid, router])
+def test_a_lora_layer_that_is_missing(part):
+    tensors, spec = flat(part()), load(flat(faceid())).spec
+    left = {key: tensor for key, tensor in tensors.items() if ".20.to_v_lora." not in key}
+    read = load if part is faceid else lambda tensors: load_router(WeightFile("r.bin", tensors, {}), spec)
+    assert "its LoRA has 127 layers where 128 belong; fetch it again" in complaint(lambda: read(left))
+
+
 def test_other_clip_models_are_refused():
     with pytest.raises(ValueError, match="256 patches from CLIP, but the connected clip_vision gives 16; load"):
         load(flat(faceid())).project(FaceInput(vectors(), Seen((hidden()[:, :17],))))
