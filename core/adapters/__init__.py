@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of, known_kind, shown
-from . import consistentid, faceid, image, instantid, photomaker, pulid, uniportrait, wplus
+from . import consistentid, faceid, image, instantid, masterweaver, photomaker, pulid, uniportrait, wplus
 from .base import (
     AUTO,
     DEFAULTS,
@@ -35,9 +35,11 @@ _FAMILIES = (
     (wplus.recognise, wplus.WPlus),
     (uniportrait.recognise, uniportrait.UniPortrait),
     (photomaker.recognise, photomaker.PhotoMaker),
+    (masterweaver.recognise, masterweaver.MasterWeaver),
 )
 _KNOWN = (
-    "InstantID, IP-Adapter FaceID, plain IP-Adapter, PuLID, PhotoMaker, ConsistentID, UniPortrait and W+ files"
+    "InstantID, IP-Adapter FaceID, plain IP-Adapter, PuLID for SDXL, PhotoMaker, ConsistentID, UniPortrait, "
+    "MasterWeaver and W+ files"
 )
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (

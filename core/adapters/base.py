@@ -72,10 +72,12 @@ class Seen:
 class FaceInput:
     """One person as an adapter gets it: face vectors [N,D] (normalised where the spec asks for it) and what was seen
     of N pictures, or these themselves [N,3,H,W] (RGB, 0..1) where the look has no vision. For nobody: vectors of
-    zeros, and what was seen of an empty picture."""
+    zeros, and what was seen of an empty picture. `empty`: what is seen of one, for adapters that take a certain number
+    of pictures."""
 
     vectors: torch.Tensor | None = None
     seen: Seen | None = None
+    empty: Seen | None = None
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,11 @@ class AdapterSpec:
 
     `face_space` names the encoder whose vectors the adapter was trained on, None when the file cannot say; `face_dim`
     0: it takes no face vector. `normalised`: vectors go in with length 1. `each`: every photograph gives tokens of its
-    own, up to so many; 1: one vector for the person. `together`: so many photographs give one set of tokens instead.
-    `site_widths` holds the channels of each cross-attention site in the checkpoint's own order: down, up, middle; none:
-    it adds nothing there but a LoRA. `in_prompt`: the face goes into the prompt, by IDTextEncode. `guesses` are lines
-    for the artist on what the file could not say; `default_weight` is the published one.
+    own, up to so many; 1: one vector for the person. `together`: so many photographs give one set of tokens instead,
+    and nobody is a single empty one. `site_widths` holds the channels of each cross-attention site in the checkpoint's
+    own order: down, up, middle; none: it adds nothing there but a LoRA. `in_prompt`: the face goes into the prompt, by
+    IDTextEncode. `guesses` are lines for the artist on what the file could not say; `default_weight` is the published
+    one.
     """
 
     family: str

@@ -7,7 +7,6 @@ beside EVA's embedding at length 1; nobody is zeros for both and for the hidden 
 """
 
 import re
-from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from torch import nn
 from ..attention.sites import Ortho, OrthoV2, ZeroPadded
 from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look
 from .id_encoders import DIM_HEAD, FACE_TOKENS, STATES, IDEncoder, IDFormer
-from .site_layers import SiteLayers, site_widths
+from .sites import SiteKV, Tensors, site_widths
 
 # What each method puts at a site, and how many tokens of zeros go with it.
 _METHODS = {"fidelity": (OrthoV2, 8), "style": (Ortho, 16), "plain": (ZeroPadded, 0)}
@@ -30,11 +29,11 @@ _OTHER_NAMES = (
     (re.compile(r"^image_proj\."), "id_adapter."),
     (re.compile(r"^ip_adapter\.(\d{1,4})\.to_([kv])_ip\."), r"id_adapter_attn_layers.\1.id_to_\2."),
 )
-_SITES = "id_adapter_attn_layers", ("id_to_k", "id_to_v")
+_SITES = {"names": ("id_to_k", "id_to_v"), "prefix": "id_adapter_attn_layers"}
 _LAYER = re.compile(r"id_adapter\.layers\.(\d{1,2})\.")
 
 
-def recognise(tensors: Mapping[str, torch.Tensor], clues: Clues) -> AdapterSpec | None:
+def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     """The spec when the keys are PuLID's, else None; KeyError names a tensor that is missing."""
     if not any(key.startswith(_MARKS) for key in tensors):
         return None
@@ -48,7 +47,7 @@ def recognise(tensors: Mapping[str, torch.Tensor], clues: Clues) -> AdapterSpec 
         face_dim=face_dim,
         tokens=tensors["id_adapter.latents"].shape[1] if former else FACE_TOKENS + STATES,
         token_dim=tensors["id_adapter_attn_layers.1.id_to_k.weight"].shape[-1],
-        site_widths=tuple(site_widths(tensors, *_SITES).values()),
+        site_widths=site_widths(tensors, **_SITES),
         needs_control_net=False,
         licence=clues.metadata.get("license")
         or "Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
@@ -77,7 +76,7 @@ def _face_part(tensors):
 class PuLID(IDAdapter):
     """The whole adapter; parameter names are PuLID's own."""
 
-    def __init__(self, spec: AdapterSpec, tensors: Mapping[str, torch.Tensor], device=None, dtype=None, operations=nn):
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
         super().__init__()
         self.spec = spec
         place = {"device": device, "dtype": dtype, "operations": operations}
@@ -87,8 +86,7 @@ class PuLID(IDAdapter):
             self.id_adapter = IDFormer(*sizes, *_layers(tensors), spec.tokens, spec.token_dim, **place)
         else:
             self.id_adapter = IDEncoder(*sizes, spec.token_dim, **place)
-        widths = site_widths(tensors, *_SITES)
-        self.id_adapter_attn_layers = SiteLayers(spec.token_dim, widths, _SITES[1], **place)
+        self.id_adapter_attn_layers = SiteKV(spec.token_dim, spec.site_widths, _SITES["names"], **place)
 
     @classmethod
     def split(cls, tensors):

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -9,10 +10,12 @@ from comfy.model_patcher import ModelPatcher
 from ..adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter, load_router
 from ..attention import block_factors
 from ..weights import read_weights
+from .eva import find_eva
 from .folders import adapter_path
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .managed import OPERATIONS, loaded, managed
 from .masks import as_masks, gated
+from .mixed import Mix, mix_attention
 from .patch import IdentityBank, Injection, inject
 from .person import Person, Sources, gather, no_identity
 from .prompt import IN_PROMPT
@@ -20,9 +23,8 @@ from .routing import routed_people
 from .run import open_scope
 from .sites import attention_sites
 from .strength import Strength
+from .twins import NOBODY_KEY, TOKENS_KEY
 
-TOKENS_KEY = "cross_attn_controlnet"  # what ComfyUI feeds a ControlNet in place of the prompt
-NOBODY_KEY = "likeness_no_identity"  # the same with the identity of no face, for rows whose identity is switched off
 _SEVERAL = "several people"  # who owns the LoRA of a router, whichever of them came second
 
 
@@ -42,15 +44,22 @@ class LoadedAdapter:
         shared = "" if self.router is None else "\nRouter: shares the picture out among several people"
         return self.spec.about(self.file_name, self.lora) + shared
 
+    @cached_property
+    def eva(self) -> ModelPatcher:
+        """EVA-CLIP, read when first looked through and kept as long as the adapter."""
+        return find_eva(self.file_name)
+
 
 @dataclass(frozen=True)
 class Options:
-    """How an adapter is applied beyond its strength: the LoRA's own strength, what the family offers, and how much of
-    the identity remains outside the attn_mask."""
+    """How an adapter is applied beyond its strength: the LoRA's own strength, what the family offers, how much of the
+    identity remains outside the attn_mask, and mixed attention with its style strength 0..1 (see `mixed`)."""
 
     lora_strength: float = 1.0
     choices: Choices = DEFAULTS
     outside: float = 0.0
+    mixed_attention: bool = False
+    style_strength: float = 0.0
 
 
 def load(
@@ -93,7 +102,7 @@ def apply(
     if not adapter.spec.site_widths:
         patched = _with_lora(model, adapter, strength, options, sites)
         return patched, positive, negative, sources.identity or no_identity()
-    person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device)
+    person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
     unchanged = model, positive, negative, person.identity
     if strength.is_nothing or person.is_nothing:
         return unchanged
@@ -120,6 +129,8 @@ def apply(
     inject(patched, injection, kept)
     _add_lora(patched, adapter, sites, options.lora_strength)
     open_scope(patched, frozenset(site.key for _, site in kept))
+    if options.mixed_attention:
+        mix_attention(patched, Mix((injection.sigma_start, injection.sigma_end), options.style_strength), sites)
     if adapter.spec.needs_control_net:
         uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
         positive, negative = _with_tokens(positive, cond, uncond), _with_tokens(negative, uncond, uncond)
