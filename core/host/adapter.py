@@ -1,7 +1,7 @@
 """Loading an identity adapter and applying it to a MODEL and its conditioning."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -31,7 +31,7 @@ class LoadedAdapter:
     file_name: str
     spec: AdapterSpec
     patcher: ModelPatcher
-    lora: LoRA = LoRA()
+    lora: LoRA = field(default=LoRA(), repr=False)  # ComfyUI prints a failed node's inputs: that would take seconds
 
     @property
     def about(self) -> str:
