@@ -11,6 +11,8 @@ from ..core.host.person import COMBINE_EMBEDS, COMPATIBILITY, Sources
 from .compat import advanced, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input, range_inputs
 
+_NO_ROUTER = "none"
+
 
 class LoadIDAdapter(io.ComfyNode):
     @classmethod
@@ -55,6 +57,15 @@ class LoadIDAdapter(io.ComfyNode):
                     tooltip="InstantID and FaceID Portrait (un-normalised) files look alike from inside. auto: "
                     "portrait if the file's name says so.",
                 ),
+                advanced(
+                    io.Combo.Input,
+                    "router",
+                    options=[_NO_ROUTER, *folders.adapter_files()],
+                    default=_NO_ROUTER,
+                    optional=True,
+                    tooltip="UniPortrait: uniportrait-router_sd15.bin, which finds out where each of several people "
+                    "stands, without masks. Chain one ApplyIDAdapter per person.",
+                ),
             ],
             outputs=[
                 Adapter.Output("ADAPTER", display_name="adapter"),
@@ -67,19 +78,22 @@ class LoadIDAdapter(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, adapter, lora=loras.IN_THE_FILE, faceid_plus="auto", faces_512="auto"):
-        loaded = adapters.load(adapter, Overrides(faceid_plus, faces_512), lora)
+    def execute(cls, adapter, lora=loras.IN_THE_FILE, faceid_plus="auto", faces_512="auto", router=_NO_ROUTER):
+        chosen = None if router == _NO_ROUTER else router
+        loaded = adapters.load(adapter, Overrides(faceid_plus, faces_512), lora, chosen)
         return io.NodeOutput(loaded, loaded.about)
 
     @classmethod
-    def validate_inputs(cls, adapter, lora=None, faceid_plus=None, faces_512=None):
+    def validate_inputs(cls, adapter, lora=None, faceid_plus=None, faces_512=None, router=None):
         # None comes over a wire and is known later
-        reason = adapter is not None and folders.why_not_found(adapter) or lora and loras.why_no_lora(lora)
+        files = [name for name in (adapter, None if router == _NO_ROUTER else router) if name is not None]
+        reason = next(filter(None, map(folders.why_not_found, files)), None) or lora and loras.why_no_lora(lora)
         return reason or offered(cls, faceid_plus=faceid_plus, faces_512=faces_512)
 
     @classmethod
-    def fingerprint_inputs(cls, adapter, lora=loras.IN_THE_FILE, **_):
-        return adapter and (folders.fingerprint(folders.adapter_path(adapter)), lora and loras.fingerprint(lora))
+    def fingerprint_inputs(cls, adapter, lora=loras.IN_THE_FILE, router=_NO_ROUTER, **_):
+        files = [name for name in (adapter, router) if name not in (None, _NO_ROUTER)]
+        return [folders.fingerprint(folders.adapter_path(name)) for name in files], lora and loras.fingerprint(lora)
 
 
 class ApplyIDAdapter(io.ComfyNode):
@@ -127,7 +141,8 @@ class ApplyIDAdapter(io.ComfyNode):
                     "weight_type",
                     options=list(WEIGHT_TYPES),
                     default=WEIGHT_TYPES[0],
-                    tooltip="How the weight is spread over the model's blocks. linear: the same everywhere.",
+                    tooltip="How the weight is spread over the model's blocks. linear: the same everywhere. style "
+                    "transfer, composition: only where the model makes one or the other.",
                 ),
                 on_no_face_input(
                     "leave that photograph out; at least one must have a face.",
@@ -159,7 +174,7 @@ class ApplyIDAdapter(io.ComfyNode):
                     step=0.05,
                     optional=True,
                     tooltip="FaceID Plus v2: how much the picture of the face adds to its numbers. 1 is as trained, 2 "
-                    "keeps its shape harder.",
+                    "keeps its shape harder. UniPortrait: 0 to 0.4, start with 0.1.",
                 ),
                 advanced(
                     io.Combo.Input,
@@ -187,6 +202,35 @@ class ApplyIDAdapter(io.ComfyNode):
                     optional=True,
                     tooltip="reference: as the adapters' authors compute it. IPAdapter_plus: with that pack's habits, "
                     "for pictures like those of old workflows.",
+                ),
+                advanced(
+                    io.Float.Input,
+                    "outside",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="With attn_mask: how much of the identity remains where the mask is black. 0 is none, 0.1 "
+                    "to 0.2 keeps hair and neck of a piece with the face, 1 is as without a mask.",
+                ),
+                io.Boolean.Input(
+                    "mixed_attention",
+                    default=False,
+                    optional=True,
+                    tooltip="Lets the picture look at itself as the prompt alone would draw it, for more of the prompt "
+                    "and a little less likeness (Infinite-ID). One more evaluation per step.",
+                ),
+                advanced(
+                    io.Float.Input,
+                    "style_strength",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="With mixed_attention: how far colours and style follow the picture without the person. 0 "
+                    "for photographs, 1 for a strong style in the prompt.",
                 ),
             ],
             outputs=[
@@ -223,13 +267,14 @@ class ApplyIDAdapter(io.ComfyNode):
         method=METHODS[0],
         combine_embeds=COMBINE_EMBEDS[0],
         compatibility=COMPATIBILITY[0],
+        outside=0.0,
+        mixed_attention=False,
+        style_strength=0.0,
     ):
         strength = adapters.Strength(weight, start_at, end_at, weight_type)
         sources = Sources(identity, face_encoder, image, clip_vision, combine_embeds, compatibility, on_no_face)
-        options = adapters.Options(lora_strength, Choices(structure, method))
-        return io.NodeOutput(
-            *adapters.apply(model, positive, negative, adapter, sources, strength, attn_mask, options)
-        )
+        options = adapters.Options(lora_strength, Choices(structure, method), outside, mixed_attention, style_strength)
+        return io.NodeOutput(*adapters.apply(model, positive, negative, adapter, sources, strength, attn_mask, options))
 
     @classmethod
     def validate_inputs(cls, weight_type, on_no_face, method=None, combine_embeds=None, compatibility=None):

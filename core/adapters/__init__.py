@@ -1,9 +1,11 @@
 """Checkpoint families of identity adapters, one file each; `load_adapter` finds the family from keys and shapes."""
 
+from dataclasses import replace
+
 from torch import nn
 
-from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
-from . import consistentid, faceid, image, instantid, photomaker
+from ..weights import WeightFile, WeightsError, fill, fitting, kind_of, known_kind, shown
+from . import consistentid, faceid, image, instantid, masterweaver, photomaker, pulid, uniportrait, wplus
 from .base import (
     AUTO,
     DEFAULTS,
@@ -20,28 +22,42 @@ from .base import (
     Seen,
     base_name,
 )  # fmt: skip
+from .files import copied, widest_dtype
+from .uniportrait_router import Router, load_router
 
 # (recognise, module class) of every family; the first that recognises a file has it.
 _FAMILIES = (
+    (pulid.recognise, pulid.PuLID),
     (instantid.recognise, instantid.InstantID),
     (consistentid.recognise, consistentid.ConsistentID),  # before FaceID, whose keys it has too
     (faceid.recognise, faceid.FaceID),
     (image.recognise, image.ImageAdapter),
+    (wplus.recognise, wplus.WPlus),
+    (uniportrait.recognise, uniportrait.UniPortrait),
     (photomaker.recognise, photomaker.PhotoMaker),
+    (masterweaver.recognise, masterweaver.MasterWeaver),
 )
-_KNOWN = "InstantID, IP-Adapter FaceID, plain IP-Adapter, PhotoMaker and ConsistentID files"
+_SITES = (16, 70)
+_LORA_LAYERS = 8  # q, k, v and out of the self-attention and of the cross-attention at a site
+_KNOWN = (
+    "InstantID, IP-Adapter FaceID, plain IP-Adapter, PuLID for SDXL, PhotoMaker, ConsistentID, UniPortrait, "
+    "MasterWeaver and W+ files"
+)
 # Names that training scripts leave in place of the published ones.
-_TRAINING_PREFIXES = (("module.", ""), ("image_proj_model.", "image_proj."), ("adapter_modules.", "ip_adapter."))
+_TRAINING_PREFIXES = (
+    ("module.", ""),
+    ("image_proj_model.", "image_proj."),
+    ("adapter_modules.", "ip_adapter."),
+    ("w_proj_model.", "w_proj."),
+)
 
 __all__ = [
     "AUTO", "DEFAULTS", "METHODS", "VISION", "AdapterSpec", "Choices", "Clues", "FaceInput", "IDAdapter", "LoRA",
-    "Look", "Overrides", "Seen", "base_name", "load_adapter",
+    "Look", "Overrides", "Router", "Seen", "base_name", "load_adapter", "load_router",
 ]  # fmt: skip
 
 
-def load_adapter(
-    file: WeightFile, overrides: Overrides = AUTO, device=None, dtype=None, operations=nn
-) -> IDAdapter:
+def load_adapter(file: WeightFile, overrides: Overrides = AUTO, device=None, dtype=None, operations=nn) -> IDAdapter:
     """Build the adapter that a weight file holds; `dtype` None keeps the file's own, the widest where it has several.
 
     Raises WeightsError with one sentence when the file is of another kind, incomplete or of odd shapes.
@@ -50,9 +66,15 @@ def load_adapter(
     with fitting(file.name):
         spec, family = _recognise(tensors, file, overrides)
         tensors, lora = family.split(tensors)
-        adapter = family(spec, tensors, device=device, dtype=dtype or _widest_dtype(tensors), operations=operations)
-        fill(adapter, tensors, file.name, spec.named)
-        adapter.lora = _copied(lora)
+        adapter = family(spec, tensors, device=device, dtype=dtype or widest_dtype(tensors), operations=operations)
+        _check_whole(spec, lora, file)
+        own, spare = _parted(tensors, adapter, spec, file.name)
+        fill(adapter, own, file.name, spec.named)
+        adapter.lora = copied(lora)
+        if spare:
+            noun = "tensor" if len(spare) == 1 else "tensors"
+            note = f"Left aside: {len(spare)} {noun} that it has no use for, such as {shown(min(spare))}"
+            adapter.spec = replace(spec, guesses=(*spec.guesses, note))
     return adapter.eval().requires_grad_(False)
 
 
@@ -62,22 +84,43 @@ def _recognise(tensors, file, overrides):
         spec = recognise(tensors, clues)
         if spec is not None:
             return spec, family
-    raise WeightsError(
-        f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads {_KNOWN}; choose one of those."
-    )
+    raise WeightsError(f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads {_KNOWN}; choose one of those.")
 
 
-def _copied(lora):
-    """The LoRA with tensors of its own: those of a file may be mapped from it, and change when it does."""
-    return LoRA(
-        {key: tuple(tensor.clone() for tensor in pair) for key, pair in lora.by_site.items()},
-        {key: tensor.clone() for key, tensor in lora.by_name.items()},
-    )
+def _check_whole(spec, lora, file):
+    """WeightsError when whole sites are missing at the end, which leave no gap in the numbers, or a LoRA is odd."""
+    count = len(spec.site_widths)
+    if count and count not in _SITES and "likeness.family" not in file.metadata:
+        raise WeightsError(
+            f"{file.name} has {count} attention sites, but SD1.5 has {_SITES[0]} and SDXL {_SITES[1]}; it is "
+            "incomplete, so fetch it again."
+        )
+    layers, expected = len(lora.by_site), _LORA_LAYERS * count
+    if layers not in (0, expected):
+        raise WeightsError(
+            f"{file.name} is incomplete: its LoRA has {layers} layers where {expected} belong; fetch it again."
+        )
+    for (index, attention, part), (down, up) in lora.by_site.items():
+        width = spec.site_widths[index]
+        takes = spec.token_dim if attention == "attn2" and part in ("to_k", "to_v") else width
+        if (down.shape[1], up.shape[0]) != (takes, width):
+            raise RuntimeError(f"the LoRA layer of {part} at site {index} has another size than the site")
 
 
-def _widest_dtype(tensors):
-    dtypes = {tensor.dtype for tensor in tensors.values()}
-    return max(dtypes, key=lambda dtype: (dtype.is_floating_point, dtype.itemsize))
+def _parted(tensors, adapter, spec, name):
+    """The tensors under the module's own top names, and the keys of others, which training scripts leave behind.
+
+    WeightsError when the others are something by themselves: then nobody knows which of both the file is.
+    """
+    tops = {key.partition(".")[0] for key in adapter.state_dict()}
+    own = {key: tensor for key, tensor in tensors.items() if key.partition(".")[0] in tops}
+    spare = tensors.keys() - own.keys()
+    kind = known_kind({key: tensors[key] for key in spare})
+    if kind is not None:
+        raise WeightsError(
+            f"{name} is {spec.named} mixed with {kind}; use a file that holds one of them, as its author published it."
+        )
+    return own, spare
 
 
 def _published_key(key):

@@ -72,10 +72,12 @@ class Seen:
 class FaceInput:
     """One person as an adapter gets it: face vectors [N,D] (normalised where the spec asks for it) and what was seen
     of N pictures, or these themselves [N,3,H,W] (RGB, 0..1) where the look has no vision. For nobody: vectors of
-    zeros, and what was seen of an empty picture."""
+    zeros, and what was seen of an empty picture. `empty`: what is seen of one, for adapters that take a certain number
+    of pictures."""
 
     vectors: torch.Tensor | None = None
     seen: Seen | None = None
+    empty: Seen | None = None
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,11 @@ class AdapterSpec:
 
     `face_space` names the encoder whose vectors the adapter was trained on, None when the file cannot say; `face_dim`
     0: it takes no face vector. `normalised`: vectors go in with length 1. `each`: every photograph gives tokens of its
-    own, up to so many; 1: one vector for the person. `site_widths` holds the channels of each cross-attention site in
-    the checkpoint's own order: down, up, middle; none: it adds nothing there but a LoRA. `in_prompt`: the face goes
-    into the prompt, by IDTextEncode. `guesses` are lines for the artist on what the file could not say;
-    `default_weight` is the published one.
+    own, up to so many; 1: one vector for the person. `together`: so many photographs give one set of tokens instead,
+    and nobody is a single empty one. `site_widths` holds the channels of each cross-attention site in the checkpoint's
+    own order: down, up, middle; none: it adds nothing there but a LoRA. `in_prompt`: the face goes into the prompt, by
+    IDTextEncode. `guesses` are lines for the artist on what the file could not say; `default_weight` is the published
+    one.
     """
 
     family: str
@@ -132,6 +135,7 @@ class AdapterSpec:
     licence: str
     normalised: bool = False
     each: int = 1
+    together: bool = False
     look: Look | None = None
     in_prompt: bool = False
     default_weight: float = 1.0
@@ -162,12 +166,18 @@ class AdapterSpec:
             return f"any encoder with {self.face_dim} numbers"
         return f"{self.face_space} ({self.face_dim} numbers)"
 
+    @property
+    def _photographs(self):
+        if self.each == 1:
+            return ""
+        return f", from up to {self.each} photographs" if self.together else f" per photograph, up to {self.each}"
+
     def about(self, file_name: str, lora: LoRA | None = None) -> str:
         """Text for the artist: what the file is, what it fits and what it needs."""
         lines = [
             f"{self.title} adapter ({file_name})",
             f"For: {self.fits}",
-            f"Identity tokens: {self.tokens}" + (f" per photograph, up to {self.each}" if self.each > 1 else ""),
+            f"Identity tokens: {self.tokens}{self._photographs}",
             f"Faces from: {self.faces_from}",
             f"Weight to start with: {self.default_weight:g}",
             f"Landmark ControlNet: {'expected, connect LandmarkControl' if self.needs_control_net else 'not needed'}",

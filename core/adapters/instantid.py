@@ -8,12 +8,11 @@ and InstantID's landmark ControlNet (IdentityNet) sees only the identity tokens.
 import torch
 from torch import nn
 
+from ..weights import CLIP_WIDTHS
 from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter
 from .resampler import resampler_of
 from .sites import SiteKV, Tensors, site_widths
 
-# Widths of CLIP vision features: with one of these the same keys are an IP-Adapter Plus, which takes a picture.
-_CLIP_VISION_WIDTHS = (1024, 1280, 1664)
 # 512 numbers without a word on where from: as published, trained on InsightFace's recognisers.
 _FACES_512 = 512
 _SPACES = {"instantid": "antelopev2-glintr100", "portrait": "buffalo_l-w600k_r50"}
@@ -25,7 +24,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         return None
     widths = site_widths(tensors)
     face_dim = tensors["image_proj.proj_in.weight"].shape[-1]
-    if not widths or face_dim in _CLIP_VISION_WIDTHS:
+    if not widths or face_dim in CLIP_WIDTHS:  # with one of these the same keys are an IP-Adapter Plus
         return None
     which, guesses = _which(face_dim, clues)
     space = _SPACES[which] if face_dim == _FACES_512 else None

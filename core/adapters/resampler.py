@@ -66,9 +66,11 @@ class Resampler(nn.Module):
         return self.norm_out(self.proj_out(latents))
 
 
-def resampler_of(tensors, prefix, dim_head=64, device=None, dtype=None, operations=nn) -> Resampler:
-    """A Resampler of the sizes that a checkpoint's tensors have under `prefix`; KeyError or RuntimeError if they
-    can't be one's."""
+def resampler_of(
+    tensors, prefix, dim_head=64, device=None, dtype=None, operations=nn, kind: type[Resampler] = Resampler
+) -> Resampler:
+    """A Resampler, or another `kind` of one, of the sizes that a checkpoint's tensors have under `prefix`; KeyError or
+    RuntimeError if they can't be one's."""
     latents = tensors[f"{prefix}latents"]
     if latents.ndim != 3:
         raise RuntimeError(f"latents of shape {list(latents.shape)} are no queries")
@@ -81,4 +83,4 @@ def resampler_of(tensors, prefix, dim_head=64, device=None, dtype=None, operatio
     embedding_dim = tensors[f"{prefix}proj_in.weight"].shape[-1]
     output_dim = tensors[f"{prefix}proj_out.weight"].shape[0]
     place = {"device": device, "dtype": dtype, "operations": operations}
-    return Resampler(dim, inner, depth, queries, embedding_dim, output_dim, dim_head, **place)
+    return kind(dim, inner, depth, queries, embedding_dim, output_dim, dim_head, **place)

@@ -48,10 +48,10 @@ def load_adaface(
             f"{name} is {kind_of(tensors)}, and an AdaFace state dict was expected; choose an adaface_ir*.ckpt file."
         )
     published = {key: tensor for key, tensor in published.items() if not key.startswith(_HEAD)}
-    return read_iresnet(published, _stages(published), LAYOUT, name, device, dtype, operations)
+    return read_iresnet(published, stages_of(published), LAYOUT, name, device, dtype, operations)
 
 
-def _stages(published):
+def stages_of(published: Mapping[str, Tensor]) -> list[list[str]]:
     """Names of the residual units by what their width says of the stage."""
     stages, number = [[] for _ in WIDTHS], 0
     while f"body.{number}.res_layer.4.weight" in published:

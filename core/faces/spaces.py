@@ -20,6 +20,8 @@ def space_of(fingerprint: str, name: str) -> str:
 def is_space(space: str, wanted: str) -> bool:
     """Whether a space is the wanted one, or is called so: another export of the same weights has its own fingerprint.
 
-    A file that is none of the published ones is believed what its folder and its name say.
+    A file that is none of the published ones is believed what its folder and its name say. A kind of encoder, such as
+    "e4e", is wanted where all files of that kind speak one language.
     """
-    return wanted in (space, space.partition(":")[0])
+    name = space.partition(":")[0]
+    return wanted in (space, name, name.partition("-")[0])

@@ -6,6 +6,13 @@ from ..weights import WeightsError
 # left and right mouth corner.
 ARCFACE_TEMPLATE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 
+# facexlib's template for 512 x 512 pixels, of the whole head, in the same order.
+HEAD_TEMPLATE = (
+    (192.98138, 239.94708), (318.90277, 240.1936), (256.63416, 314.01935), (201.26117, 371.41043),
+    (313.08905, 371.15118),
+)  # fmt: skip
+HEAD_SIDE = 512
+
 
 def arcface_template(size: int) -> tuple[tuple[float, float], ...]:
     """ARCFACE_TEMPLATE for chips of size x size pixels, as InsightFace's `estimate_norm` scales it.

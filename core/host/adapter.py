@@ -2,59 +2,80 @@
 
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter
+from ..adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter, load_router
 from ..attention import block_factors
 from ..weights import read_weights
+from .eva import find_eva
 from .folders import adapter_path
-from .lora import IN_THE_FILE, add_lora, lora_file
+from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .managed import OPERATIONS, loaded, managed
-from .masks import as_masks
+from .masks import as_masks, gated
+from .mixed import Mix, mix_attention
 from .patch import IdentityBank, Injection, inject
 from .person import Person, Sources, gather, no_identity
 from .prompt import IN_PROMPT
+from .routing import routed_people
 from .run import open_scope
 from .sites import attention_sites
 from .strength import Strength
+from .twins import NOBODY_KEY, TOKENS_KEY
 
-TOKENS_KEY = "cross_attn_controlnet"  # what ComfyUI feeds a ControlNet in place of the prompt
-NOBODY_KEY = "likeness_no_identity"  # the same with the identity of no face, for rows whose identity is switched off
+_SEVERAL = "several people"  # who owns the LoRA of a router, whichever of them came second
 
 
 @dataclass(frozen=True)
 class LoadedAdapter:
-    """An adapter under ComfyUI's memory management, and the LoRA that came with it."""
+    """An adapter under ComfyUI's memory management, the LoRA that came with it, and its router (adapters.Router)."""
 
     file_name: str
     spec: AdapterSpec
     patcher: ModelPatcher
     lora: LoRA = field(default=LoRA(), repr=False)  # ComfyUI prints a failed node's inputs: that would take seconds
+    router: ModelPatcher | None = None
 
     @property
     def about(self) -> str:
         """Text for the artist: what the file is, what it fits and what it needs."""
-        return self.spec.about(self.file_name, self.lora)
+        shared = "" if self.router is None else "\nRouter: shares the picture out among several people"
+        return self.spec.about(self.file_name, self.lora) + shared
+
+    @cached_property
+    def eva(self) -> ModelPatcher:
+        """EVA-CLIP, read when first looked through and kept as long as the adapter."""
+        return find_eva(self.file_name)
 
 
 @dataclass(frozen=True)
 class Options:
-    """How an adapter is applied beyond its strength: the LoRA's own strength, and what the family offers."""
+    """How an adapter is applied beyond its strength: the LoRA's own strength, what the family offers, how much of the
+    identity remains outside the attn_mask, and mixed attention with its style strength 0..1 (see `mixed`)."""
 
     lora_strength: float = 1.0
     choices: Choices = DEFAULTS
+    outside: float = 0.0
+    mixed_attention: bool = False
+    style_strength: float = 0.0
 
 
-def load(name: str, overrides: Overrides = AUTO, lora: str = IN_THE_FILE) -> LoadedAdapter:
+def load(
+    name: str, overrides: Overrides = AUTO, lora: str = IN_THE_FILE, router: str | None = None
+) -> LoadedAdapter:  # fmt: skip
     """Load the adapter behind a combo value; WeightsError or ValueError with one sentence when that can't be done.
 
-    `lora`: a file of ComfyUI's loras folder that takes the place of the LoRA in the adapter's own file.
+    `lora`: a file of ComfyUI's loras folder that takes the place of the LoRA in the adapter's own file. `router`: the
+    combo value of a router for several people.
     """
     module = load_adapter(read_weights(adapter_path(name)), overrides, operations=OPERATIONS)
     chosen = module.lora if lora == IN_THE_FILE else lora_file(lora)
-    return LoadedAdapter(name, module.spec, managed(module), chosen)
+    shared = None
+    if router is not None:
+        shared = managed(load_router(read_weights(adapter_path(router)), module.spec, operations=OPERATIONS))
+    return LoadedAdapter(name, module.spec, managed(module), chosen, shared)
 
 
 def apply(
@@ -70,8 +91,9 @@ def apply(
     """Give a MODEL the identity and its conditionings the identity tokens for a landmark ControlNet.
 
     Returns new (model, positive, negative) and the identity; what came in is not changed. `attn_mask` [M,H,W] in 0..1
-    limits the identity to a region. Weight 0, an empty range or an all-zero mask return the very objects that came in;
-    an all-one mask is no mask. An adapter without sites brings its LoRA only; the person is in the prompt.
+    limits the identity to a region, beyond which the share `options.outside` of it remains. Weight 0, an empty range or
+    an all-zero mask with nothing outside return the very objects that came in; an all-one mask is no mask. An adapter
+    without sites brings its LoRA only; the person is in the prompt.
     """
     sites = attention_sites(model)
     _check_fit(adapter, sites)
@@ -80,12 +102,12 @@ def apply(
     if not adapter.spec.site_widths:
         patched = _with_lora(model, adapter, strength, options, sites)
         return patched, positive, negative, sources.identity or no_identity()
-    person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device)
+    person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
     unchanged = model, positive, negative, person.identity
     if strength.is_nothing or person.is_nothing:
         return unchanged
     if attn_mask is not None:
-        attn_mask = as_masks(attn_mask, "attn_mask")
+        attn_mask = gated(as_masks(attn_mask, "attn_mask"), options.outside)
         if not attn_mask.any():
             return unchanged
         if (attn_mask >= 1).all():
@@ -98,14 +120,17 @@ def apply(
         managed(bank),
         float(sampling.percent_to_sigma(strength.start_at)),
         float(sampling.percent_to_sigma(strength.end_at)),
+        adapter.router,
     )
     if sources.popular:  # they name the middle block wrongly, so that it never gets the identity
         kept = [(index, site) for index, site in enumerate(sites) if site.kind != "middle"]
     else:
         kept = list(enumerate(sites))
     inject(patched, injection, kept)
-    add_lora(patched, adapter.lora, sites, options.lora_strength, adapter.patcher.model)
+    _add_lora(patched, adapter, sites, options.lora_strength)
     open_scope(patched, frozenset(site.key for _, site in kept))
+    if options.mixed_attention:
+        mix_attention(patched, Mix((injection.sigma_start, injection.sigma_end), options.style_strength), sites)
     if adapter.spec.needs_control_net:
         uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
         positive, negative = _with_tokens(positive, cond, uncond), _with_tokens(negative, uncond, uncond)
@@ -153,12 +178,24 @@ def _build_bank(model, adapter, person: Person, strength, sites, attn_mask, choi
     with torch.no_grad():
         tokens = torch.cat([module.project(face, choices) for face in (person.nobody, person.face)])
         added = module.sites(tokens, choices)
+        if adapter.router is not None:
+            added = loaded(adapter.router).routed(added, tokens)
     kinds = [kind for _, kind in sorted({(site.order, site.kind) for site in sites})]
     factors = block_factors(strength.weight_type, kinds)
     dtype = model.model.manual_cast_dtype or model.model.get_dtype()
     for site, adds in zip(sites, added, strict=True):
         adds.scaled(strength.weight * factors[site.order])
     return tokens, IdentityBank(added, attn_mask).to(dtype)
+
+
+def _add_lora(patched, adapter, sites, strength):
+    if adapter.router is None:
+        add_lora(patched, adapter.lora, sites, strength, adapter.patcher.model)
+    elif routed_people(patched) == 1:
+        add_lora(patched, adapter.lora, sites, strength, adapter.patcher.model, alone=True)
+    else:
+        remove_lone_lora(patched)
+        add_lora(patched, adapter.router.model.lora, sites, strength, _SEVERAL)
 
 
 def _with_tokens(conditioning, tokens, nobody):

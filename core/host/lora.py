@@ -1,5 +1,8 @@
 """The LoRA inside an adapter's file, or beside it, as ComfyUI's own weight patches."""
 
+import uuid
+from dataclasses import dataclass
+
 import comfy.lora
 import comfy.lora_convert
 import folder_paths
@@ -48,15 +51,22 @@ def fingerprint(name: str) -> str:
     return name if name == IN_THE_FILE else folders.fingerprint(lora_path(name))
 
 
-def add_lora(model, lora: LoRA, sites, strength: float, owner: object):
+@dataclass(frozen=True)
+class _Applied:
+    owner: object
+    patches: tuple  # the very objects, which clones of a model share
+    alone: bool
+
+
+def add_lora(model, lora: LoRA, sites, strength: float, owner: object, alone: bool = False):
     """Patch `model`, a clone of the caller's own, with a LoRA; `owner` has patched it before: nothing is done twice.
 
-    `sites`: core.host.sites.Site in the order of the checkpoint. ValueError when a layer is not in the model.
+    `sites`: core.host.sites.Site in the order of the checkpoint. `alone`: `remove_lone_lora` may take it off again.
+    ValueError when a layer is not in the model.
     """
-    owners = model.get_attachment(KEY) or ()
-    if not lora or strength == 0 or owner in owners:
+    applied = model.get_attachment(KEY) or ()
+    if not lora or strength == 0 or owner in [one.owner for one in applied]:
         return
-    model.set_attachments(KEY, (*owners, owner))
     prefix = "diffusion_model"
     targets, tensors = {}, {}
     for (index, attention, part), (down, up) in lora.by_site.items():
@@ -68,12 +78,25 @@ def add_lora(model, lora: LoRA, sites, strength: float, owner: object):
         tensors |= comfy.lora_convert.convert_lora(dict(lora.by_name))
     patches = comfy.lora.load_lora(tensors, targets, log_missing=False)
     taken = model.add_patches(patches, strength)
+    model.set_attachments(KEY, (*applied, _Applied(owner, tuple(patches.values()), alone)))
     layers = sum(key.endswith(_HALF) for key in tensors)
     if len(set(taken)) < layers:
         raise ValueError(
             f"The LoRA has {layers} layers, but only {len(set(taken))} of them are in the connected model; choose a "
             "model and a LoRA that belong together."
         )
+
+
+def remove_lone_lora(model):
+    """Take the LoRAs off `model`, a clone of the caller's own, that were added for a person who is alone."""
+    applied = model.get_attachment(KEY) or ()
+    gone = {id(patch) for one in applied if one.alone for patch in one.patches}
+    if not gone:
+        return
+    left = {key: [entry for entry in entries if id(entry[1]) not in gone] for key, entries in model.patches.items()}
+    model.patches = {key: entries for key, entries in left.items() if entries}
+    model.patches_uuid = uuid.uuid4()  # what is loaded with other patches has to be loaded anew
+    model.set_attachments(KEY, tuple(one for one in applied if not one.alone))
 
 
 _PARTS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}

@@ -12,3 +12,11 @@ def as_masks(mask: torch.Tensor, name: str) -> torch.Tensor:
             "connect one as Load Image (as Mask) gives it."
         )
     return mask.reshape(-1, *mask.shape[-2:]).clamp(0, 1)
+
+
+def gated(mask: torch.Tensor, outside: float) -> torch.Tensor:
+    """A mask in 0..1 that leaves a share `outside` 0..1 where it was black: outside + (1 - outside) * mask.
+
+    0 gives the mask and 1 all ones, exactly.
+    """
+    return torch.lerp(mask, torch.ones_like(mask), outside)

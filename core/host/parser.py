@@ -40,6 +40,8 @@ class LoadedParser:
         return torch.cat(parts)
 
 
+SOURCE = "face-parsing.PyTorch's 79999_iter.pth or facexlib's parsing_bisenet.pth"
+
 # What the folder held when it was last looked through, and the parser that was found then.
 _found: tuple[tuple | None, LoadedParser | None] = (None, None)
 
@@ -56,6 +58,14 @@ def find_parser() -> LoadedParser | None:
     if _found[0] != content:
         _found = content, _first(paths)
     return _found[1]
+
+
+def needed_parser(why: str) -> LoadedParser:
+    """The same where it can't be done without; ValueError with one sentence, which `why` opens, when there is none."""
+    parser = find_parser()
+    if parser is None:
+        raise ValueError(f"{why}, which takes a face parser; put one ({SOURCE}) into models/face_parsing.")
+    return parser
 
 
 def _first(paths):

@@ -6,6 +6,7 @@ from comfy.patcher_extension import CallbacksMP
 from torch import nn
 
 from ..attention import token_mask
+from .routing import keep_hidden_states, routed_people, token_shares
 from .run import KEY, Run
 from .switch import KEY as IDENTITY_OFF
 
@@ -23,12 +24,13 @@ class IdentityBank(nn.Module):
 
 
 class Injection:
-    """One applied adapter: the ModelPatcher that owns its bank, and the noise levels it works in. Immutable."""
+    """One applied adapter: the ModelPatcher that owns its bank, the noise levels it works in, and the ModelPatcher of
+    its router, for people who share the picture out. Immutable."""
 
-    __slots__ = ("patcher", "sigma_end", "sigma_start")
+    __slots__ = ("patcher", "router", "sigma_end", "sigma_start")
 
-    def __init__(self, patcher, sigma_start: float, sigma_end: float):
-        self.patcher, self.sigma_start, self.sigma_end = patcher, sigma_start, sigma_end
+    def __init__(self, patcher, sigma_start: float, sigma_end: float, router=None):
+        self.patcher, self.router, self.sigma_start, self.sigma_end = patcher, router, sigma_start, sigma_end
 
     def __deepcopy__(self, memo):
         return self  # ComfyUI 0.3.75 deep-copies model options on every clone; the weights must not go with them
@@ -38,10 +40,10 @@ class Injection:
 
         q [B,N,C]: the site's queries; text [B,N,C]: what its attention to the prompt gave.
         """
-        if not self._always and not self.sigma_end <= run.sigma(options["sigmas"]) <= self.sigma_start:
+        if not self.works(options, run):
             return None
-        bank, kinds, off = self.patcher.model, run.kinds(options), options.get(IDENTITY_OFF)
-        site, mask = bank.sites[index], self._mask(bank.mask, q, options, run)
+        kinds, off = run.kinds(options), options.get(IDENTITY_OFF)
+        site, mask = self.patcher.model.sites[index], self.mask(q, options, run)
         if off is None:
             return self._of(site, kinds, q, text, mask, options)
         if not off.absent:
@@ -56,12 +58,18 @@ class Injection:
         out = site(q, text, kinds, options["n_heads"])
         return out if mask is None else out * mask
 
+    def works(self, options: dict, run: Run) -> bool:
+        """Whether the noise level is in the range."""
+        return self._always or self.sigma_end <= run.sigma(options["sigmas"]) <= self.sigma_start
+
     @property
     def _always(self):
         # percent_to_sigma gives these two for 0 % and 100 %: nothing to compare, so nothing to read from the device
         return self.sigma_end <= 0.0 and self.sigma_start >= 999999999.0
 
-    def _mask(self, mask, q, options, run):
+    def mask(self, q: torch.Tensor, options: dict, run: Run) -> torch.Tensor | None:
+        """The person's mask on the tokens of q [B,N,C], [B,N,1]; None without one."""
+        mask = self.patcher.model.mask
         if mask is None:
             return None
         height, width = options["activations_shape"][-2:]
@@ -101,10 +109,12 @@ class IDPatch:
             )
         run = extra_options.get(KEY) or Run()  # a sampler that goes around ComfyUI's own opens no run
         run.fired.add(self.key)
+        shares = token_shares(self.injections, q, extra_options, run)
         for injection, index in self.injections:
             residual = injection.residual(index, q, text, extra_options, run)
             if residual is not None:
-                out = out + residual
+                share = shares.get(injection)
+                out = out + (residual if share is None else residual * share)
         for callback, options in self.strangers:
             if options["sigma_end"] <= run.sigma(extra_options["sigmas"]) <= options["sigma_start"]:
                 out = (out + callback(out, q, k, v, extra_options, **options)).to(q.dtype)
@@ -123,6 +133,7 @@ class IDPatch:
     def models(self):
         """The ModelPatchers that ComfyUI loads together with the model."""
         models = [injection.patcher for injection, _ in self.injections]
+        models += [injection.router for injection, _ in self.injections if injection.router is not None]
         return models + (self.base.models() if hasattr(self.base, "models") else [])
 
     def to(self, target):
@@ -142,6 +153,8 @@ def inject(model, injection: Injection, sites):
         else:
             patch = IDPatch(site.key, [(injection, index)], base=before)
         model.set_model_attn2_replace(patch, *site.key)
+    if routed_people(model) > 1:
+        keep_hidden_states(model)
     model.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
     model.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, unshare)
 

@@ -1,5 +1,6 @@
 """Who it is: gathering what an adapter needs of a person from what the artist has connected."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,8 +10,10 @@ from ..adapters import AdapterSpec, FaceInput, Seen
 from ..faces.crops import CROPS
 from ..faces.identity import Identity, combine_embeds
 from ..faces.spaces import is_space
+from .backdrop import on_backdrop
 from .detection import choose_faces
 from .encoder import LoadedEncoder, checked
+from .eva import EVA
 from .identity import encode_faces
 from .managed import loaded
 from .vision import check_vision, see
@@ -19,7 +22,7 @@ POPULAR = "IPAdapter_plus"
 COMPATIBILITY = ("reference", POPULAR)
 COMBINE_EMBEDS = ("auto", "concat", "add", "subtract", "average", "norm average")
 _POPULAR_SDXL_CROP = 256
-_SDXL_WIDTH = 2048
+_SDXL_SITES = 70
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,16 @@ class Person:
     is_nothing: bool = False
 
 
-def gather(spec: AdapterSpec, file_name: str, sources: Sources, device: torch.device) -> Person:
-    """The person as the adapter wants it; ValueError with one sentence that says what is missing or does not fit."""
+def gather(
+    spec: AdapterSpec, file_name: str, sources: Sources, device: torch.device, eva: Callable | None = None
+) -> Person:  # fmt: skip
+    """The person as the adapter wants it; ValueError with one sentence that says what is missing or does not fit.
+
+    `eva()` gives EVA-CLIP's ModelPatcher, for adapters that look through it.
+    """
     look = spec.look
     _check_connected(spec, file_name, sources)
+    vision = eva() if look is not None and look.vision == EVA else sources.clip_vision
     faces = None
     if sources.image is not None and sources.encoder is not None:
         if spec.face_dim and sources.identity is None:
@@ -65,29 +74,29 @@ def gather(spec: AdapterSpec, file_name: str, sources: Sources, device: torch.de
     identity = _identity(sources, faces)
     if spec.face_dim and identity.is_empty or faces is not None and not faces.total:
         return Person(identity, FaceInput(), FaceInput(), is_nothing=True)
-    vectors = seen = nothing = None
+    vectors = seen = nothing = empty = None
     if spec.face_dim:
         _check_space(spec, file_name, identity.space, identity.dim)
         vectors = _vectors(spec, identity, sources.combine_embeds).to(device=device, dtype=torch.float32)
     if look is not None:
-        if sources.popular and look.crop == "face" and spec.token_dim == _SDXL_WIDTH:
+        if sources.popular and look.crop == "face" and len(spec.site_widths) == _SDXL_SITES:
             look = replace(look, size=_POPULAR_SDXL_CROP)
-        crops = _crops(look, sources, faces)
+        crops = _crops(look, sources, faces, file_name)
         if look.vision is None:
             seen, nothing = Seen((crops,)), Seen((torch.zeros_like(crops[:1]),))
         else:
-            seen, nothing = see(look, crops, sources.clip_vision, file_name, sources.popular)
+            seen, nothing = see(look, crops, vision, file_name, sources.popular)
         seen = seen.map(lambda rows: _combined(rows, sources.combine_embeds, spec).to(device))
-        nothing = nothing.map(lambda rows: rows.to(device))
+        empty = nothing.map(lambda rows: rows.to(device))
         if vectors is not None and len(vectors) != len(seen.hidden[0]):
             raise ValueError(
                 f"There are {len(vectors)} face vectors but {len(seen.hidden[0])} pictures; connect the photographs "
                 "that the identity was made of, or set ApplyIDAdapter's combine_embeds to average."
             )
-        count = len(seen.hidden[0])
-        nothing = nothing.map(lambda rows: rows.expand(count, *rows.shape[1:]))
-    nobody = None if vectors is None else torch.zeros_like(vectors)
-    return Person(identity, FaceInput(vectors, seen), FaceInput(nobody, nothing))
+        count = 1 if spec.together else len(seen.hidden[0])
+        nothing = empty.map(lambda rows: rows.expand(count, *rows.shape[1:]))
+    nobody = None if vectors is None else torch.zeros_like(vectors[:1] if spec.together else vectors)
+    return Person(identity, FaceInput(vectors, seen, empty), FaceInput(nobody, nothing, empty))
 
 
 def _check_connected(spec, file_name, sources):
@@ -143,7 +152,7 @@ def _combined(rows, how, spec):
     return combine_embeds(rows, how)
 
 
-def _crops(look, sources, faces):
+def _crops(look, sources, faces, file_name):
     """[N,3,S,S] RGB in 0..1 as the look wants them."""
     if look.crop == "whole":
         pictures = checked(sources.image).movedim(-1, 1).float()
@@ -152,4 +161,4 @@ def _crops(look, sources, faces):
         return pictures[[index for index, count in enumerate(faces.counts) for _ in range(count)]]
     encoder = sources.encoder
     image = encoder.prepared(sources.image)
-    return CROPS[look.crop](loaded(encoder.patcher), image, faces, look.size)
+    return on_backdrop(look.backdrop, CROPS[look.crop](loaded(encoder.patcher), image, faces, look.size), file_name)

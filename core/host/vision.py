@@ -4,20 +4,26 @@ import comfy.model_management as mm
 import torch
 
 from ..adapters import VISION, Look, Seen
+from .eva import EVA, see_by_eva
 
 
 def see(look: Look, crops: torch.Tensor, clip_vision, file_name: str, black: bool = False) -> tuple[Seen, Seen]:
     """What the look's model sees in crops [N,3,S,S] (RGB, 0..1) and in an empty picture.
 
     The empty picture is grey, zeros after normalisation, as the published code has it; `black`: a black one, as
-    IPAdapter_plus made it. ValueError with one sentence when the model is missing or another one.
+    IPAdapter_plus made it. For EVA-CLIP, whose ModelPatcher takes the place of `clip_vision`, what is seen there is
+    zeros. ValueError with one sentence when the model is missing or another one.
     """
+    if look.vision == EVA:
+        return see_by_eva(crops, clip_vision)
     check_vision(look, clip_vision, file_name)
     return _clip(crops, clip_vision, black)
 
 
 def check_vision(look: Look, clip_vision, file_name: str):
-    """ValueError with one sentence unless the vision model that a look needs is there."""
+    """ValueError with one sentence unless the vision model that a look needs is connected, or needs not be."""
+    if look.vision == EVA:
+        return
     vision = VISION[look.vision]
     if clip_vision is None:
         raise ValueError(

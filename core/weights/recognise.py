@@ -7,6 +7,7 @@ import torch
 from .reader import shown
 
 Tensors = Mapping[str, torch.Tensor]
+CLIP_WIDTHS = (1024, 1280, 1664)  # of the vision models that adapters take features from
 # What training scripts put before the keys of the network that they train.
 WRAPPERS = ("", "model.", "module.", "backbone.")
 
@@ -27,6 +28,21 @@ def _under_any_wrapper(key: str) -> Callable[[Tensors], bool]:
     return lambda tensors: any(wrapper + key in tensors for wrapper in WRAPPERS)
 
 
+def _takes_face_vectors(tensors: Tensors) -> bool:
+    """Whether a Resampler takes what no CLIP vision model gives: InstantID's and Portrait's un-normalised have the
+    keys of IP-Adapter Plus."""
+    needed = ("image_proj.latents", "image_proj.proj_in.weight", "image_proj.proj_out.weight")
+    return _has(*needed)(tensors) and tensors[needed[1]].shape[-1] not in CLIP_WIDTHS
+
+
+def is_bare_ir101(tensors: Tensors) -> bool:
+    """Whether these are the 49 units of an IR-101 without anything before the keys.
+
+    CurricularFace is published so. AdaFace's checkpoints, of the same layout, have the network under `model.`.
+    """
+    return "body.48.res_layer.5.running_var" in tensors and "body.49.res_layer.5.running_var" not in tensors
+
+
 def _is_projection_alone(tensors: Tensors) -> bool:
     return "image_proj.latents" in tensors and all(key.startswith("image_proj.") for key in tensors)
 
@@ -39,6 +55,7 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
     (_starts("ipa_arc."), "a WithAnyone adapter"),
     (_starts("w_proj."), "a W+ adapter"),
     (_starts("local_fac_prj."), "a FaceChain-FACT adapter"),
+    (_contains(".aggr_router."), "a UniPortrait router"),
     (_starts("faceid_"), "a UniPortrait adapter"),
     (_contains(".to_k_face."), "an ID-Animator adapter"),
     (_starts("FacialEncoder."), "a ConsistentID adapter"),
@@ -49,10 +66,12 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
     (_has("image_proj.proj.3.weight"), "an IP-Adapter full-face adapter"),
     (_has("image_proj.proj.2.weight", "image_proj.norm.weight"), "an IP-Adapter FaceID adapter"),
     (_is_projection_alone, "an InfiniteYou projection"),
+    (_takes_face_vectors, "an InstantID or FaceID Portrait adapter"),
     (_has("image_proj.latents"), "an IP-Adapter Plus (image) adapter"),
     (_has("image_proj.proj.weight"), "an IP-Adapter (image) adapter"),
     (_has("controlnet_cond_embedding.conv_in.weight"), "a ControlNet"),
     (_contains("input_hint_block."), "a ControlNet"),
+    (_has("controlnet_x_embedder.weight"), "a ControlNet for FLUX"),
     (_contains("lora_down.weight"), "a LoRA"),
     (_contains("lora_A.weight"), "a LoRA"),
     (_contains("lora.down.weight"), "a LoRA"),
@@ -65,20 +84,28 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
     (_starts("out_mask_conv."), "a ParseNet face parser"),
     (_under_any_wrapper("conv2d_1a.conv.weight"), "a FaceNet state dict"),
     (_under_any_wrapper("layer1.0.prelu.weight"), "an ArcFace IResNet state dict"),
+    (is_bare_ir101, "a CurricularFace state dict"),
     (_under_any_wrapper("body.0.res_layer.5.running_var"), "an AdaFace state dict"),
     (_under_any_wrapper("body.0.res_layer.4.running_var"), "an IR face model of another layout than AdaFace's"),
     (_starts("net.input_layer."), "a CVLface model, whose colour order only a file beside it tells"),
+    (_has("encoder.styles.0.linear.weight"), "an e4e encoder"),
+    (_under_any_wrapper("senet.0.weight"), "a TransFace state dict"),
     (_starts("segformer."), "a SegFormer"),
     (_has("decoder.conv_in.weight"), "a VAE"),
     (_starts("first_stage_model."), "a VAE"),
 )
 
 
+def known_kind(tensors: Tensors) -> str | None:
+    """A few words on what a file is, with its article; None when nothing fits."""
+    return next((words for matches, words in _KINDS if matches(tensors)), None)
+
+
 def kind_of(tensors: Tensors) -> str:
     """A few words on what a file is, with its article; names a few keys when nothing fits."""
-    for matches, words in _KINDS:
-        if matches(tensors):
-            return words
+    kind = known_kind(tensors)
+    if kind is not None:
+        return kind
     sample = ", ".join(shown(key) for key in sorted(tensors)[:3])
     return f"a file that nothing here recognises ({len(tensors)} tensors: {sample}, ...)"
 

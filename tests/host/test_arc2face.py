@@ -31,7 +31,8 @@ def encoder_clip(pack, reference):
         key if key.startswith("text_model.") else f"text_model.{key}": value.clone()
         for key, value in reference.state_dict().items()
     }
-    return comfy.sd.load_text_encoder_state_dicts([state], model_options={"model_config": config, "dtype": torch.float32})
+    options = {"model_config": config, "dtype": torch.float32}
+    return comfy.sd.load_text_encoder_state_dicts([state], model_options=options)
 
 
 def somebody(pack, dim=512, count=1, space="arcface:12345678"):

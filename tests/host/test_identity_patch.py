@@ -43,6 +43,7 @@ def count_fired(pack, model):
         class Counting:
             def __init__(self, injection, key):
                 self.injection, self.key, self.patcher = injection, key, injection.patcher
+                self.router = injection.router
 
             def residual(self, *arguments):
                 result = self.injection.residual(*arguments)

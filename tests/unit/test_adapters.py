@@ -166,7 +166,7 @@ def test_whole_numbers_are_no_weights(tensors):
         (["lora_unet_down_blocks_0.lora_down.weight"], "a LoRA"),
         (["decoder.conv_in.weight"], "a VAE"),
         (["controlnet_cond_embedding.conv_in.weight"], "a ControlNet"),
-        (["id_adapter.body.0.weight"], "a PuLID adapter for SDXL"),
+        (["pulid_ca.0.norm1.weight"], "a PuLID adapter for FLUX"),
         (["id_encoder.visual_projection.weight"], "a PhotoMaker adapter"),
         (["image_proj.proj.2.weight", "image_proj.norm.weight"], "an IP-Adapter FaceID adapter"),
         (["vector", "vectors", "scores"], "a file that nothing here recognises (3 tensors: scores, vector, vectors"),

@@ -25,11 +25,11 @@ def load(tensors, name="anna.safetensors", overrides=AUTO, metadata=None):
 
 
 def same(one, other):
-    first, second = one.state_dict(), other.state_dict()
-    loras = all(
-        torch.equal(a, b) for key, pair in one.lora.by_site.items() for a, b in zip(pair, other.lora.by_site[key])
-    )
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first) and loras
+    first, second = dict(one.state_dict()), dict(other.state_dict())
+    for key, pair in one.lora.by_site.items():
+        first |= {(key, half): tensor for half, tensor in enumerate(pair)}
+        second |= {(key, half): tensor for half, tensor in enumerate(other.lora.by_site[key])}
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])

@@ -1,0 +1,115 @@
+"""PuLID for SDXL (Guo et al. 2024), versions 1 and 1.1: a face vector and EVA-CLIP's look at the face.
+
+The checkpoint holds `id_adapter.*` (IDEncoder, or IDFormer in version 1.1) and
+`id_adapter_attn_layers.{n}.id_to_k|id_to_v.weight`, n = 1, 3, 5, ... over the sites in the order down, up, middle; a
+conversion calls them `image_proj.*` and `ip_adapter.{n}.to_k_ip|to_v_ip.weight`. The face vector goes in as it is,
+beside EVA's embedding at length 1; nobody is zeros for both and for the hidden states.
+"""
+
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..attention.sites import Ortho, OrthoV2, ZeroPadded
+from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look
+from .id_encoders import DIM_HEAD, FACE_TOKENS, STATES, IDEncoder, IDFormer
+from .sites import SiteKV, Tensors, site_widths
+
+# What each method puts at a site, and how many tokens of zeros go with it.
+_METHODS = {"fidelity": (OrthoV2, 8), "style": (Ortho, 16), "plain": (ZeroPadded, 0)}
+_LOOK = Look(vision="eva-l336", crop="head", size=512, backdrop="grey")
+_SEEN_DIM = 768  # EVA02-CLIP-L's embedding of the whole picture, which follows the face vector
+_PUBLISHED_SPACES = {512: "antelopev2-glintr100"}
+_PHOTOGRAPHS = 4  # that the published demonstration of version 1.1 takes
+
+_MARKS = ("id_adapter.", "image_proj.mapping_", "image_proj.id_embedding_mapping.")
+_OTHER_NAMES = (
+    (re.compile(r"^image_proj\."), "id_adapter."),
+    (re.compile(r"^ip_adapter\.(\d{1,4})\.to_([kv])_ip\."), r"id_adapter_attn_layers.\1.id_to_\2."),
+)
+_SITES = {"names": ("id_to_k", "id_to_v"), "prefix": "id_adapter_attn_layers"}
+_LAYER = re.compile(r"id_adapter\.layers\.(\d{1,2})\.")
+
+
+def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
+    """The spec when the keys are PuLID's, else None; KeyError names a tensor that is missing."""
+    if not any(key.startswith(_MARKS) for key in tensors):
+        return None
+    tensors = _published(tensors)
+    former = "id_adapter.latents" in tensors
+    face_dim = tensors[f"id_adapter.{_face_part(tensors)}.0.weight"].shape[-1] - _SEEN_DIM
+    return AdapterSpec(
+        family="pulid",
+        title="PuLID v1.1" if former else "PuLID",
+        face_space=clues.metadata.get("likeness.face_space") or _PUBLISHED_SPACES.get(face_dim),
+        face_dim=face_dim,
+        tokens=tensors["id_adapter.latents"].shape[1] if former else FACE_TOKENS + STATES,
+        token_dim=tensors["id_adapter_attn_layers.1.id_to_k.weight"].shape[-1],
+        site_widths=site_widths(tensors, **_SITES),
+        needs_control_net=False,
+        licence=clues.metadata.get("license")
+        or "Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
+        each=_PHOTOGRAPHS if former else 1,
+        together=former,
+        look=_LOOK,
+        default_weight=0.8,
+    )
+
+
+def _published(tensors):
+    """Tensors under PuLID's own names."""
+    named = {}
+    for key, tensor in tensors.items():
+        for pattern, name in _OTHER_NAMES:
+            key = pattern.sub(name, key)
+        named[key] = tensor
+    return named
+
+
+def _face_part(tensors):
+    """What the layers that take the face vector are called."""
+    return "id_embedding_mapping" if "id_adapter.latents" in tensors else "body"
+
+
+class PuLID(IDAdapter):
+    """The whole adapter; parameter names are PuLID's own."""
+
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
+        super().__init__()
+        self.spec = spec
+        place = {"device": device, "dtype": dtype, "operations": operations}
+        layers = (f"id_adapter.{_face_part(tensors)}.0.weight", "id_adapter.mapping_0.0.weight")
+        sizes = [tensors[key].shape[axis] for key in layers for axis in (-1, 0)]
+        if "id_adapter.latents" in tensors:
+            self.id_adapter = IDFormer(*sizes, *_layers(tensors), spec.tokens, spec.token_dim, **place)
+        else:
+            self.id_adapter = IDEncoder(*sizes, spec.token_dim, **place)
+        self.id_adapter_attn_layers = SiteKV(spec.token_dim, spec.site_widths, _SITES["names"], **place)
+
+    @classmethod
+    def split(cls, tensors):
+        tensors, lora = super().split(tensors)
+        return _published(tensors), lora
+
+    def project(self, faces: FaceInput, choices: Choices = DEFAULTS):
+        seen = faces.seen
+        return self.id_adapter(torch.cat([faces.vectors, F.normalize(seen.pooled, dim=-1)], dim=-1), seen.hidden)
+
+    def keys_values(self, tokens):
+        return self.id_adapter_attn_layers(tokens)
+
+    def sites(self, tokens, choices: Choices = DEFAULTS):
+        site, zeros = _METHODS[choices.method]
+        return [site(k, v, zeros) for k, v in self.keys_values(tokens)]
+
+
+def _layers(tensors):
+    """Width, attention width and number of IDFormer's layers."""
+    dim = tensors["id_adapter.latents"].shape[-1]
+    inner = tensors["id_adapter.layers.0.0.to_q.weight"].shape[0]
+    depth = 1 + max(int(match[1]) for key in tensors if (match := _LAYER.match(key)))
+    if not inner or inner % DIM_HEAD or depth % STATES:
+        raise RuntimeError(f"attention width {inner} is no multiple of {DIM_HEAD}, or {depth} layers none of {STATES}")
+    return dim, inner, depth

@@ -1,0 +1,38 @@
+"""EVA-CLIP from ComfyUI's model folders, under its memory management: no socket of ComfyUI carries it."""
+
+import logging
+import os
+
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ..adapters import VISION, Seen
+from ..faces.eva import load_eva
+from ..weights import WeightsError, read_weights
+from .folders import EVA_FOLDERS, eva_paths
+from .managed import OPERATIONS, loaded, managed
+
+EVA = "eva-l336"
+
+
+def find_eva(adapter: str) -> ModelPatcher:
+    """EVA-CLIP from the first file that holds it; ValueError with one sentence when none does. `adapter` wants it."""
+    for path in eva_paths():
+        name = os.path.basename(path)
+        try:
+            return managed(load_eva(read_weights(path).tensors, name, operations=OPERATIONS))
+        except WeightsError as error:
+            if "eva" in name.lower():  # any other is of another kind, and there for another use
+                logging.warning("Likeness: %s", error)
+    vision = VISION[EVA]
+    raise ValueError(
+        f"{adapter} looks at the picture through {vision.title}, and no file in models/{', '.join(EVA_FOLDERS)} holds "
+        f"it; put {vision.source} into models/{vision.folder}."
+    )
+
+
+def see_by_eva(crops: torch.Tensor, patcher: ModelPatcher) -> tuple[Seen, Seen]:
+    """What EVA-CLIP sees in crops [N,3,S,S] (RGB, 0..1), and zeros for an empty picture, as PuLID has it."""
+    pooled, hidden = loaded(patcher)(crops.to(patcher.load_device, torch.float32))
+    seen = Seen(hidden, pooled)
+    return seen, seen.map(lambda rows: torch.zeros_like(rows[:1]))

@@ -1,0 +1,78 @@
+"""The W+ adapter on the tiny SD1.5: every site, ranges, masks, and company."""
+
+import pytest
+import torch
+from host_cases import adapter, apply, attn2, conditioning, identity, loaded_adapter, sample
+
+
+@pytest.fixture(scope="module")
+def model(pack):
+    from tiny.unet import unet
+
+    return unet("sd15")
+
+
+@pytest.fixture(scope="module")
+def wplus(pack):
+    from tiny.wplus import wplus
+
+    return loaded_adapter(pack, wplus(), "wplus_adapter.bin")
+
+
+@pytest.fixture(scope="module")
+def prompt():
+    return conditioning("sd15", seed=10), conditioning("sd15", seed=20)
+
+
+def code(pack, seed=0):
+    from tiny.wplus import FACE_DIM
+
+    return identity(pack, seed, FACE_DIM, "e4e-anything:0123")
+
+
+@pytest.fixture
+def applied(pack, model, prompt, wplus):
+    def applied(seed=0, mask=None, onto=None, **strength):
+        return apply(pack, *(onto or (model, *prompt)), wplus, code(pack, seed), mask, **{"weight": 1.0, **strength})
+
+    return applied
+
+
+def test_every_site_fires_and_the_code_matters(model, prompt, applied):
+    patched = applied()
+    run_scope = patched[0].get_wrappers("outer_sample", "likeness")
+    assert len(attn2(patched[0])) == 16 and len(run_scope[0].sites) == 16
+    plain, one, other = sample(model, *prompt), sample(*patched), sample(*applied(seed=5))
+    assert (one - plain).abs().max() > 1e-2 and (one - other).abs().max() > 1e-3
+    assert torch.equal(sample(*patched), one) and torch.equal(sample(*applied()), one)
+    assert torch.equal(sample(model, *prompt), plain)
+
+
+@pytest.mark.parametrize("nothing", [{"weight": 0.0}, {"start_at": 1.0}, {"mask": torch.zeros(1, 8, 8)}], ids=str)
+def test_nothing_is_exactly_nothing(model, prompt, applied, nothing):
+    assert applied(**nothing)[0] is model
+
+
+def test_range_mask_and_cfg_1(model, prompt, applied):
+    assert torch.equal(sample(*applied(start_at=0.5), steps=1), sample(model, *prompt, steps=1))
+    late = sample(*applied(start_at=0.5), steps=4)
+    assert not torch.equal(late, sample(*applied(), steps=4)) and not torch.equal(late, sample(model, *prompt, steps=4))
+    masks = torch.stack([torch.ones(32, 32), torch.zeros(32, 32)])
+    shape = (2, 4, 16, 16)
+    masked, plain = sample(*applied(mask=masks), shape=shape), sample(model, *prompt, shape=shape)
+    torch.testing.assert_close(masked[1], plain[1], atol=1e-5, rtol=0)
+    assert (masked[0] - plain[0]).abs().max() > 1e-2
+    assert (sample(*applied(), cfg=1.0) - sample(model, *prompt, cfg=1.0)).abs().max() > 1e-3
+
+
+def test_company_in_either_order_is_one_picture(pack, model, prompt, applied):
+    instantid = adapter(pack, "sd15")
+    first = applied(onto=apply(pack, model, *prompt, instantid, weight=0.5))
+    second = apply(pack, *applied(), instantid, weight=0.5)
+    torch.testing.assert_close(sample(*first), sample(*second), atol=1e-4, rtol=1e-4)
+    assert (sample(*first) - sample(*applied())).abs().max() > 1e-3
+
+
+def test_another_encoders_face_is_refused(pack, model, prompt, wplus):
+    with pytest.raises(ValueError, match=r"takes faces from e4e \(576 numbers\), but this identity was made by dlib"):
+        apply(pack, model, *prompt, wplus, identity(pack))
