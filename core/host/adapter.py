@@ -1,7 +1,7 @@
 """Loading an identity adapter and applying it to a MODEL and its conditioning."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -36,7 +36,7 @@ class LoadedAdapter:
     file_name: str
     spec: AdapterSpec
     patcher: ModelPatcher
-    lora: LoRA = LoRA()
+    lora: LoRA = field(default=LoRA(), repr=False)  # ComfyUI prints a failed node's inputs: that would take seconds
     router: ModelPatcher | None = None
 
     @property
