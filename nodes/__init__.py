@@ -8,9 +8,10 @@ folders.register()  # before any schema is built: combos list these folders
 
 from .adapter import ApplyIDAdapter, LoadIDAdapter
 from .cure import AttributeCure, CureMask
+from .edit import EditIdentity
 from .facelets import LoadFacelets
 from .faces import DetectFaces, LoadFaceEncoder
-from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
+from .identity import EncodeIdentity, LoadIdentity, SampleIdentity, SaveIdentity
 from .landmarks import LandmarkControl
 from .people import AssignFaces
 from .prompt import Arc2FaceTextEncode, IDTextEncode
@@ -24,6 +25,8 @@ NODES = [
     EncodeIdentity,
     SaveIdentity,
     LoadIdentity,
+    SampleIdentity,
+    EditIdentity,
     LoadIDAdapter,
     ApplyIDAdapter,
     IDTextEncode,

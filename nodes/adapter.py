@@ -174,7 +174,7 @@ class ApplyIDAdapter(io.ComfyNode):
                     step=0.05,
                     optional=True,
                     tooltip="FaceID Plus v2: how much the picture of the face adds to its numbers. 1 is as trained, 2 "
-                    "keeps its shape harder.",
+                    "keeps its shape harder. UniPortrait: 0 to 0.4, start with 0.1.",
                 ),
                 advanced(
                     io.Combo.Input,
@@ -214,6 +214,24 @@ class ApplyIDAdapter(io.ComfyNode):
                     tooltip="With attn_mask: how much of the identity remains where the mask is black. 0 is none, 0.1 "
                     "to 0.2 keeps hair and neck of a piece with the face, 1 is as without a mask.",
                 ),
+                io.Boolean.Input(
+                    "mixed_attention",
+                    default=False,
+                    optional=True,
+                    tooltip="Lets the picture look at itself as the prompt alone would draw it, for more of the prompt "
+                    "and a little less likeness (Infinite-ID). One more evaluation per step.",
+                ),
+                advanced(
+                    io.Float.Input,
+                    "style_strength",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="With mixed_attention: how far colours and style follow the picture without the person. 0 "
+                    "for photographs, 1 for a strong style in the prompt.",
+                ),
             ],
             outputs=[
                 io.Model.Output("MODEL", display_name="model"),
@@ -250,13 +268,13 @@ class ApplyIDAdapter(io.ComfyNode):
         combine_embeds=COMBINE_EMBEDS[0],
         compatibility=COMPATIBILITY[0],
         outside=0.0,
+        mixed_attention=False,
+        style_strength=0.0,
     ):
         strength = adapters.Strength(weight, start_at, end_at, weight_type)
         sources = Sources(identity, face_encoder, image, clip_vision, combine_embeds, compatibility, on_no_face)
-        options = adapters.Options(lora_strength, Choices(structure, method), outside)
-        return io.NodeOutput(
-            *adapters.apply(model, positive, negative, adapter, sources, strength, attn_mask, options)
-        )
+        options = adapters.Options(lora_strength, Choices(structure, method), outside, mixed_attention, style_strength)
+        return io.NodeOutput(*adapters.apply(model, positive, negative, adapter, sources, strength, attn_mask, options))
 
     @classmethod
     def validate_inputs(cls, weight_type, on_no_face, method=None, combine_embeds=None, compatibility=None):

@@ -3,6 +3,7 @@
 from comfy_api.latest import io, ui
 
 from ..core.faces.identity import COMBINE
+from ..core.faces.sample_identity import sample_identities
 from ..core.host import identity as identities
 from .compat import offered, schema
 from .sockets import Identity, face_encoder_input, face_index_input, on_no_face_input
@@ -108,3 +109,59 @@ class LoadIdentity(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, identity_file):
         return identity_file and identities.fingerprint(identity_file)
+
+
+class SampleIdentity(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="SampleIdentity",
+            display_name="Sample Identity",
+            description="Makes up new people who look like nobody in particular: sampled from a set of identities, and "
+            "kept only if they resemble neither the set nor each other.",
+            search_aliases=["random face", "new identity", "synthetic identity"],
+            is_input_list=True,
+            inputs=[
+                Identity.Input(
+                    "identities",
+                    tooltip="The set: a list of identities, or one made of photographs of many people. Three faces at "
+                    "least; the more and the more different, the more people there are in it.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another number, other people.",
+                ),
+                io.Float.Input(
+                    "max_similarity",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How alike (cosine) a new person may be to any of the set and to any other new one. 0: "
+                    "what tells people apart for the encoder, or 0.4 where that is not known.",
+                ),
+                io.Int.Input(
+                    "count",
+                    default=1,
+                    min=1,
+                    max=1024,
+                    tooltip="How many new people. What is connected behind runs once for each.",
+                ),
+            ],
+            outputs=[
+                Identity.Output(
+                    "IDENTITY",
+                    display_name="identity",
+                    is_output_list=True,
+                    tooltip="The new people, for ApplyIDAdapter, IDSimilarity or SaveIdentity.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, identities, seed, max_similarity, count):
+        return io.NodeOutput(sample_identities(identities, seed[0], max_similarity[0], count[0]))

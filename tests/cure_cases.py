@@ -7,6 +7,7 @@ import torch
 
 MODES = ["noise_blend", "shared_attention", "both"]
 TRAJECTORIES = ["shared", "separate"]
+GUIDERS = ["cfg", "basic", "dual", "perp"]
 PROMPT = "a portrait of a woman, (curly red hair:1.2), wearing a green hat, laughing"
 
 
@@ -50,3 +51,35 @@ class Case:
 
     def sample(self, model, **options):
         return host_cases.sample(model, *self.conditionings, **{"steps": 3, **options})
+
+
+def custom(case, model, guider):
+    """Sample as SamplerCustomAdvanced does, with one of GUIDERS."""
+    import comfy.samplers
+    from comfy_extras import nodes_custom_sampler, nodes_perpneg
+
+    positive, negative = case.conditionings
+    if guider == "cfg":
+        made = comfy.samplers.CFGGuider(model)
+        made.set_conds(positive, negative)
+        made.set_cfg(4.0)
+    elif guider == "basic":
+        made = nodes_custom_sampler.Guider_Basic(model)
+        made.set_conds(positive)
+    elif guider == "dual":
+        made = nodes_custom_sampler.Guider_DualCFG(model)
+        made.set_conds(positive, host_cases.conditioning(case.kind, seed=4), negative)
+        made.set_cfg(4.0, 2.0)
+    else:
+        made = nodes_perpneg.Guider_PerpNeg(model)
+        made.set_conds(positive, negative, host_cases.conditioning(case.kind, seed=4))
+        made.set_cfg(4.0, 1.0)
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 3)
+    with torch.inference_mode():
+        return made.sample(
+            host_cases.randn(1, 4, 16, 16, seed=1),
+            torch.zeros(1, 4, 16, 16),
+            comfy.samplers.sampler_object("euler"),
+            sigmas,
+            seed=1,
+        )

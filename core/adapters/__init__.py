@@ -1,9 +1,11 @@
 """Checkpoint families of identity adapters, one file each; `load_adapter` finds the family from keys and shapes."""
 
+from dataclasses import replace
+
 from torch import nn
 
-from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
-from . import consistentid, faceid, image, instantid, masterweaver, photomaker, pulid, uniportrait, wplus
+from ..weights import WeightFile, WeightsError, fill, fitting, kind_of, known_kind, shown
+from . import consistentid, faceid, fact, image, instantid, masterweaver, photomaker, pulid, uniportrait, wplus
 from .base import (
     AUTO,
     DEFAULTS,
@@ -20,7 +22,7 @@ from .base import (
     Seen,
     base_name,
 )  # fmt: skip
-from .files import copied, widest_dtype
+from .files import check_whole, copied, widest_dtype
 from .uniportrait_router import Router, load_router
 
 # (recognise, module class) of every family; the first that recognises a file has it.
@@ -34,10 +36,11 @@ _FAMILIES = (
     (uniportrait.recognise, uniportrait.UniPortrait),
     (photomaker.recognise, photomaker.PhotoMaker),
     (masterweaver.recognise, masterweaver.MasterWeaver),
+    (fact.recognise, fact.FACT),
 )
 _KNOWN = (
     "InstantID, IP-Adapter FaceID, plain IP-Adapter, PuLID for SDXL, PhotoMaker, ConsistentID, UniPortrait, "
-    "MasterWeaver and W+ files"
+    "MasterWeaver, W+ and FaceChain-FACT files"
 )
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (
@@ -63,8 +66,14 @@ def load_adapter(file: WeightFile, overrides: Overrides = AUTO, device=None, dty
         spec, family = _recognise(tensors, file, overrides)
         tensors, lora = family.split(tensors)
         adapter = family(spec, tensors, device=device, dtype=dtype or widest_dtype(tensors), operations=operations)
-        fill(adapter, tensors, file.name, spec.named)
+        check_whole(spec, lora, file)
+        own, spare = _parted(tensors, adapter, spec, file.name)
+        fill(adapter, own, file.name, spec.named)
         adapter.lora = copied(lora)
+        if spare:
+            noun = "tensor" if len(spare) == 1 else "tensors"
+            note = f"Left aside: {len(spare)} {noun} that it has no use for, such as {shown(min(spare))}"
+            adapter.spec = replace(spec, guesses=(*spec.guesses, note))
     return adapter.eval().requires_grad_(False)
 
 
@@ -75,6 +84,22 @@ def _recognise(tensors, file, overrides):
         if spec is not None:
             return spec, family
     raise WeightsError(f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads {_KNOWN}; choose one of those.")
+
+
+def _parted(tensors, adapter, spec, name):
+    """The tensors under the module's own top names, and the keys of others, which training scripts leave behind.
+
+    WeightsError when the others are something by themselves: then nobody knows which of both the file is.
+    """
+    tops = {key.partition(".")[0] for key in adapter.state_dict()}
+    own = {key: tensor for key, tensor in tensors.items() if key.partition(".")[0] in tops}
+    spare = tensors.keys() - own.keys()
+    kind = known_kind({key: tensors[key] for key in spare})
+    if kind is not None:
+        raise WeightsError(
+            f"{name} is {spec.named} mixed with {kind}; use a file that holds one of them, as its author published it."
+        )
+    return own, spare
 
 
 def _published_key(key):

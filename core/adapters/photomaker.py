@@ -44,7 +44,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         each = tensors[f"{prefix}{_QUERIES}token_proj.2.weight"].shape[0] // max(1, token_dim)
     guesses = ["Prompt: the trigger right behind the word for the person, as in: photo of a woman img"]
     if not any(key.startswith(_LORA) for key in tensors):
-        guesses.append("LoRA inside: none, so the face will be weaker than with the published file")
+        guesses.append("LoRA in the file: none, though the published one has it; without, the face is weak")
     return AdapterSpec(
         family="photomaker",
         title="PhotoMaker V2" if second else "PhotoMaker",

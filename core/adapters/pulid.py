@@ -25,7 +25,6 @@ _PUBLISHED_SPACES = {512: "antelopev2-glintr100"}
 _PHOTOGRAPHS = 4  # that the published demonstration of version 1.1 takes
 
 _MARKS = ("id_adapter.", "image_proj.mapping_", "image_proj.id_embedding_mapping.")
-_OURS = ("id_adapter.", "id_adapter_attn_layers.")
 _OTHER_NAMES = (
     (re.compile(r"^image_proj\."), "id_adapter."),
     (re.compile(r"^ip_adapter\.(\d{1,4})\.to_([kv])_ip\."), r"id_adapter_attn_layers.\1.id_to_\2."),
@@ -60,13 +59,12 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
 
 
 def _published(tensors):
-    """Tensors of the two parts under PuLID's own names; whatever else a training script left behind is not for us."""
+    """Tensors under PuLID's own names."""
     named = {}
     for key, tensor in tensors.items():
         for pattern, name in _OTHER_NAMES:
             key = pattern.sub(name, key)
-        if key.startswith(_OURS):
-            named[key] = tensor
+        named[key] = tensor
     return named
 
 

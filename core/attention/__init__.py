@@ -1,10 +1,11 @@
 """Pure residual functions that attention patches add."""
 
-from .extra_keys import extra_key_attention
+from .extra_keys import extra_key_attention, toward_mean
 from .identity import chunks_of, identity_residual, token_mask
 from .routing import shares
 from .weight_types import WEIGHT_TYPES, block_factors
 
 __all__ = [
     "WEIGHT_TYPES", "block_factors", "chunks_of", "extra_key_attention", "identity_residual", "shares", "token_mask",
+    "toward_mean",
 ]  # fmt: skip

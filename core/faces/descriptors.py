@@ -7,8 +7,9 @@ from functools import partial
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, finite, kind_of
-from . import adaface, arcface, curricularface, facenet, facenet_networks, iresnet
+from . import adaface, arcface, curricularface, e4e, facenet, facenet_networks, iresnet, transface
 from .boxes import crop_boxes
+from .ffhq import FFHQ
 from .templates import arcface_template
 
 
@@ -25,7 +26,7 @@ class Descriptor:
     kind: str
     dim: int
     chip_size: int
-    template: tuple[tuple[float, float], ...] | Callable
+    template: tuple[tuple[float, float], ...] | Callable | str
     antialias: bool = False  # most were trained on cv2's chips
 
 
@@ -46,9 +47,15 @@ def load_descriptor(file: WeightFile, device=None, dtype=None, operations=nn) ->
         return _iresnet(finite(adaface.load_adaface(tensors, *place), file.name), "adaface")
     if arcface.recognise(tensors):
         return _iresnet(finite(arcface.load_arcface(tensors, *place), file.name), "arcface")
+    if e4e.recognise(tensors):
+        module = finite(e4e.load_e4e(tensors, file.metadata, *place), file.name)
+        return Descriptor(module, "e4e", module.mean.numel(), e4e.CHIP_SIZE, FFHQ)
+    if transface.recognise(tensors):
+        module, size = finite(transface.load_transface(tensors, *place), file.name), transface.CHIP_SIZE
+        return Descriptor(module, "transface", module.pos_embed.numel(), size, arcface_template(size))
     raise WeightsError(
-        f"{file.name} is {kind_of(tensors)}, and a face descriptor must be a FaceNet, AdaFace, CurricularFace or "
-        "ArcFace IResNet state dict; choose one of these."
+        f"{file.name} is {kind_of(tensors)}, and a face descriptor must be a FaceNet, AdaFace, CurricularFace, ArcFace "
+        "IResNet, e4e or TransFace state dict; choose one of these."
     )
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .descriptor import DlibResNet, read_dlib_resnet
+from .ffhq import FFHQ, ffhq_crop
 from .geometry import apply, invert, similarity_transform, upright, warp
 from .landmarks68 import CHIP_SIZE, Landmarks68, load_landmarks68
 from .landmarks68 import TEMPLATE as TEMPLATE68
@@ -134,7 +135,7 @@ class FaceEncoder(nn.Module):
     detector: module, image [B, H, W, 3] -> Candidates. embedder: module, chips [N, 3, chip_size, chip_size] RGB in
     0..1 -> [N, dim]. space: name of the vectors' space; only vectors of one space can be compared. template: five
     (x, y) points in chip pixels, in the order of Faces.landmarks, or what cuts chips out otherwise: a callable
-    (image, faces) -> chips. points68: the network behind `landmarks68`, the
+    (image, faces) -> chips, or FFHQ. points68: the network behind `landmarks68`, the
     embedded one (`load_landmarks68`) whatever the detector and embedder are. antialias: whether chips average the
     pixels that they leave out; without, they are those of cv2.warpAffine, which InsightFace's adapters were trained on.
     """
@@ -191,6 +192,8 @@ class FaceEncoder(nn.Module):
         """Chips [N, 3, chip_size, chip_size] float32 of the faces in image [B, H, W, 3]; of a window, its own size."""
         if callable(self.template):
             return self.template(image, faces)
+        if self.template == FFHQ:
+            return ffhq_crop(self, image, faces, self.chip_size)
         matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(self.template))
         return warp(image, faces.image_index, matrices, self.chip_size, self.antialias)
 

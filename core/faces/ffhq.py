@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from .encoder import FaceEncoder, Faces
 from .geometry import invert, warp
 
+FFHQ = "ffhq"  # where a template is named
 _LEFT_EYE, _RIGHT_EYE, _LEFT_CORNER, _RIGHT_CORNER = slice(36, 42), slice(42, 48), 48, 54
 
 
@@ -33,8 +33,8 @@ def _turned(vector: Tensor) -> Tensor:
     return torch.stack([-vector[:, 1], vector[:, 0]], 1)
 
 
-def ffhq_crop(encoder: FaceEncoder, image: Tensor, faces: Faces, size: int) -> Tensor:
-    """Faces of image [B, H, W, 3] cut out as FFHQ's are -> [N, 3, size, size] RGB.
+def ffhq_crop(encoder, image: Tensor, faces, size: int) -> Tensor:
+    """Faces that a FaceEncoder found in image [B, H, W, 3] cut out as FFHQ's are -> [N, 3, size, size] RGB.
 
     What lies outside the image is black, where the data set has mirrored and blurred borders.
     """

@@ -45,9 +45,12 @@ class Unit(nn.Module):
         self.shortcut = operations.Conv2d(before, after, 1, stride, **place) if project else None
         self.stride = stride
 
+    def branch(self, x: Tensor) -> Tensor:
+        """What goes beside the shortcut."""
+        return self.conv2(self.prelu(self.conv1(self.norm(x))))
+
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.conv2(self.prelu(self.conv1(self.norm(x))))
-        return branch + (x[:, :, :: self.stride, :: self.stride] if self.shortcut is None else self.shortcut(x))
+        return self.branch(x) + (x[:, :, :: self.stride, :: self.stride] if self.shortcut is None else self.shortcut(x))
 
 
 class IResNet(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .encoder import DLIB_TEMPLATE, Faces
+from .ffhq import FFHQ
 from .geometry import similarity_transform, warp
 
 DLIB_CHIP = 150  # side of the chips that DLIB_TEMPLATE is for
@@ -51,7 +52,7 @@ def quality_of(image: Tensor, faces: Faces, template, size: int) -> Quality:
 
     Without five points, for encoders that cut out the box or a window, faces are aligned to dlib's.
     """
-    if callable(template):
+    if callable(template) or template == FFHQ:
         template = tuple((x * size / DLIB_CHIP, y * size / DLIB_CHIP) for x, y in DLIB_TEMPLATE)
     matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(template))
     chips = warp(image, faces.image_index, matrices, size, antialias=True)

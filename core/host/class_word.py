@@ -63,10 +63,6 @@ def _misplaced(trigger, where):
 def _packed(before, run, after, empty):
     """Tokens in chunks of the length of `empty`, a chunk of no words, and the positions of `run`."""
     (start, end, padding), room = (entry[:2] for entry in empty[:3]), len(empty) - 2
-    if len(run) > room:
-        raise ValueError(
-            f"The photographs need {len(run)} tokens of the prompt, which has room for {room}; connect fewer of them."
-        )
     chunks = [before[at : at + room] for at in range(0, len(before), room)] or [[]]
     if len(chunks[-1]) + len(run) > room:
         chunks.append([])

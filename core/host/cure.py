@@ -12,10 +12,12 @@ from ..cure import MODES, TRAJECTORIES, CureSettings, find_attributes, named_att
 from ..cure.maps import selector
 from .cure_hooks import CureHooks, install_forward
 from .cure_layers import cure_layers
-from .cure_patches import ExtraKeys, FeatureReader, MapReader
+from .cure_patches import FeatureReader, MapReader
 from .cure_regions import region_reader
 from .cure_run import KEY, CurePlan
+from .extra_keys import put_extra_keys
 from .masks import as_masks
+from .mixed import check_unmixed
 from .patch import IDPatch
 from .prompt import content_positions, encode, token_positions
 from .sites import attention_sites
@@ -130,6 +132,7 @@ def _check(model, clip, foundation):
             "The connected model has been through AttributeCure already; use one AttributeCure and name all attributes "
             "in it."
         )
+    check_unmixed(model, foundation)
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {}).values()
     if foundation is None and taken and not any(isinstance(patch, IDPatch) for patch in taken):
         raise ValueError(
@@ -202,6 +205,4 @@ def _install_patches(model, plan, reads):
         if plan.settings.source != "cross":
             model.set_model_attn1_patch(FeatureReader(plan.layers))
     if plan.shares_keys:
-        taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn1", {})
-        for key in plan.layers.extra_keys:
-            model.set_model_attn1_replace(ExtraKeys(key, taken.get(key) or taken.get(key[:2])), *key)
+        put_extra_keys(model, plan.layers.extra_keys)

@@ -15,14 +15,14 @@ from comfy.patcher_extension import WrappersMP, copy_nested_dicts
 
 from ..cure.blend import blend_denoised, blend_noise
 from ..cure.masks import unite
-from .adapter import NOBODY_KEY, TOKENS_KEY
 from .cure_pass import abstract_pass, extra_steps
-from .cure_run import FOUNDATION, KEY, TEMPLATE, WITHOUT, CurePlan, CureRun
+from .cure_run import KEY, TEMPLATE, WITHOUT, CurePlan, CureRun
+from .gated import has_gates
 from .patch import IDPatch
 from .run import KEY as RUN_KEY
 from .run import Run
-from .switch import KEY as IDENTITY_OFF
-from .switch import IdentityOff
+from .twins import FOUNDATION, add_twins, apply_model
+from .twins import KEY as TWINS
 
 
 class CureHooks:
@@ -54,21 +54,19 @@ class CureHooks:
             what = "the guider has no positive prompt" if not positive else "the model carries no identity"
             logging.warning("Likeness: AttributeCure has nothing to do, because %s.", what)
             return executor(*args, **kwargs)
-        negative = guider.conds.get("negative") or []
-        twins = [_without_identity(entry, negative) for entry in positive]
+        positive, twins = add_twins(guider)
         run = CureRun(self.plan, guider, positive, twins, options.get(RUN_KEY) or Run())
-        guider.conds[FOUNDATION] = twins
         texts = {WITHOUT.format(number): encoded for number, encoded in enumerate(self.plan.without)}
         if self.plan.template is not None:
             texts[TEMPLATE] = self.plan.template
         for name, encoded in texts.items():
             guider.conds[name] = _with_text(twins, self.plan.context, encoded)
             run.conditional |= {entry["uuid"] for entry in guider.conds[name]}
-        options[KEY] = run
+        options[TWINS] = run
         try:
             result = executor(*args, **kwargs)
         finally:
-            options.pop(KEY, None)
+            options.pop(TWINS, None)
         if run.attribute_masks is not None:
             self.latest = unite(run.attribute_masks)[:, 0].float().cpu()  # host read: once per run, to free VRAM
             if self.plan.observe is not None:
@@ -78,7 +76,7 @@ class CureHooks:
     def sampler_sample(
         self, executor, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *rest
     ):
-        run = extra_args["model_options"]["transformer_options"].get(KEY)
+        run = extra_args["model_options"]["transformer_options"].get(TWINS)
         if run is None:
             return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *rest)
         run.denoise_mask = denoise_mask
@@ -99,7 +97,7 @@ class CureHooks:
         return samples
 
     def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
-        run = model_options["transformer_options"].get(KEY)
+        run = model_options["transformer_options"].get(TWINS)
         if run is None or run.all_off or not self.plan.apart:
             return executor(x, timestep, model_options, seed)
         needed, acts = run.begin_step(x, timestep)
@@ -152,7 +150,7 @@ class CureHooks:
         inner, outer = options["transformer_options"], model_options["transformer_options"]
         inner["wrappers"] = copy_nested_dicts(foundation.wrappers)
         inner["callbacks"] = copy_nested_dicts(foundation.callbacks)
-        inner.update({key: outer[key] for key in (KEY, "sample_sigmas") if key in outer})
+        inner.update({key: outer[key] for key in (TWINS, "sample_sigmas") if key in outer})
         return foundation.model, options
 
 
@@ -164,13 +162,11 @@ def install_forward(model):
 
 def calc_cond_batch(executor, model, conds, x, timestep, model_options):
     """One step's predictions: [conditional, unconditional, ...], as a guider asks for them."""
-    run = model_options["transformer_options"].get(KEY)
+    run = model_options["transformer_options"].get(TWINS)
     if run is None:
         return executor(model, conds, x, timestep, model_options)
     plan = run.plan
-    run.kinds = [0 if entries and entries[0]["uuid"] in run.conditional else 1 for entries in conds]
-    run.first_twin = len(conds)
-    _note_areas(run, conds, x)
+    run.begin_forward(conds, x)
     if run.all_off:
         return _with_foundation(executor, run, model, conds, x, timestep, model_options)
     if plan.apart:
@@ -183,7 +179,7 @@ def calc_cond_batch(executor, model, conds, x, timestep, model_options):
         return run.answered(executor(model, conds, x, timestep, model_options))
     twins = [run.twins(conds[i]) for i in paired]
     run.kinds += [run.kinds[i] for i in paired]
-    _note_areas(run, twins, x)
+    run.note_areas(twins, x)
     out = _with_foundation(executor, run, model, [*conds, *twins], x, timestep, model_options, first=len(conds))
     run.end_step()
     out, without = run.answered(list(out[: len(conds)])), out[len(conds) :]
@@ -204,40 +200,16 @@ def _with_foundation(executor, run, model, conds, x, timestep, model_options, fi
     foundation, without = run.kinds.index(0, first), run.without()
     unconditional = next((i for i, kind in enumerate(run.kinds) if kind == 1 and conds[i]), None)
     run.kinds += [0] * len(without)
-    _note_areas(run, without, x)
+    run.note_areas(without, x)
     out = executor(model, [*conds, *without], x, timestep, model_options)
     reference = None if unconditional is None else out[unconditional]
     run.add_foundation(out[foundation], reference, out[len(conds) :])
     return out[: len(conds)]
 
 
-def apply_model(executor, x, timestep, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **rest):
-    """One forward: say which chunks go without identity, and call foundation chunks conditional or not, as they are.
-
-    A list that the cure added has a number that no other pack knows, so that must not get further than here.
-    """
-    run = transformer_options.get(KEY)
-    if run is not None:
-        lists = transformer_options["cond_or_uncond"]
-        off = tuple(run.all_off or which >= run.first_twin for which in lists)
-        kinds = [run.kinds[which] for which in lists]
-        transformer_options = {**transformer_options, "cond_or_uncond": kinds}
-        if any(off):
-            transformer_options[IDENTITY_OFF] = IdentityOff(off, run.plan.settings.identity_off == "absent")
-    return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **rest)
-
-
 def _has_identity(options):
-    return any(isinstance(patch, IDPatch) for patch in options.get("patches_replace", {}).get("attn2", {}).values())
-
-
-def _without_identity(entry, negative):
-    """A conditioning entry for the foundation's rows: the same prompt, nobody for the ControlNet."""
-    nobody = entry.get(NOBODY_KEY)
-    if nobody is None and TOKENS_KEY in entry:  # another pack's: what it gives the unconditional half
-        nobody = next((other[TOKENS_KEY] for other in negative if TOKENS_KEY in other), entry[TOKENS_KEY])
-    twin = {**entry, "uuid": uuid.uuid4()}
-    return twin if nobody is None else {**twin, TOKENS_KEY: nobody}
+    taken = options.get("patches_replace", {}).get("attn2", {}).values()
+    return has_gates(options) or any(isinstance(patch, IDPatch) for patch in taken)
 
 
 def _with_text(twins, context, encoded):
@@ -249,11 +221,3 @@ def _with_text(twins, context, encoded):
         else {**twin, "uuid": uuid.uuid4()}
         for twin, is_prompt in zip(twins, same, strict=True)
     ]
-
-
-def _note_areas(run, lists, x):
-    """Remember which part of the picture an entry is about, as ComfyUI cuts it."""
-    for entry in (entry for entries in lists for entry in entries or ()):
-        if "area" in entry:
-            height, width, top, left = entry["area"]
-            run.areas[entry["uuid"]] = min(x.shape[2] - top, height), min(x.shape[3] - left, width), top, left

@@ -16,11 +16,10 @@ from .cure_layers import CureLayers
 from .cure_regions import RegionReader
 from .prompt import Encoded
 from .run import Run
+from .twins import FOREVER, TwinRun
 
 KEY = "likeness_cure"
-# Conditionings that the cure adds to a guider's own.
-FOUNDATION, TEMPLATE, WITHOUT = "likeness_foundation", "likeness_template", "likeness_without_{}"
-FOREVER = (999999999.0, 0.0)  # what percent_to_sigma gives for 0 % and 100 %
+TEMPLATE, WITHOUT = "likeness_template", "likeness_without_{}"  # conditionings that the cure adds to a guider's own
 
 
 @dataclass(frozen=True)
@@ -79,17 +78,13 @@ class CurePlan:
         return self.separate or self.foundation is not None
 
 
-class CureRun:
+class CureRun(TwinRun):
     """State of one sampling run; dropped when it ends."""
 
     def __init__(self, plan: CurePlan, guider, positive: list[dict], twins: list[dict], levels: Run):
-        self.plan, self.guider = plan, guider
-        self.levels = levels  # reads each noise level once, however many ask
-        self.twin_of = {one["uuid"]: other["uuid"] for one, other in zip(positive, twins, strict=True)}
-        self.conditional = set(self.twin_of) | set(self.twin_of.values())
-        self.all_off = False  # whether the forward that is running goes without identity altogether
-        self.kinds, self.first_twin = [0, 1], 2  # of the lists of conditionings of the running forward
-        self.acts = self.collects = self.compares = self.gives_keys = False  # what the running step does
+        super().__init__(guider, positive, twins, levels, absent=plan.settings.identity_off == "absent")
+        self.plan = plan
+        self.acts = self.collects = self.compares = False  # what the running step does
         self._parses = False
         self._map_range = self._parse_range = FOREVER
         # Whether ComfyUI evaluates the unconditional half too.
@@ -97,12 +92,9 @@ class CureRun:
         self.response = None  # [B,A,C,H,W]
         self._foundation = None  # its latest prediction, until there is an unconditional one to compare with
         self._age = self._map_age = -1
-        self.areas = {}
-        self.keys = {}
         self.text_keys = {}
         self._select = None
         self.denoise_mask = None
-        self.grid = None
         self.attribute_masks = None
         self._maps = [MapSum(plan.settings.map_decay) for _ in range(2)]  # of the foundation, of the personalised rows
         self._features = self._features_size = None
@@ -110,11 +102,6 @@ class CureRun:
         self._mask, self._tokens = None, {}
         self._artist = None
         self._latent = self._denoised = self._sigmas = self._level = None
-
-    def twins(self, entries: list[dict]) -> list[dict]:
-        """The foundation's entries for a list of conditionings; an unconditional entry serves as it is."""
-        by_uuid = {entry["uuid"]: entry for entry in self.guider.conds[FOUNDATION]}
-        return [by_uuid.get(self.twin_of.get(entry["uuid"]), entry) for entry in entries]
 
     # -- when --------------------------------------------------------------------------------------------------------
 
@@ -124,11 +111,6 @@ class CureRun:
         start, end = _span(sigmas, settings.map_start, settings.map_end)
         self._map_range = start, max(end, self.plan.blend_range[1])
         self._parse_range = _span(sigmas, settings.parse_at, 1.0)
-
-    def within(self, span: tuple[float, float], sigmas: torch.Tensor) -> bool:
-        if span[0] <= span[1]:
-            return False
-        return (span[0] >= FOREVER[0] and span[1] <= FOREVER[1]) or span[1] <= self.levels.sigma(sigmas) <= span[0]
 
     def begin_step(self, x: torch.Tensor, sigmas: torch.Tensor) -> tuple[bool, bool]:
         """Whether this step needs the foundation's prediction, and whether it blends."""
@@ -174,11 +156,6 @@ class CureRun:
         if self._select is None or self._select.device != device:
             self._select = self.plan.select.to(device)
         return self._select
-
-    def is_whole(self, uuid, grid: tuple[int, int]) -> bool:
-        """Whether a forward of `grid` latent cells shows all that a conditioning entry is about, not a tile of it."""
-        area = self.areas.get(uuid)
-        return grid == (self.grid if area is None else area[:2])
 
     def add_maps(self, maps, size, grid, uuid, personal):
         """Attention maps [B,A,N] of one layer with size[0] x size[1] tokens, from a chunk of `grid` latent cells.
@@ -299,6 +276,16 @@ class CureRun:
             share, index = share.topk(max(count, 1), dim=1)
             self._tokens[size, area] = index, (share * self.plan.strength).log() + self.plan.layers.bias
         return self._tokens[size, area]
+
+    def kept(self, k, v, size, uuid):
+        """The foundation's keys and values [B,E,C] inside the mask, or None while there is no mask."""
+        if self.mask() is None:
+            return None
+        index, _ = self.extra_tokens(size, uuid)
+        return tuple(t.gather(1, index.unsqueeze(-1).expand(-1, -1, t.shape[-1])) for t in (k, v))
+
+    def own(self, k, v, k_extra, v_extra, size, uuid):
+        return k, v, self.extra_tokens(size, uuid)[1]
 
     # -- a trajectory of the foundation's own ------------------------------------------------------------------------
 

@@ -10,19 +10,20 @@ _EVA_LIMIT = 2 * 2**30  # bytes; the published file, text tower and all, is smal
 PARSER_FOLDER = "face_parsing"
 ENCODER_FOLDER = "face_encoders"
 PACK_FOLDER = "insightface"
+DIRECTION_FOLDER = "likeness_directions"
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
-_GRAPH = ".onnx"
+_GRAPH, _ARRAY = ".onnx", ".npy"
 
 
 def register():
     """Make every folder known to ComfyUI; one that another pack registered keeps its paths and gains ours."""
-    for name in (*ADAPTER_FOLDERS, PARSER_FOLDER, ENCODER_FOLDER, PACK_FOLDER):
+    for name in (*ADAPTER_FOLDERS, PARSER_FOLDER, ENCODER_FOLDER, PACK_FOLDER, DIRECTION_FOLDER):
         # A key that another pack registered without extensions means "every file" and must stay so.
         known = name in folder_paths.folder_names_and_paths and not folder_paths.folder_names_and_paths[name][1]
         folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
         if not known:
-            graphs = {_GRAPH} if name in (ENCODER_FOLDER, PACK_FOLDER) else set()
-            folder_paths.folder_names_and_paths[name][1].update(_WEIGHT_FILES | graphs)
+            more = {ENCODER_FOLDER: {_GRAPH}, PACK_FOLDER: {_GRAPH}, DIRECTION_FOLDER: {_ARRAY}}.get(name, set())
+            folder_paths.folder_names_and_paths[name][1].update(_WEIGHT_FILES | more)
 
 
 def adapter_files() -> list[str]:
@@ -53,9 +54,18 @@ def eva_paths() -> list[str]:
 
 def encoder_files() -> dict[str, str]:
     """`face_encoders/file` -> path of every weight file in the face encoders' folder, sorted; no broken links."""
-    files = sorted(_weight_files(ENCODER_FOLDER, _WEIGHT_FILES | {_GRAPH}))
-    paths = {file.replace(os.sep, "/"): folder_paths.get_full_path(ENCODER_FOLDER, file) for file in files}
-    return {f"{ENCODER_FOLDER}/{file}": path for file, path in paths.items() if path is not None}
+    return {f"{ENCODER_FOLDER}/{file}": path for file, path in _paths(ENCODER_FOLDER, _GRAPH).items()}
+
+
+def direction_files() -> dict[str, str]:
+    """`file` -> path of every direction of StyleGAN's space, sorted; no broken links."""
+    return _paths(DIRECTION_FOLDER, _ARRAY)
+
+
+def _paths(folder, ending):
+    files = sorted(_weight_files(folder, _WEIGHT_FILES | {ending}))
+    paths = {file.replace(os.sep, "/"): folder_paths.get_full_path(folder, file) for file in files}
+    return {file: path for file, path in paths.items() if path is not None}
 
 
 def packs() -> dict[str, list[str]]:

@@ -46,19 +46,21 @@ def why_no_weights(head: bytes, name: str) -> str | None:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """Tensors of one file under flat, dotted keys, and the file's own metadata (empty for pickles)."""
+    """Tensors of one file under flat, dotted keys, and the file's own metadata; of a pickle, the words and numbers in
+    its `opts`."""
 
     name: str
     tensors: dict[str, torch.Tensor]
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def read_weights(path: str | Path) -> WeightFile:
+def read_weights(path: str | Path, lone: str | None = None) -> WeightFile:
     """Read a `.safetensors`, `.bin`, `.pt` or `.ckpt` file into CPU tensors.
 
     Nested dictionaries come out flat (`{"image_proj": {"latents": t}}` -> `image_proj.latents`), a lone `state_dict`
-    wrapper is taken off. Pickles are read with `weights_only=True`: nothing in them is executed. Tensors of safetensors
-    files may be mapped from the file: copy what is kept.
+    wrapper is taken off; tensors beside it stay. Pickles are read with `weights_only=True`: nothing in them is
+    executed. Tensors of safetensors files may be mapped from the file: copy what is kept. `lone`: the key of a tensor
+    that a pickle holds alone, in place of a dictionary; without, such files are refused.
     Raises WeightsError with one sentence for a missing, empty, truncated, mislabelled or hostile file.
     """
     path = Path(path)
@@ -74,7 +76,10 @@ def read_weights(path: str | Path) -> WeightFile:
     if _is_safetensors(head):  # first: the length of its header may begin with any byte, a pickle's included
         return _read_safetensors(path, size, head)
     if head.startswith((_ZIP, _PICKLE)):
-        return WeightFile(name, _flatten(_read_pickle(path, size, head.startswith(_ZIP)), name))
+        content = _read_pickle(path, size, head.startswith(_ZIP))
+        if lone is not None and isinstance(content, torch.Tensor):
+            content = {lone: content}
+        return WeightFile(name, _flatten(content, name), _options(content))
     reason = why_no_weights(head, name)
     if reason is not None:
         raise WeightsError(reason)
@@ -137,7 +142,8 @@ def _read_pickle(path, size, is_zip):
 def _flatten(content, name):
     """Nested dictionaries of tensors as one with dotted keys, in the file's order; other values are left out."""
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+        beside = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+        content = beside | content["state_dict"]
     if not isinstance(content, dict):
         raise WeightsError(
             f"{name} holds a {type(content).__name__}, not a dictionary of weights; it is not a checkpoint, so choose "
@@ -161,6 +167,14 @@ def _flatten(content, name):
     if not tensors:
         raise WeightsError(f"{name} holds no tensors; it is not a checkpoint, so choose another file.")
     return tensors
+
+
+def _options(content):
+    """What a training script noted of itself under `opts`, as text."""
+    options = content.get("opts") if isinstance(content, dict) else None
+    if not isinstance(options, dict):
+        return {}
+    return {str(key): str(value) for key, value in options.items() if isinstance(value, str | int | float)}
 
 
 def _is_whole(tensor):

@@ -88,17 +88,24 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
     (_under_any_wrapper("body.0.res_layer.5.running_var"), "an AdaFace state dict"),
     (_under_any_wrapper("body.0.res_layer.4.running_var"), "an IR face model of another layout than AdaFace's"),
     (_starts("net.input_layer."), "a CVLface model, whose colour order only a file beside it tells"),
+    (_has("encoder.styles.0.linear.weight"), "an e4e encoder"),
+    (_under_any_wrapper("senet.0.weight"), "a TransFace state dict"),
     (_starts("segformer."), "a SegFormer"),
     (_has("decoder.conv_in.weight"), "a VAE"),
     (_starts("first_stage_model."), "a VAE"),
 )
 
 
+def known_kind(tensors: Tensors) -> str | None:
+    """A few words on what a file is, with its article; None when nothing fits."""
+    return next((words for matches, words in _KINDS if matches(tensors)), None)
+
+
 def kind_of(tensors: Tensors) -> str:
     """A few words on what a file is, with its article; names a few keys when nothing fits."""
-    for matches, words in _KINDS:
-        if matches(tensors):
-            return words
+    kind = known_kind(tensors)
+    if kind is not None:
+        return kind
     sample = ", ".join(shown(key) for key in sorted(tensors)[:3])
     return f"a file that nothing here recognises ({len(tensors)} tensors: {sample}, ...)"
 

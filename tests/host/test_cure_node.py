@@ -157,7 +157,7 @@ def test_host_reads(case, overhead):
 
 def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
     patches, run_module = pack.module("core.host.cure_patches"), pack.module("core.host.cure_run")
-    off = pack.module("core.host.switch")
+    off, twins = pack.module("core.host.switch"), pack.module("core.host.twins")
     cured = case.cure(mode="both", settings={"source": "both"})
     plan = cured.get_wrappers("outer_sample", "likeness_cure")[0].__self__.plan
     guider = SimpleNamespace(conds={}, cfg=4.0)
@@ -166,7 +166,7 @@ def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
         run.collects, run.grid = True, (32, 32)
         run._select = mode.from_tensor(plan.select).to("cuda")
         options = {
-            "likeness_cure": run, off.KEY: off.IdentityOff((False, False, True), False), "cond_or_uncond": [1, 0, 0],
+            twins.KEY: run, off.KEY: off.IdentityOff((False, False, True), False), "cond_or_uncond": [1, 0, 0],
             "uuids": [0, 1, 2], "original_shape": [6, 4, 32, 32], "activations_shape": [6, 128, 8, 8],
             "block": ("output", 2), "block_index": 0, "n_heads": 4,
         }  # fmt: skip
@@ -184,7 +184,7 @@ def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
         assert mask.device.type == "cuda" and mask.shape == (2, 1, 32, 32)
         run._tokens[(8, 8), None] = torch.zeros(2, 5, dtype=torch.long, device="cuda"), torch.zeros(2, 5, device="cuda")
         run.gives_keys = True
-        patch = patches.ExtraKeys(("output", 2, 0), base=lambda q, k, v, o: q)
+        patch = pack.module("core.host.extra_keys").ExtraKeys(("output", 2, 0), base=lambda q, k, v, o: q)
         assert patch(n, n, n, options).shape == n.shape and not run.keys
         with pytest.raises(DataDependentOutputException):
             float(mask.sum())

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 import torch
-from cure_cases import MODES, PROMPT, TRAJECTORIES, clip, prompt
-from host_cases import adapter, apply, conditioning, randn, sample
+from cure_cases import GUIDERS, MODES, PROMPT, TRAJECTORIES, clip, custom, prompt
+from host_cases import adapter, apply, randn, sample
 
 
 def test_identity_absent_is_exactly_the_plain_model(case):
@@ -226,42 +226,11 @@ def test_batches_taken_apart_by_memory(case, monkeypatch):
         torch.testing.assert_close(apart, together, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("guider", ["cfg", "basic", "dual", "perp"])
+@pytest.mark.parametrize("guider", GUIDERS)
 def test_guiders(sd15, guider):
     """SamplerCustomAdvanced with every guider that ComfyUI has for such models."""
     result, plain = (custom(sd15, model, guider) for model in (sd15.cure(mode="both", abstract_pass=0.5), sd15.model))
     assert result.isfinite().all() and (result - plain).abs().max() > 1e-3
-
-
-def custom(case, model, guider):
-    import comfy.samplers
-    from comfy_extras import nodes_custom_sampler, nodes_perpneg
-
-    positive, negative = case.conditionings
-    if guider == "cfg":
-        made = comfy.samplers.CFGGuider(model)
-        made.set_conds(positive, negative)
-        made.set_cfg(4.0)
-    elif guider == "basic":
-        made = nodes_custom_sampler.Guider_Basic(model)
-        made.set_conds(positive)
-    elif guider == "dual":
-        made = nodes_custom_sampler.Guider_DualCFG(model)
-        made.set_conds(positive, conditioning(case.kind, seed=4), negative)
-        made.set_cfg(4.0, 2.0)
-    else:
-        made = nodes_perpneg.Guider_PerpNeg(model)
-        made.set_conds(positive, negative, conditioning(case.kind, seed=4))
-        made.set_cfg(4.0, 1.0)
-    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 3)
-    with torch.inference_mode():
-        return made.sample(
-            randn(1, 4, 16, 16, seed=1),
-            torch.zeros(1, 4, 16, 16),
-            comfy.samplers.sampler_object("euler"),
-            sigmas,
-            seed=1,
-        )
 
 
 def test_a_model_wrapper_that_cuts_tiles(sd15):

@@ -11,7 +11,7 @@ import onnx_files
 import photographs
 import pytest
 import torch
-from descriptor_files import adaface, facenet
+from descriptor_files import adaface, e4e, facenet, transface
 from node_cases import ComfyError, outputs
 from onnx import helper
 
@@ -89,10 +89,14 @@ def test_single_files_are_told_apart_by_their_content(files, singles):
     torch.save(facenet()[1], singles / "a.pt")
     torch.save({"state_dict": adaface(18)[1]}, singles / "b.ckpt")
     shutil.copy(onnx_files.file("sface", width=4), singles / "c.onnx")
+    code = dict(e4e()[1])
+    torch.save({"latent_avg": code.pop("latent_avg"), "state_dict": code, "opts": {}}, singles / "d.pt")
+    torch.save(transface()[1], singles / "e.pt")
     os.utime(singles)
-    assert files.encoder_names() == ["embedded", *(f"face_encoders/{name}" for name in ("a.pt", "b.ckpt", "c.onnx"))]
-    for name, space, dim, size in (("a.pt", "facenet-a:", 512, 160), ("b.ckpt", "adaface-b:", 512, 112),
-                                   ("c.onnx", "onnx-c:", 128, 112)):  # fmt: skip
+    kinds = (("a.pt", "facenet-a:", 512, 160), ("b.ckpt", "adaface-b:", 512, 112), ("c.onnx", "onnx-c:", 128, 112),
+             ("d.pt", "e4e-d:", 18 * 24, 256), ("e.pt", "transface-e:", 144 * 64, 112))  # fmt: skip
+    assert files.encoder_names() == ["embedded", *(f"face_encoders/{name}" for name, *_ in kinds)]
+    for name, space, dim, size in kinds:
         module = files.load_module(f"face_encoders/{name}", "auto")
         assert (module.space.startswith(space), module.dim, module.chip_size) == (True, dim, size), name
         image = photographs.as_image(photographs.picture("sample1"))

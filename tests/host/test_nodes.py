@@ -301,6 +301,8 @@ CHOICES = {
         "combine_embeds": "auto",
         "compatibility": "reference",
     },
+    "IDTextEncode": {"on_no_face": "error"},
+    "Arc2FaceTextEncode": {"on_no_face": "error"},
     "LandmarkControl": {"on_no_face": "error"},
     "IDSimilarity": {"on_no_face": "error"},
 }

@@ -219,8 +219,8 @@ def test_files_without_a_descriptor():
     with pytest.raises(WeightsError) as caught:
         load_descriptor(WeightFile("anna.pth", {"segformer.encoder.weight": torch.ones(1)}))
     assert str(caught.value) == (
-        "anna.pth is a SegFormer, and a face descriptor must be a FaceNet, AdaFace, CurricularFace or ArcFace IResNet "
-        "state dict; choose one of these."
+        "anna.pth is a SegFormer, and a face descriptor must be a FaceNet, AdaFace, CurricularFace, ArcFace IResNet, "
+        "e4e or TransFace state dict; choose one of these."
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from likeness.core.attention import chunks_of, identity_residual, token_mask
+from likeness.core.attention import chunks_of, extra_key_attention, identity_residual, token_mask, toward_mean
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 
@@ -63,3 +63,26 @@ def test_masks_go_by_picture(masks, rows, chunks, order, device, dtype):
     batch = torch.arange(1, masks + 1, device=device, dtype=dtype).view(-1, 1, 1).expand(-1, 6, 10)
     tokens = token_mask(batch, 3, 5, chunks, rows)
     assert tokens[:, :, 0].tolist() == [[number + 1.0] * 15 for number in order]
+
+
+def test_extra_keys_without_a_bias_are_more_keys(device, dtype):
+    q, k, v = (randn(2, 6, 32, seed=seed, device=device, dtype=dtype) for seed in (1, 2, 3))
+    extra = [randn(2, 9, 32, seed=seed, device=device, dtype=dtype) for seed in (4, 5)]
+    out = extra_key_attention(q, k, v, *extra, None, 4)
+    for row in range(2):
+        keys, values = (torch.cat([own[row], other[row]]) for own, other in zip((k, v), extra, strict=True))
+        expected = attention_of_one_row(q[row], keys, values, 4)
+        torch.testing.assert_close(out[row].double(), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+    zeros = torch.zeros(2, 9, device=device, dtype=dtype)
+    torch.testing.assert_close(
+        out, extra_key_attention(q, k, v, *extra, zeros, 4), atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype]
+    )
+
+
+def test_toward_mean_moves_means_and_nothing_else(device, dtype):
+    own, other = (randn(2, count, 8, seed=seed, device=device, dtype=dtype) for count, seed in ((50, 1), (30, 2)))
+    close = {"atol": TOLERANCE[dtype], "rtol": TOLERANCE[dtype]}
+    torch.testing.assert_close(toward_mean(own, other, 1.0).mean(1), other.mean(1), **close)
+    half = toward_mean(own, other, 0.5)
+    torch.testing.assert_close(half.mean(1), (own.mean(1) + other.mean(1)) / 2, **close)
+    torch.testing.assert_close(half - half.mean(1, True), own - own.mean(1, True), **close)

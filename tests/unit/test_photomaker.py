@@ -138,7 +138,7 @@ def test_every_way_of_saving_gives_the_same_module(tmp_path, version):
     alone = load(nested["id_encoder"])  # without its prefix and without the LoRA
     assert same(one, other) and same(one, alone)
     assert one.lora.layers == other.lora.layers == 560 and not alone.lora
-    assert "LoRA inside: none" in alone.spec.about("a.bin", alone.lora)
+    assert "LoRA in the file: none" in alone.spec.about("a.bin", alone.lora)
 
 
 def test_lora_names_of_every_year():

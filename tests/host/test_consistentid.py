@@ -1,0 +1,155 @@
+"""ConsistentID in ComfyUI: parts of the face, cut out by the parser and seen by CLIP, in the words of a caption."""
+
+import logging
+import shutil
+
+import pytest
+import torch
+from host_cases import conditioning
+from node_cases import face, sentence
+from parser_files import reference
+from prompt_cases import SPACE, clip, encode, encode_ids, text_encode, token_ids
+from references.fusing import fused, linear, norm, perceiver_layer
+from tiny.consistentid import DEPTH, consistentid
+from torch.nn import functional as F
+
+PROMPT = "a man in a forest"
+WORDS = {
+    "sd15": ["The person has one face", "two ears", "two eyes", "one nose", "and one mouth"],
+    "sdxl": ["The person has one face", "two ears", "two eyes", "one nose", "and a mouth"],
+}
+IN_TURN = [("skin", ""), ("l_eye", "r_eye"), ("l_ear", "r_ear"), ("nose", ""), ("u_lip", "l_lip")]
+
+
+@pytest.fixture(scope="module")
+def parser(pack):
+    """A face parser that finds something everywhere, in models/face_parsing."""
+    folder = pack.base / "models/face_parsing"
+    folder.mkdir(exist_ok=True)
+    torch.save(reference(seed=3).state_dict(), folder / "face_parsing.pth")
+    yield pack.module("core.host.parser").find_parser()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def no_parser(pack):
+    """models/face_parsing without what is in it."""
+    folder, away = pack.base / "models/face_parsing", pack.base / "models/face_parsing.away"
+    if folder.exists():
+        folder.rename(away)
+    yield
+    if away.exists():
+        away.rename(folder)
+
+
+@pytest.fixture(scope="module")
+def clip_vision(comfyui, tmp_path_factory):
+    from tiny.vision import clip_vision
+
+    return clip_vision(tmp_path_factory.mktemp("vision"))
+
+
+@pytest.fixture(scope="module")
+def adapters(pack):
+    from host_cases import loaded_adapter
+
+    return {kind: loaded_adapter(pack, consistentid(kind), f"ConsistentID-{kind}.bin") for kind in WORDS}
+
+
+def parts_plainly(pack, parser, image, clip_vision):
+    """The parts that are there, as CLIP sees them, in the order of their numbers."""
+    import cv2
+    import numpy as np
+
+    names = pack.module("core.faces.parser").CLASSES
+    labels = parser.labels(image)[0]
+    found, pictures = [], []
+    for part, pair in enumerate(IN_TURN):
+        number = next((names.index(name) for name in pair if name and (labels == names.index(name)).any()), None)
+        if number is None:
+            continue
+        mask = np.zeros(labels.shape, np.uint8)
+        outlines, _ = cv2.findContours(
+            (labels == number).numpy().astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+        )
+        mask = torch.from_numpy(cv2.drawContours(mask, outlines, -1, 1, cv2.FILLED)).float()[None, None]
+        mask = F.interpolate(mask, image.shape[1:3], mode="bicubic", antialias=True).clamp(0, 1)[0, 0, :, :, None]
+        found.append(part)
+        pictures.append(image[0] * mask)
+    return found, clip_vision.encode_image(torch.stack(pictures)).penultimate_hidden_states
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+def test_parts_go_into_the_words_of_the_caption(pack, adapters, parser, clip_vision, kind):
+    image = face("A", 96)
+    source = {"image": torch.cat([image, face("A", 96).flip(2)]), "clip_vision": clip_vision}
+    [[plain, before], [context, after]] = encode(pack, adapters[kind], PROMPT, kind, start_merge_at=0.6, **source)
+    assert (before["start_percent"], before["end_percent"]) == (0.0, 0.6)
+    assert (after["start_percent"], after["end_percent"]) == (0.6, 1.0)
+
+    found, hidden = parts_plainly(pack, parser, image, clip_vision)
+    assert len(found) > 2
+    said = [phrase for part, phrase in zip((0, 2, 1, 3, 4), WORDS[kind], strict=True) if part in found]
+    ids, positions = token_ids(PROMPT + ("Detail:" if kind == "sd15" else "; Detail:"), kind), []
+    for phrase in said:
+        ids += token_ids(phrase, kind)
+        positions.append(len(ids))
+        ids += token_ids(",", kind)
+    assert torch.equal(plain, encode_ids(ids, kind))
+
+    tensors, stem = consistentid(kind)["FacialEncoder"], "visual_projection."
+    x, latents = linear(hidden, tensors, f"{stem}proj_in"), tensors[f"{stem}latents"].repeat(len(found), 1, 1)
+    for layer in range(DEPTH):
+        latents = perceiver_layer(x, latents, tensors, f"{stem}layers.{layer}.", dim_head=64)
+    tokens = norm(linear(latents, tensors, f"{stem}proj_out"), tensors, f"{stem}norm_out").reshape(1, len(found), -1)
+    expected = fused(plain[:, positions], tokens, tensors)
+    torch.testing.assert_close(context[:, positions], expected, atol=1e-4, rtol=0)
+    others = [at for at in range(77) if at not in positions]
+    assert torch.equal(context[:, others], plain[:, others])
+
+    [[alone, _]] = encode(pack, adapters[kind], PROMPT, kind, start_merge_at=1.0, **source)
+    assert torch.equal(alone, text_encode(PROMPT, kind)[0][0])
+
+
+def test_a_weighted_prompt_of_several_chunks(pack, adapters, parser, clip_vision):
+    prompt = "(a man:1.3) in " + "a dark forest, " * 18 + "two ears, snow"
+    [[context, _]] = encode(pack, adapters["sd15"], prompt, "sd15", image=face("A", 96), clip_vision=clip_vision)
+    caption = pack.module("core.host.id_prompt")
+    phrases = WORDS["sd15"]
+    text = prompt + "Detail:" + " ".join(f"{phrase}," for phrase in phrases)
+    positions = caption._last_words(clip("sd15"), text, phrases)
+    tokens = [token for chunk in clip("sd15").tokenize(text)["l"] for token, _ in chunk]
+    assert [tokens[at] for at in positions] == [token_ids(phrase, "sd15")[-1] for phrase in phrases]
+    assert context.shape[1] == 154 and positions[0] > 77
+
+
+def test_the_whole_with_apply_id_adapter(pack, adapters, parser, clip_vision, caplog):
+    from tiny.unet import unet
+
+    host, people = pack.module("core.host.adapter"), pack.module("core.host.person")
+    vectors = torch.randn(1, 512, generator=torch.Generator().manual_seed(1))
+    person, _ = pack.module("core.faces.identity").combine_identity(SPACE, vectors, torch.ones(1), "mean")
+    sources = people.Sources(person, image=face("A", 96), clip_vision=clip_vision)
+    positive = encode(
+        pack, adapters["sd15"], PROMPT, "sd15", start_merge_at=0.6, image=sources.image, clip_vision=clip_vision
+    )
+    model, negative = unet("sd15"), conditioning("sd15", seed=2)
+    with caplog.at_level(logging.WARNING):
+        patched, *_ = host.apply(model, positive, negative, adapters["sd15"], sources, host.Strength(1.0))
+        assert not caplog.records
+        host.apply(model, text_encode(PROMPT, "sd15"), negative, adapters["sd15"], sources, host.Strength(1.0))
+    assert "encode the positive prompt with ID Text Encode" in caplog.text
+    assert len(patched.patches) == 128
+
+
+def test_what_is_missing(pack, adapters, clip_vision, no_parser):
+    asked = {
+        "clip": clip("sd15"), "adapter": adapters["sd15"], "prompt": PROMPT, "trigger": "img", "start_merge_at": 0.6,
+        "on_no_face": "error", "image": face("A", 96), "clip_vision": clip_vision,
+    }  # fmt: skip
+    text = sentence(pack, "IDTextEncode", **asked)
+    assert "face_parsing.pth" in text and "models/face_parsing" in text and "JackAILab/ConsistentID" in text
+    text = sentence(pack, "IDTextEncode", **{key: value for key, value in asked.items() if key != "clip_vision"})
+    assert "CLIP-ViT-H-14" in text and "Load CLIP Vision" in text
+    text = sentence(pack, "IDTextEncode", **{key: value for key, value in asked.items() if key != "image"})
+    assert "connect image, a portrait" in text
