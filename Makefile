@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test setup setup-test lint bench-overhead bench-pairs bench-faces bench-found fuzz-encoders bench-identity bench-cure verify-facelets facelets
+.PHONY: demo test setup setup-test lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz-encoders bench-identity bench-cure verify-facelets facelets
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -30,6 +30,10 @@ bench-pairs: setup-test
 # speed and memory of encoders against onnxruntime; ARGS=--quick to see that it runs
 bench-faces: setup-test
 	@$(RUN) benchmarks/faces.py $(ARGS)
+
+# every published adapter at its full size on full-size models: time and memory; 12 GB of memory, minutes
+bench-layouts: setup-test
+	@$(RUN) benchmarks/layouts.py $(ARGS)
 
 # which faces of the test photographs are found, however they are turned, shrunk and cut
 bench-found: setup-test

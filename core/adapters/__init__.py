@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import nn
 
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of, known_kind, shown
-from . import consistentid, faceid, image, instantid, masterweaver, photomaker, pulid, uniportrait, wplus
+from . import consistentid, faceid, fact, image, instantid, masterweaver, photomaker, pulid, uniportrait, wplus
 from .base import (
     AUTO,
     DEFAULTS,
@@ -22,7 +22,7 @@ from .base import (
     Seen,
     base_name,
 )  # fmt: skip
-from .files import copied, widest_dtype
+from .files import check_whole, copied, widest_dtype
 from .uniportrait_router import Router, load_router
 
 # (recognise, module class) of every family; the first that recognises a file has it.
@@ -36,12 +36,11 @@ _FAMILIES = (
     (uniportrait.recognise, uniportrait.UniPortrait),
     (photomaker.recognise, photomaker.PhotoMaker),
     (masterweaver.recognise, masterweaver.MasterWeaver),
+    (fact.recognise, fact.FACT),
 )
-_SITES = (16, 70)
-_LORA_LAYERS = 8  # q, k, v and out of the self-attention and of the cross-attention at a site
 _KNOWN = (
     "InstantID, IP-Adapter FaceID, plain IP-Adapter, PuLID for SDXL, PhotoMaker, ConsistentID, UniPortrait, "
-    "MasterWeaver and W+ files"
+    "MasterWeaver, W+ and FaceChain-FACT files"
 )
 # Names that training scripts leave in place of the published ones.
 _TRAINING_PREFIXES = (
@@ -67,7 +66,7 @@ def load_adapter(file: WeightFile, overrides: Overrides = AUTO, device=None, dty
         spec, family = _recognise(tensors, file, overrides)
         tensors, lora = family.split(tensors)
         adapter = family(spec, tensors, device=device, dtype=dtype or widest_dtype(tensors), operations=operations)
-        _check_whole(spec, lora, file)
+        check_whole(spec, lora, file)
         own, spare = _parted(tensors, adapter, spec, file.name)
         fill(adapter, own, file.name, spec.named)
         adapter.lora = copied(lora)
@@ -85,26 +84,6 @@ def _recognise(tensors, file, overrides):
         if spec is not None:
             return spec, family
     raise WeightsError(f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads {_KNOWN}; choose one of those.")
-
-
-def _check_whole(spec, lora, file):
-    """WeightsError when whole sites are missing at the end, which leave no gap in the numbers, or a LoRA is odd."""
-    count = len(spec.site_widths)
-    if count and count not in _SITES and "likeness.family" not in file.metadata:
-        raise WeightsError(
-            f"{file.name} has {count} attention sites, but SD1.5 has {_SITES[0]} and SDXL {_SITES[1]}; it is "
-            "incomplete, so fetch it again."
-        )
-    layers, expected = len(lora.by_site), _LORA_LAYERS * count
-    if layers not in (0, expected):
-        raise WeightsError(
-            f"{file.name} is incomplete: its LoRA has {layers} layers where {expected} belong; fetch it again."
-        )
-    for (index, attention, part), (down, up) in lora.by_site.items():
-        width = spec.site_widths[index]
-        takes = spec.token_dim if attention == "attn2" and part in ("to_k", "to_v") else width
-        if (down.shape[1], up.shape[0]) != (takes, width):
-            raise RuntimeError(f"the LoRA layer of {part} at site {index} has another size than the site")
 
 
 def _parted(tensors, adapter, spec, name):

@@ -230,10 +230,12 @@ class IDAdapter(nn.Module, ABC):
     """Base of all families: `project` turns a person into tokens, `sites` makes of them what each site adds.
 
     A family is built as `family(spec, tensors, device=None, dtype=None, operations=nn)`, with the tensors that `split`
-    gave, and names its parameters as they are named.
+    gave, and names its parameters as they are named. `gated`: what `sites` gives are gates (see attention.gates), which
+    work on what goes into the cross-attentions and use the adapter's layers while sampling.
     """
 
     spec: AdapterSpec
+    gated = False
     lora: LoRA = LoRA()
 
     @classmethod

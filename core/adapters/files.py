@@ -2,8 +2,12 @@
 
 import torch
 
-from .base import LoRA
+from ..weights import WeightFile, WeightsError
+from .base import AdapterSpec, LoRA
 from .sites import Tensors
+
+_SITES = (16, 70)
+_LORA_LAYERS = 8  # q, k, v and out of the self-attention and of the cross-attention at a site
 
 
 def copied(lora: LoRA) -> LoRA:
@@ -18,3 +22,23 @@ def widest_dtype(tensors: Tensors) -> torch.dtype:
     """The dtype that holds every tensor's numbers."""
     dtypes = {tensor.dtype for tensor in tensors.values()}
     return max(dtypes, key=lambda dtype: (dtype.is_floating_point, dtype.itemsize))
+
+
+def check_whole(spec: AdapterSpec, lora: LoRA, file: WeightFile):
+    """WeightsError when whole sites are missing at the end, which leave no gap in the numbers, or a LoRA is odd."""
+    count = len(spec.site_widths)
+    if count and count not in _SITES and "likeness.family" not in file.metadata:
+        raise WeightsError(
+            f"{file.name} has {count} attention sites, but SD1.5 has {_SITES[0]} and SDXL {_SITES[1]}; it is "
+            "incomplete, so fetch it again."
+        )
+    layers, expected = len(lora.by_site), _LORA_LAYERS * count
+    if layers not in (0, expected):
+        raise WeightsError(
+            f"{file.name} is incomplete: its LoRA has {layers} layers where {expected} belong; fetch it again."
+        )
+    for (index, attention, part), (down, up) in lora.by_site.items():
+        width = spec.site_widths[index]
+        takes = spec.token_dim if attention == "attn2" and part in ("to_k", "to_v") else width
+        if (down.shape[1], up.shape[0]) != (takes, width):
+            raise RuntimeError(f"the LoRA layer of {part} at site {index} has another size than the site")

@@ -44,8 +44,8 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         token_dim=tensors["faceid_proj.norm_out.weight"].shape[0],
         site_widths=site_widths(tensors, NAMES, LAYERS),
         needs_control_net=False,
-        licence=clues.metadata.get("license") or "Apache-2.0 weights; its face model was trained on Glint360K, which "
-        "is for non-commercial research",
+        licence=clues.metadata.get("license")
+        or "Apache-2.0 weights; its face model was trained on Glint360K, which is for non-commercial research",
         each=_PHOTOGRAPHS,
         together=True,
         look=_LOOK,

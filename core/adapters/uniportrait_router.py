@@ -12,7 +12,7 @@ from torch import nn
 from ..attention.sites import Routed
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
 from .base import AdapterSpec, LoRA
-from .files import copied, widest_dtype
+from .files import check_whole, copied, widest_dtype
 from .sites import Tensors, site_widths, split_lora
 from .uniportrait import LAYERS
 
@@ -84,6 +84,7 @@ def load_router(file: WeightFile, spec: AdapterSpec, device=None, dtype=None, op
                 f"{file.name} is {_KIND} for {len(widths)} attention sites of other widths than the adapter's "
                 f"{len(spec.site_widths)}; choose two files that belong together."
             )
+        check_whole(spec, lora, file)
         router = Router(tensors, spec, device, dtype or widest_dtype(tensors), operations)
         fill(router, tensors, file.name, _KIND)
         router.lora = copied(lora)

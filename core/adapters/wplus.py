@@ -37,6 +37,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         guesses=(
             "e4e is the file e4e_ffhq_encode.pt in models/face_encoders; choose it in LoadFaceEncoder",
             "Published with a late start: start_at 0.2 leaves the composition to the prompt",
+            "Published with faces on white; a photograph with a plain, light background comes close",
             "EditIdentity changes age, smile and more before the face goes in",
         ),
     )

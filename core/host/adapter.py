@@ -12,6 +12,7 @@ from ..attention import block_factors
 from ..weights import read_weights
 from .eva import find_eva
 from .folders import adapter_path
+from .gated import fired, inject_gates
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .managed import OPERATIONS, loaded, managed
 from .masks import as_masks, gated
@@ -100,41 +101,49 @@ def apply(
     if adapter.spec.in_prompt:
         _check_prompt(adapter, positive)
     if not adapter.spec.site_widths:
-        patched = _with_lora(model, adapter, strength, options, sites)
+        patched = _mixed(with_lora(model, adapter, strength, options), strength, options, sites)
         return patched, positive, negative, sources.identity or no_identity()
     person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
-    unchanged = model, positive, negative, person.identity
     if strength.is_nothing or person.is_nothing:
-        return unchanged
+        return model, positive, negative, person.identity
+    patched = apply_person(
+        model, positive, negative, adapter, person, strength, attn_mask, options, without_middle=sources.popular
+    )
+    return *patched, person.identity
+
+
+def apply_person(
+    model, positive, negative, adapter: LoadedAdapter, person: Person, strength: Strength, attn_mask=None,
+    options: Options = Options(), without_middle: bool = False,
+):  # fmt: skip
+    """`apply` for a person who has been gathered already; returns (model, positive, negative).
+
+    `without_middle`: leave the middle block out, as packs do that name it wrongly.
+    """
+    sites = attention_sites(model)
     if attn_mask is not None:
         attn_mask = gated(as_masks(attn_mask, "attn_mask"), options.outside)
         if not attn_mask.any():
-            return unchanged
+            return model, positive, negative
         if (attn_mask >= 1).all():
             attn_mask = None
 
     tokens, bank = _build_bank(model, adapter, person, strength, sites, attn_mask, options.choices)
     patched = model.clone()
-    sampling = patched.get_model_object("model_sampling")
-    injection = Injection(
-        managed(bank),
-        float(sampling.percent_to_sigma(strength.start_at)),
-        float(sampling.percent_to_sigma(strength.end_at)),
-        adapter.router,
-    )
-    if sources.popular:  # they name the middle block wrongly, so that it never gets the identity
-        kept = [(index, site) for index, site in enumerate(sites) if site.kind != "middle"]
+    injection = Injection(managed(bank), *_span(model, strength), adapter.router)
+    kept = [(index, site) for index, site in enumerate(sites) if not (without_middle and site.kind == "middle")]
+    gates = adapter.patcher.model.gated
+    if gates:
+        inject_gates(patched, injection, adapter.patcher, kept)
     else:
-        kept = list(enumerate(sites))
-    inject(patched, injection, kept)
+        inject(patched, injection, kept)
     _add_lora(patched, adapter, sites, options.lora_strength)
-    open_scope(patched, frozenset(site.key for _, site in kept))
-    if options.mixed_attention:
-        mix_attention(patched, Mix((injection.sigma_start, injection.sigma_end), options.style_strength), sites)
+    open_scope(patched, frozenset(fired(site.key) if gates else site.key for _, site in kept))
+    patched = _mixed(patched, strength, options, sites)
     if adapter.spec.needs_control_net:
         uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
         positive, negative = _with_tokens(positive, cond, uncond), _with_tokens(negative, uncond, uncond)
-    return patched, positive, negative, person.identity
+    return patched, positive, negative
 
 
 def _check_fit(adapter, sites):
@@ -164,12 +173,27 @@ def _check_prompt(adapter, positive):
     )  # fmt: skip
 
 
-def _with_lora(model, adapter, strength, options, sites):
+def with_lora(model, adapter: LoadedAdapter, strength: Strength, options: Options):
+    """A MODEL with nothing but the adapter's LoRA, or the very model that came in where there is none to add."""
     if strength.is_nothing or not adapter.lora or options.lora_strength == 0:
         return model
     patched = model.clone()
-    add_lora(patched, adapter.lora, sites, options.lora_strength, adapter.patcher.model)
+    add_lora(patched, adapter.lora, attention_sites(model), options.lora_strength, adapter.patcher.model)
     return patched
+
+
+def _mixed(model, strength, options, sites):
+    if strength.is_nothing or not options.mixed_attention:
+        return model
+    patched = model.clone()
+    mix_attention(patched, Mix(_span(model, strength), options.style_strength), sites)
+    return patched
+
+
+def _span(model, strength):
+    """The noise levels (from, to) of a range, the former the higher one."""
+    sampling = model.get_model_object("model_sampling")
+    return tuple(float(sampling.percent_to_sigma(at)) for at in (strength.start_at, strength.end_at))
 
 
 def _build_bank(model, adapter, person: Person, strength, sites, attn_mask, choices):

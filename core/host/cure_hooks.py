@@ -17,6 +17,7 @@ from ..cure.blend import blend_denoised, blend_noise
 from ..cure.masks import unite
 from .cure_pass import abstract_pass, extra_steps
 from .cure_run import KEY, TEMPLATE, WITHOUT, CurePlan, CureRun
+from .gated import has_gates
 from .patch import IDPatch
 from .run import KEY as RUN_KEY
 from .run import Run
@@ -207,7 +208,8 @@ def _with_foundation(executor, run, model, conds, x, timestep, model_options, fi
 
 
 def _has_identity(options):
-    return any(isinstance(patch, IDPatch) for patch in options.get("patches_replace", {}).get("attn2", {}).values())
+    taken = options.get("patches_replace", {}).get("attn2", {}).values()
+    return has_gates(options) or any(isinstance(patch, IDPatch) for patch in taken)
 
 
 def _with_text(twins, context, encoded):

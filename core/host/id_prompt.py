@@ -16,6 +16,7 @@ from .managed import loaded
 from .parser import find_parser
 from .person import Sources, gather
 from .prompt import IN_PROMPT, check_clip, own_tokens
+from .twins import PLAIN_KEY
 from .vision import check_vision, see
 
 _PARSER_SOURCE = "ConsistentID's face_parsing.pth, JackAILab/ConsistentID on Hugging Face, or facexlib's copy of it"
@@ -55,7 +56,7 @@ def encode(clip, adapter: LoadedAdapter, prompt: str, sources: Sources, trigger:
     fusing = (_class_word if has_trigger else _caption)(clip, adapter, prompt, sources, trigger, plain)
     if fusing is None:
         return plain
-    fused = [[_fused(adapter, fusing, context), options] for context, options in fusing.entries]
+    fused = [[_fused(adapter, fusing, context), {**options, PLAIN_KEY: context}] for context, options in fusing.entries]
     if start_merge_at <= 0:
         return fused
     return _during(fusing.plain, 0.0, start_merge_at) + _during(fused, start_merge_at, 1.0)

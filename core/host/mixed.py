@@ -33,11 +33,14 @@ class Mix:
 class MixedRun(TwinRun):
     """State of one sampling run; dropped when it ends."""
 
-    style = 0.0  # of the running step
+    def __init__(self, mixes: tuple[Mix, ...], guider, positive: list[dict], twins: list[dict], levels: Run):
+        super().__init__(guider, positive, twins, levels, absent=True)
+        self.mixes = mixes
+        self.style = 0.0  # of the running step
 
-    def begin_step(self, mixes: tuple[Mix, ...], x, sigmas) -> bool:
+    def begin_step(self, x, sigmas) -> bool:
         """Whether this step mixes; where several adapters do, with the strongest style."""
-        styles = [mix.style for mix in mixes if self.within(mix.span, sigmas)]
+        styles = [mix.style for mix in self.mixes if self.within(mix.span, sigmas)]
         self.gives_keys, self.style = bool(styles), max(styles, default=0.0)
         self.grid = tuple(x.shape[-2:])
         return self.gives_keys
@@ -56,7 +59,7 @@ class MixedRun(TwinRun):
 
 
 class MixedHooks:
-    """The wrappers of one MODEL and its clones. Immutable; what changes lives in a MixedRun."""
+    """What opens a MixedRun at every sampling of one MODEL and its clones. Immutable."""
 
     def __init__(self, mixes: tuple[Mix, ...]):
         self.mixes = mixes
@@ -70,25 +73,26 @@ class MixedHooks:
             logging.warning("Likeness: mixed_attention has nothing to mix, because the guider has no positive prompt.")
             return executor(*args, **kwargs)
         options = guider.model_options["transformer_options"]
-        options[TWINS] = MixedRun(guider, *add_twins(guider), options.get(RUN_KEY) or Run(), absent=True)
+        options[TWINS] = MixedRun(self.mixes, guider, *add_twins(guider), options.get(RUN_KEY) or Run())
         try:
             return executor(*args, **kwargs)
         finally:
             options.pop(TWINS, None)
 
-    def calc_cond_batch(self, executor, model, conds, x, timestep, model_options):
-        """One step's predictions, with text-only ones beside the conditional ones; those are of no further use."""
-        run = model_options["transformer_options"].get(TWINS)
-        if run is None or not run.begin_step(self.mixes, x, timestep):
-            return executor(model, conds, x, timestep, model_options)
-        run.begin_forward(conds, x)
-        twins = [run.twins(entries) for entries, kind in zip(conds, run.kinds, strict=True) if kind == 0]
-        run.kinds += [0] * len(twins)
-        run.note_areas(twins, x)
-        try:
-            return executor(model, [*conds, *twins], x, timestep, model_options)[: len(conds)]
-        finally:
-            run.end_step()
+
+def calc_cond_batch(executor, model, conds, x, timestep, model_options):
+    """One step's predictions, with text-only ones beside the conditional ones; those are of no further use."""
+    run = model_options["transformer_options"].get(TWINS)
+    if run is None or not run.begin_step(x, timestep):
+        return executor(model, conds, x, timestep, model_options)
+    run.begin_forward(conds, x)
+    twins = [run.twins(entries) for entries, kind in zip(conds, run.kinds, strict=True) if kind == 0]
+    run.kinds += [0] * len(twins)
+    run.note_areas(twins, x)
+    try:
+        return executor(model, [*conds, *twins], x, timestep, model_options)[: len(conds)]
+    finally:
+        run.end_step()
 
 
 def mix_attention(model, mix: Mix, sites):
@@ -104,10 +108,9 @@ def mix_attention(model, mix: Mix, sites):
     mixes = (mix,)
     for wrapper in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
         mixes = wrapper.__self__.mixes + mixes
-    hooks = MixedHooks(mixes)
     for kind, wrapper in (
-        (WrappersMP.OUTER_SAMPLE, hooks.outer_sample),
-        (WrappersMP.CALC_COND_BATCH, hooks.calc_cond_batch),
+        (WrappersMP.OUTER_SAMPLE, MixedHooks(mixes).outer_sample),
+        (WrappersMP.CALC_COND_BATCH, calc_cond_batch),
         (WrappersMP.APPLY_MODEL, apply_model),
     ):
         model.remove_wrappers_with_key(kind, KEY)

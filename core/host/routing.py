@@ -25,8 +25,8 @@ def token_shares(injections, q: torch.Tensor, options: dict, run: Run) -> dict:
         if one.router not in queries:
             queries[one.router] = one.router.model.queries(index, options[_HIDDEN])
         scores.append(one.patcher.model.sites[index].score(queries[one.router], kinds))
-    allowed = [one.mask(q, options, run) for one, _ in routed]
-    return dict(zip((one for one, _ in routed), shares(scores, allowed), strict=True))
+    masks = [one.mask(q, options, run) for one, _ in routed]
+    return dict(zip((one for one, _ in routed), shares(scores, masks), strict=True))
 
 
 def routed_people(model) -> int:

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from cure_cases import GUIDERS, Case, custom, prompt
-from host_cases import apply, identity, sample
+from cure_cases import GUIDERS, Case, clip, custom, prompt
+from host_cases import apply, identity, loaded_adapter, sample
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 SITES = {"sd15": ("output", 5, 0), "sdxl": ("middle", 0, 7)}
@@ -48,7 +48,7 @@ def softmax_attention(q, k, v, heads):
     return out
 
 
-@pytest.mark.parametrize("style", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("style", [0.0, 0.6])
 def test_one_site_is_the_formula(pack, case, kind, style):
     """Out = Attn(Q_id, [K_id ; K_text], [V_id ; V_text]), K_id and V_id moved by AdaIN-mean; the rest as ever."""
     model, *prompts = mixing(case, style)
@@ -78,6 +78,11 @@ def heads_of(model, key):
     return layer.transformer_blocks[index].attn1.heads
 
 
+def split(applied):
+    """What `mixing` returns as (model, conditionings)."""
+    return applied[0], applied[1:]
+
+
 def predictions(model, conditionings, **options):
     """What ComfyUI predicted in the first step, list by list, with those that were added behind."""
     seen, model = [], model.clone()
@@ -92,8 +97,7 @@ def predictions(model, conditionings, **options):
 
 
 def test_the_text_only_rows_are_the_plain_models(case):
-    model, *prompts = mixing(case, 0.5)
-    conditional, unconditional, text = predictions(model, prompts)
+    conditional, unconditional, text = predictions(*split(mixing(case, 0.5)))
     plain = predictions(case.plain, case.prompts)
     torch.testing.assert_close(text, plain[0], atol=1e-4, rtol=1e-4)
     personal = predictions(case.model, case.conditionings)
@@ -101,12 +105,31 @@ def test_the_text_only_rows_are_the_plain_models(case):
     assert (conditional - personal[0]).abs().max() > 1e-3
 
 
-def test_mixing_changes_the_picture_and_repeats_itself(case):
-    model, *prompts = mixing(case)
+def test_a_face_in_the_prompt_is_not_in_the_text_only_rows(pack, cases):
+    """PhotoMaker: they have the class word as it was before the face went in."""
+    from tiny.photomaker import photomaker
+
+    case, host = cases["sdxl"], pack.module("core.host.adapter")
+    adapter = loaded_adapter(pack, photomaker("v1"), "photomaker-v1.bin")
+    image = torch.rand(1, 40, 32, 3, generator=torch.Generator().manual_seed(3))
+    sources = pack.module("core.host.person").Sources(image=image)
+    text = "photo of a woman img, red hair"
+    positive = pack.module("core.host.id_prompt").encode(clip("sdxl"), adapter, text, sources, "img", 0.0)
+    applied = (positive, case.prompts[1], adapter, sources, host.Strength(1.0))
+    model, *prompts, _ = host.apply(case.plain, *applied, options=host.Options(mixed_attention=True))
+    alone, *_ = host.apply(case.plain, *applied)
+    personal, _, text_only = predictions(model, prompts)
+    plain = [[prompt("sdxl", "photo of a woman, red hair")[0][0], positive[0][1]]]
+    torch.testing.assert_close(text_only, predictions(alone, (plain, case.prompts[1]))[0], atol=1e-4, rtol=1e-4)
+    assert (personal - predictions(alone, prompts)[0]).abs().max() > 1e-3
+
+
+def test_mixing_changes_the_picture_and_repeats_itself(sd15):
+    model, *prompts = mixing(sd15)
     first = sample(model, *prompts)
-    assert first.isfinite().all() and (first - sample(case.model, *case.conditionings)).abs().max() > 1e-3
-    assert torch.equal(sample(model, *prompts), first) and torch.equal(sample(*mixing(case)), first)
-    assert (sample(*mixing(case, 1.0)) - first).abs().max() > 1e-3
+    assert first.isfinite().all() and (first - sample(sd15.model, *sd15.conditionings)).abs().max() > 1e-3
+    assert torch.equal(sample(model, *prompts), first) and torch.equal(sample(*mixing(sd15)), first)
+    assert (sample(*mixing(sd15, 1.0)) - first).abs().max() > 1e-3
 
 
 def test_off_is_exactly_as_without(sd15):
@@ -124,10 +147,10 @@ def test_nothing_is_exactly_nothing(case, nothing):
     assert mixing(case, 0.5, **nothing)[0] is case.plain
 
 
-def test_mixed_with_itself_a_picture_stays_what_it_is(case):
+def test_mixed_with_itself_a_picture_stays_what_it_is(sd15):
     """Twice the same keys are the same attention, so that hardly any identity means hardly any change."""
-    faint = sample(*mixing(case, 0.5, weight=1e-6))
-    torch.testing.assert_close(faint, sample(case.plain, *case.prompts), atol=2e-3, rtol=1e-3)
+    faint = sample(*mixing(sd15, 0.5, weight=1e-6))
+    torch.testing.assert_close(faint, sample(sd15.plain, *sd15.prompts), atol=2e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("start", "end", "lists"), [(0.0, 1.0, 3), (0.0, 0.5, 3), (0.5, 1.0, 2)])
@@ -138,24 +161,24 @@ def test_only_steps_in_the_range_mix(sd15, start, end, lists):
         assert torch.equal(sample(model, *prompts, steps=1), sample(sd15.plain, *sd15.prompts, steps=1))
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 16, 24), (3, 4, 17, 25)])
-def test_batches_odd_sizes_and_cfg_1(sd15, shape):
-    model, *prompts = mixing(sd15, 0.5)
-    for cfg, lists in ((4.0, 3), (1.0, 3)):
-        assert len(predictions(model, prompts, cfg=cfg, shape=shape)) == lists
-        result = sample(model, *prompts, cfg=cfg, shape=shape)
-        assert result.shape == shape and result.isfinite().all()
-        assert (result - sample(sd15.model, *sd15.conditionings, cfg=cfg, shape=shape)).abs().max() > 1e-3
+@pytest.mark.parametrize("cfg", [4.0, 1.0])
+def test_batches_odd_sizes_and_cfg_1(sd15, cfg):
+    how = {"cfg": cfg, "shape": (3, 4, 17, 25)}
+    personal, *_, text = predictions(*split(mixing(sd15, 0.5)), **how)
+    plain = predictions(sd15.model, sd15.conditionings, **how)
+    assert personal.shape == how["shape"] and personal.isfinite().all()
+    assert (personal - plain[0]).abs().amax((1, 2, 3)).min() > 1e-3  # each picture
+    torch.testing.assert_close(text, predictions(sd15.plain, sd15.prompts, **how)[0], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["euler_ancestral", "heun", "dpmpp_2m_sde", "uni_pc", "lcm", "euler_cfg_pp"])
+@pytest.mark.parametrize("name", ["heun", "dpmpp_2m_sde", "euler_cfg_pp"])
 def test_samplers(sd15, name):
     result = sample(*mixing(sd15, 0.3), sampler=name)
     assert result.isfinite().all()
     assert (result - sample(sd15.model, *sd15.conditionings, sampler=name)).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("guider", GUIDERS)
+@pytest.mark.parametrize("guider", GUIDERS[1:])
 def test_guiders(sd15, guider):
     model, *_ = mixing(sd15)
     result, plain = custom(sd15, model, guider), custom(sd15, sd15.model, guider)
@@ -172,19 +195,24 @@ def test_chained_adapters_share_one_pass(sd15):
         return mixing(sd15, 0.4, one[0], one[1:], face=second[0], mask=second[1], on=on[1])
 
     chained = both((anna, left), (bert, right))
-    assert len(predictions(chained[0], chained[1:])) == 3
     [hooks] = {wrapper.__self__ for wrapper in chained[0].get_wrappers("outer_sample", "likeness_mixed")}
     assert [mix.style for mix in hooks.mixes] == [0.2, 0.4]
-    torch.testing.assert_close(sample(*chained), sample(*both((bert, right), (anna, left))), atol=1e-4, rtol=1e-4)
-    # whichever of the two asks for it, all of the identity is mixed
-    early, late = (both((anna, left), (bert, right), on) for on in ((True, False), (False, True)))
-    assert len(predictions(early[0], early[1:])) == len(predictions(late[0], late[1:])) == 3
-    assert torch.equal(sample(*late), sample(*chained))  # 0.4 is the stronger of both
-    assert not torch.equal(sample(*early), sample(*late))
+    result = predictions(*split(chained))
+    swapped, early, late = (
+        predictions(*split(both(*who)))
+        for who in (
+            ((bert, right), (anna, left)),
+            ((anna, left), (bert, right), (True, False)),  # whichever asks for it, all of the identity is mixed
+            ((anna, left), (bert, right), (False, True)),
+        )
+    )
+    assert len(result) == len(swapped) == len(early) == len(late) == 3
+    torch.testing.assert_close(result[0], swapped[0], atol=1e-4, rtol=1e-4)
+    assert torch.equal(late[0], result[0]) and not torch.equal(early[0], result[0])  # 0.4 is the stronger of both
 
 
-def test_batches_taken_apart_by_memory(case, monkeypatch):
-    model, *prompts = mixing(case, 0.5)
+def test_batches_taken_apart_by_memory(sd15, monkeypatch):
+    model, *prompts = mixing(sd15, 0.5)
     together = sample(model, *prompts)
     monkeypatch.setattr("comfy.model_base.BaseModel.memory_required", lambda *arguments, **keywords: 1e30)
     torch.testing.assert_close(sample(model, *prompts), together, atol=1e-3, rtol=1e-3)
@@ -195,8 +223,8 @@ def test_regional_prompts_and_prompts_of_another_length(sd15):
     model, positive, negative = mixing(sd15)
     long = mixing(sd15, prompts=(prompt(sd15.kind, "a portrait, " + "very " * 90 + "old"), sd15.prompts[1]))
     for lists in ((positive + area, negative), (area, negative), long[1:]):
-        result = sample(model, *lists)
-        assert result.isfinite().all() and (result - sample(sd15.model, *lists)).abs().max() > 1e-3
+        result = sample(model, *lists, steps=1)
+        assert result.isfinite().all() and (result - sample(sd15.model, *lists, steps=1)).abs().max() > 1e-3
 
 
 def test_another_packs_self_attention_stays_on(sd15):
@@ -235,10 +263,10 @@ def test_with_the_attribute_cure_there_is_one_sentence(sd15):
         mixing(sd15, model=sd15.cure())
 
 
-def test_half_precision_models(case, kind):
+def test_half_precision_models(sd15):
     from tiny.unet import unet
 
-    low = Case(case.pack, kind, unet(kind, dtype=torch.bfloat16), case.adapter)
+    low = Case(sd15.pack, "sd15", unet("sd15", dtype=torch.bfloat16), sd15.adapter)
     assert sample(*mixing(low, 0.5), steps=1).isfinite().all()
 
 
@@ -254,9 +282,10 @@ def test_the_patch_runs_on_cuda_without_a_host_sync(pack):
     mixed, twins, off = (pack.module(f"core.host.{name}") for name in ("mixed", "twins", "switch"))
     patch = pack.module("core.host.extra_keys").ExtraKeys(("middle", 0, 0), base=lambda q, k, v, options: q)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        run = mixed.MixedRun(None, [{"uuid": 1}], [{"uuid": 2}], pack.module("core.host.run").Run(), absent=True)
+        mixes, levels = (mixed.Mix(twins.FOREVER, 0.5),), pack.module("core.host.run").Run()
+        run = mixed.MixedRun(mixes, None, [{"uuid": 1}], [{"uuid": 2}], levels)
         rows = torch.empty(6, 64, 128, device="cuda")
-        assert run.begin_step((mixed.Mix(twins.FOREVER, 0.5),), torch.empty(2, 4, 32, 32, device="cuda"), None)
+        assert run.begin_step(torch.empty(2, 4, 32, 32, device="cuda"), None)
         options = {
             twins.KEY: run, off.KEY: off.IdentityOff((False, False, True), True), "cond_or_uncond": [1, 0, 0],
             "uuids": [0, 1, 2], "original_shape": [6, 4, 32, 32], "activations_shape": [6, 128, 8, 8], "n_heads": 4,

@@ -22,7 +22,7 @@ class Sizes:
     sites: tuple[int, ...]
 
 
-TINY = Sizes(128, 128, 32, 64, CONTEXT_DIM["sdxl"], tuple(SITE_WIDTHS["sdxl"]))
+TINY = Sizes(128, 64, 32, 64, CONTEXT_DIM["sdxl"], tuple(SITE_WIDTHS["sdxl"]))
 FULL = Sizes(512, 1024, 1024, 1024, 2048, (640,) * 4 + (1280,) * 50 + (640,) * 6 + (1280,) * 10)
 
 

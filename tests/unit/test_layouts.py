@@ -38,6 +38,7 @@ FAMILIES = {
     "ipa_faceid_sd15": "faceid", "ipa_faceid_plus_sd15": "faceid", "ipa_faceid_portrait_sd15": "faceid",
     "ipa_faceid_sdxl": "faceid", "ipa_faceid_plus_sdxl": "faceid", "ipa_faceid_portrait_sdxl": "faceid",
     "instantid_ipadapter": "instantid", "uniportrait_faceid_sd15": "uniportrait",
+    "wplus_sd15": "wplus", "facechain_fact_sd15": "fact",
 }  # fmt: skip
 
 

@@ -140,13 +140,21 @@ def test_shares_partition_the_tokens_in_any_order():
     scores = [torch.randn(2, 30, 1, generator=generator) for _ in range(4)]
     scores[3] = scores[1].clone()
     mask = (torch.rand(2, 30, 1, generator=generator) > 0.5).float()
-    allowed = [None, None, mask, None]
-    maps = shares(scores, allowed)
+    masks = [None, None, mask, None]
+    maps = shares(scores, masks)
     torch.testing.assert_close(sum(maps), torch.ones(2, 30, 1))
     assert not (maps[2] * (1 - mask)).any() and maps[2].any() and torch.equal(maps[1], maps[3])
     order = [2, 0, 3, 1]
-    turned = shares([scores[n] for n in order], [allowed[n] for n in order])
+    turned = shares([scores[n] for n in order], [masks[n] for n in order])
     assert all(torch.equal(turned[place], maps[n]) for place, n in enumerate(order))
+
+
+def test_a_floor_outside_of_masks_takes_nobodys_tokens_away():
+    generator = torch.Generator().manual_seed(0)
+    left = torch.where(torch.arange(30) < 15, 1.0, 0.2).view(1, 30, 1)
+    scores = [torch.randn(1, 30, 1, generator=generator) for _ in range(2)]
+    first, second = shares(scores, [left, 1.2 - left])
+    assert torch.equal(first, (left == 1).float()) and torch.equal(second, 1 - first)
 
 
 def same(one, other):
@@ -200,6 +208,14 @@ def test_files_in_each_others_place():
     assert "is a UniPortrait adapter" in wrong and "set router to none" in wrong
     larger = {key: tensor for key, tensor in flat(router()).items() if not key.startswith("faceid_adapter.31.")}
     assert "belong together" in complaint(lambda: load_router(WeightFile("a.bin", larger, {}), spec))
+
+
+@pytest.mark.parametrize("part", [faceid, router])
+def test_a_lora_layer_that_is_missing(part):
+    tensors, spec = flat(part()), load(flat(faceid())).spec
+    left = {key: tensor for key, tensor in tensors.items() if ".20.to_v_lora." not in key}
+    read = load if part is faceid else lambda tensors: load_router(WeightFile("r.bin", tensors, {}), spec)
+    assert "its LoRA has 127 layers where 128 belong; fetch it again" in complaint(lambda: read(left))
 
 
 def test_other_clip_models_are_refused():

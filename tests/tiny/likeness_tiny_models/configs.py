@@ -1,6 +1,6 @@
 """SD1.5 and SDXL as ComfyUI describes them, with narrow channels and narrow text encoders; block layouts unchanged.
 
-"sd15_full" is SD1.5 in its full width, for benchmarks: 3.4 GB in fp32.
+"sd15_full" and "sdxl_full" are SD1.5 and SDXL in their full width, for benchmarks: 3.4 GB and 10.3 GB in fp32.
 """
 
 from comfy import sd1_clip, sdxl_clip
@@ -83,6 +83,7 @@ _KINDS = {
     "sd15": (TinySD15, _SD15),
     "sdxl": (TinySDXL, _SDXL),
     "sd15_full": (SD15, {**_SD15, **SD15.unet_config}),
+    "sdxl_full": (SDXL, {**_SDXL, **SDXL.unet_config}),
 }
 
 
