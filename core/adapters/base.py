@@ -150,7 +150,7 @@ class AdapterSpec:
     def fits(self) -> str:
         """The foundation model that the adapter is for, in words."""
         sites = f"{len(self.site_widths)} attention sites, " if self.site_widths else ""
-        return f"{self.base}, {sites}text width {self.token_dim}"
+        return f"{self.base} ({sites}text width {self.token_dim})"
 
     @property
     def named(self) -> str:
