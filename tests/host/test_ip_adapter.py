@@ -86,7 +86,7 @@ def test_what_is_missing_is_asked_for(pack, models, encoder, clip_vision, person
     assert "connect either identity, or face_encoder and image" in text
     several = {"image": torch.cat([photograph, photograph.flip(2)]), "encoder": encoder, **eyes}
     text = refusal(pack, model, plus, identity=person, combine_embeds="concat", **{**several, "image": photograph})
-    assert "2 face vectors but 1 pictures; set combine_embeds to average" in text
+    assert "2 face vectors but 1 pictures; connect the photographs" in text and "combine_embeds to average" in text
     Graph(pack, model, "sd15").apply(plus, identity=person, combine_embeds="concat", **several)
 
 
