@@ -55,7 +55,7 @@ class AttributeCure(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How much of its say the prompt gets back. 0 changes nothing.",
+                    tooltip="How much of its say the prompt gets back. Start with 1; 0 changes nothing.",
                 ),
                 io.Float.Input(
                     "abstract_pass",
@@ -86,7 +86,9 @@ class AttributeCure(io.ComfyNode):
                 *range_inputs("the cure"),
             ],
             outputs=[
-                io.Model.Output("MODEL", display_name="model"),
+                io.Model.Output(
+                    "MODEL", display_name="model", tooltip="The cured model. To the sampler, and to CureMask."
+                ),
                 io.Mask.Output(
                     "MASK",
                     display_name="mask",
