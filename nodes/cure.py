@@ -1,6 +1,6 @@
 """The attribute cure: giving the prompt its say back where the identity has drowned it."""
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..core.cure import MODES, TRAJECTORIES
 from ..core.host import cure, cure_mask
@@ -137,6 +137,7 @@ class CureMask(io.ComfyNode):
             description="Where Attribute Cure found its attributes, as a mask and drawn over the finished picture. "
             "Put it behind VAE Decode.",
             search_aliases=["cure overlay", "attribute mask", "hair mask", "show cure"],
+            is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="From AttributeCure, the very wire that goes into the sampler."),
                 io.Image.Input(
@@ -165,4 +166,5 @@ class CureMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, image, opacity=0.5):
-        return io.NodeOutput(*cure_mask.show_masks(model, image, opacity))
+        masks, overlay = cure_mask.show_masks(model, image, opacity)
+        return io.NodeOutput(masks, overlay, ui=ui.PreviewImage(overlay, cls=cls))

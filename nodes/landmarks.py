@@ -1,6 +1,6 @@
 """Posing the face: five landmarks, drawn for a landmark ControlNet."""
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..core.host import landmarks as control
 from .compat import offered, schema
@@ -134,7 +134,8 @@ class LandmarkControl(io.ComfyNode):
         drawn, described = control.draw(source, control.Placement(offset_x, offset_y, scale, rotate), canvas)
         how = control.Strength(strength, start_at, end_at)
         positive, negative = control.apply(positive, negative, control_net, drawn, how, vae)
-        return io.NodeOutput(positive, negative, control.as_image(drawn, canvas), described)
+        shown = ui.PreviewImage(control.preview(source, drawn, canvas), cls=cls)
+        return io.NodeOutput(positive, negative, control.as_image(drawn, canvas), described, ui=shown)
 
     @classmethod
     def validate_inputs(cls, on_no_face):

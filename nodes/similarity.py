@@ -1,6 +1,6 @@
 """Scoring how alike a picture is to a person, and sorting a batch by it."""
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.host import similarity
@@ -15,8 +15,7 @@ class IDSimilarity(io.ComfyNode):
             node_id="IDSimilarity",
             display_name="ID Similarity",
             description="Scores every picture of a batch against a person and sorts it: accepted, rejected, the best "
-            "one. "
-            "Scores are in the API's history too.",
+            "one. The node shows them from the most alike to the least.",
             search_aliases=["likeness gate", "face similarity", "face distance", "face compare"],
             is_output_node=True,
             inputs=[
@@ -77,15 +76,16 @@ class IDSimilarity(io.ComfyNode):
     @classmethod
     def execute(cls, face_encoder, image, threshold, on_no_face, identity=None, reference=None, centralise=False):
         result = similarity.compare(face_encoder, image, identity, reference, threshold, on_no_face, centralise)
-        pictures = (p if len(p) else ExecutionBlocker(None) for p in (result.accepted, result.rejected, result.best))
-        accepted, rejected, best = pictures
+        heaps = (p if len(p) else ExecutionBlocker(None) for p in (result.accepted, result.rejected, result.best))
+        accepted, rejected, best = heaps
+        pictures = [saved for shown in result.preview for saved in ui.PreviewImage(shown, cls=cls).values]
         return io.NodeOutput(
             accepted,
             rejected,
             result.scores,
             best,
             result.report,
-            ui={"scores": result.scores, "report": [result.report]},
+            ui={"images": pictures, "scores": result.scores, "report": [result.report]},
         )
 
     @classmethod
