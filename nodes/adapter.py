@@ -200,8 +200,8 @@ class ApplyIDAdapter(io.ComfyNode):
                     options=list(COMPATIBILITY),
                     default=COMPATIBILITY[0],
                     optional=True,
-                    tooltip="reference: as the adapters' authors compute it. IPAdapter_plus: with that pack's habits, "
-                    "for pictures like those of old workflows.",
+                    tooltip="reference: as the adapters' authors compute it. popular packs: with the habits of "
+                    "IPAdapter_plus and the InstantID pack, for pictures like those of old workflows.",
                 ),
                 advanced(
                     io.Float.Input,
