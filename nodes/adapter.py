@@ -173,8 +173,8 @@ class ApplyIDAdapter(io.ComfyNode):
                     max=5.0,
                     step=0.05,
                     optional=True,
-                    tooltip="FaceID Plus v2: how much the picture of the face adds to its numbers. 1 is as trained, 2 "
-                    "keeps its shape harder. UniPortrait: 0 to 0.4, start with 0.1.",
+                    tooltip="FaceID Plus v2 and UniPortrait: how much the picture of the face adds to its numbers. 1 is "
+                    "as published, 2 keeps the face's shape harder, 0 leaves it to the prompt.",
                 ),
                 advanced(
                     io.Combo.Input,
