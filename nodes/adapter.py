@@ -173,8 +173,8 @@ class ApplyIDAdapter(io.ComfyNode):
                     max=5.0,
                     step=0.05,
                     optional=True,
-                    tooltip="FaceID Plus v2 and UniPortrait: how much the picture of the face adds to its numbers. 1 is "
-                    "as published, 2 keeps the face's shape harder, 0 leaves it to the prompt.",
+                    tooltip="FaceID Plus v2 and UniPortrait: how much the picture of the face adds to its numbers. 1 "
+                    "is as published, 2 keeps the face's shape harder, 0 leaves it to the prompt.",
                 ),
                 advanced(
                     io.Combo.Input,
