@@ -38,11 +38,10 @@ def _eight_bit(image):
 
 
 class _Attention(nn.Module):
-    def __init__(self, width, **place):
+    def __init__(self, width, device=None, dtype=None, operations=nn):
         super().__init__()
-        operations = place.pop("operations")
         for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            setattr(self, part, operations.Linear(width, width, **place))
+            setattr(self, part, operations.Linear(width, width, device=device, dtype=dtype))
 
     def forward(self, x):
         q, k, v = (part(x).unflatten(-1, (-1, _DIM_HEAD)).transpose(1, 2)
@@ -51,10 +50,10 @@ class _Attention(nn.Module):
 
 
 class _MLP(nn.Module):
-    def __init__(self, width, inner, **place):
+    def __init__(self, width, inner, device=None, dtype=None, operations=nn):
         super().__init__()
-        operations = place.pop("operations")
-        self.fc1, self.fc2 = operations.Linear(width, inner, **place), operations.Linear(inner, width, **place)
+        self.fc1 = operations.Linear(width, inner, device=device, dtype=dtype)
+        self.fc2 = operations.Linear(inner, width, device=device, dtype=dtype)
 
     def forward(self, x):
         x = self.fc1(x)
@@ -62,12 +61,12 @@ class _MLP(nn.Module):
 
 
 class _Layer(nn.Module):
-    def __init__(self, width, inner, **place):
+    def __init__(self, width, inner, device=None, dtype=None, operations=nn):
         super().__init__()
-        norm = {key: value for key, value in place.items() if key != "operations"}
-        self.self_attn, self.mlp = _Attention(width, **place), _MLP(width, inner, **place)
-        self.layer_norm1 = place["operations"].LayerNorm(width, **norm)
-        self.layer_norm2 = place["operations"].LayerNorm(width, **norm)
+        place = {"device": device, "dtype": dtype}
+        self.self_attn = _Attention(width, operations=operations, **place)
+        self.mlp = _MLP(width, inner, operations=operations, **place)
+        self.layer_norm1, self.layer_norm2 = (operations.LayerNorm(width, **place) for _ in range(2))
 
     def forward(self, x):
         x = x + self.self_attn(self.layer_norm1(x))
@@ -75,9 +74,9 @@ class _Layer(nn.Module):
 
 
 class _Embeddings(nn.Module):
-    def __init__(self, width, patch, positions, **place):
+    def __init__(self, width, patch, positions, device=None, dtype=None, operations=nn):
         super().__init__()
-        operations = place.pop("operations")
+        place = {"device": device, "dtype": dtype}
         self.class_embedding = nn.Parameter(torch.zeros(width, **place))
         self.patch_embedding = operations.Conv2d(3, width, patch, stride=patch, bias=False, **place)
         self.position_embedding = operations.Embedding(positions, width, **place)

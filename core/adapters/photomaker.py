@@ -42,7 +42,10 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     if second:
         face_dim = tensors[f"{prefix}{_QUERIES}token_proj.0.weight"].shape[-1]
         each = tensors[f"{prefix}{_QUERIES}token_proj.2.weight"].shape[0] // max(1, token_dim)
-    guesses = ["Prompt: the trigger right behind the word for the person, as in: photo of a woman img"]
+    guesses = [
+        "Prompt: the trigger right behind the word for the person, as in: photo of a woman img",
+        "ApplyIDAdapter brings its LoRA alone, by lora_strength: weight 0 switches it off, attn_mask changes nothing",
+    ]
     if not any(key.startswith(_LORA) for key in tensors):
         guesses.append("LoRA in the file: none, though the published one has it; without, the face is weak")
     return AdapterSpec(

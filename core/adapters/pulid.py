@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..attention.sites import Ortho, OrthoV2, ZeroPadded
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look
+from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look, LoRA
 from .id_encoders import DIM_HEAD, FACE_TOKENS, STATES, IDEncoder, IDFormer
 from .sites import SiteKV, Tensors, site_widths
 
@@ -90,8 +90,7 @@ class PuLID(IDAdapter):
 
     @classmethod
     def split(cls, tensors):
-        tensors, lora = super().split(tensors)
-        return _published(tensors), lora
+        return _published(tensors), LoRA()
 
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS):
         seen = faces.seen

@@ -55,14 +55,14 @@ def test_nothing_is_exactly_nothing(model, prompt, applied, nothing):
 
 def test_range_mask_and_cfg_1(model, prompt, applied):
     assert torch.equal(sample(*applied(start_at=0.5), steps=1), sample(model, *prompt, steps=1))
-    late = sample(*applied(start_at=0.5), steps=4)
-    assert not torch.equal(late, sample(*applied(), steps=4)) and not torch.equal(late, sample(model, *prompt, steps=4))
+    late = sample(*applied(start_at=0.5))
+    assert not torch.equal(late, sample(*applied())) and not torch.equal(late, sample(model, *prompt))
     masks = torch.stack([torch.ones(32, 32), torch.zeros(32, 32)])
     shape = (2, 4, 16, 16)
-    masked, plain = sample(*applied(mask=masks), shape=shape), sample(model, *prompt, shape=shape)
+    masked, plain = sample(*applied(mask=masks), shape=shape, steps=1), sample(model, *prompt, shape=shape, steps=1)
     torch.testing.assert_close(masked[1], plain[1], atol=1e-5, rtol=0)
     assert (masked[0] - plain[0]).abs().max() > 1e-2
-    assert (sample(*applied(), cfg=1.0) - sample(model, *prompt, cfg=1.0)).abs().max() > 1e-3
+    assert (sample(*applied(), cfg=1.0, steps=1) - sample(model, *prompt, cfg=1.0, steps=1)).abs().max() > 1e-3
 
 
 def test_company_in_either_order_is_one_picture(pack, model, prompt, applied):

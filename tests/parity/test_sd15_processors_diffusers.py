@@ -78,17 +78,13 @@ def fact_reference(unet, nested, tokens):
 
 def files():
     from tiny.fact import FACE_DIM as PATCHES
-    from tiny.fact import fact
+    from tiny.fact import nested
     from tiny.wplus import FACE_DIM as CODE
     from tiny.wplus import wplus
 
-    nested = {}
-    for key, tensor in fact().items():
-        top, _, rest = key.partition(".")
-        nested.setdefault(top, {})[rest] = tensor
     return {
         "wplus": (wplus(), CODE, "e4e-x:0", wplus_reference),
-        "fact": (nested, PATCHES, "transface-x:0", fact_reference),
+        "fact": (nested(), PATCHES, "transface-x:0", fact_reference),
     }
 
 

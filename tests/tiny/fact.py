@@ -34,3 +34,12 @@ def fact(seed: int = 0, seen: int = WIDTH) -> dict[str, torch.Tensor]:
         stem = f"{block}.transformer_blocks.0.attn2.processor"
         tensors |= {f"{stem}.{key}": tensor for key, tensor in gate.items()}
     return tensors
+
+
+def nested(seed: int = 0) -> dict[str, dict[str, torch.Tensor]]:
+    """The same by the first word of the keys: {"local_fac_prj": ..., "down_blocks": ...}."""
+    tops = {}
+    for key, tensor in fact(seed).items():
+        top, _, rest = key.partition(".")
+        tops.setdefault(top, {})[rest] = tensor
+    return tops

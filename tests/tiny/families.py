@@ -4,6 +4,7 @@ import torch
 
 from .consistentid import consistentid
 from .ip_adapter import flat, ip_adapter
+from .masterweaver import masterweaver
 from .photomaker import photomaker
 from .pulid import converted, pulid
 from .uniportrait import faceid as uniportrait
@@ -23,6 +24,7 @@ FILES = {
     "photomaker-v2": lambda: photomaker("v2"),
     "consistentid-sd15": lambda: consistentid("sd15"),
     "consistentid-sdxl": lambda: consistentid("sdxl"),
+    "masterweaver": masterweaver,
     "wplus": wplus,
     "uniportrait": uniportrait,
 }

@@ -52,7 +52,7 @@ def test_flat_nested_renamed_and_with_more_in_it_are_one(tmp_path, tensors):
 
 def test_incomplete_files_are_refused(tensors):
     some = [key for key in tensors if key.startswith(("local_fac_prj.", f"{BLOCKS[7]}."))]
-    for key in some[::5]:
+    for key in some[::8]:
         left = {other: tensor for other, tensor in tensors.items() if other != key}
         # a scalar has no narrower shape, and the width of TransFace's patches is read from proj_in
         narrower = tensors[key][..., :-1] if tensors[key].ndim and "proj_in.weight" not in key else torch.ones(2)

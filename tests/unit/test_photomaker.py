@@ -12,7 +12,7 @@ from PIL import Image
 from references.fusing import fused, gelu, linear, norm, perceiver_layer
 from safetensors.torch import save_file
 from tiny.files import CONTEXT_DIM
-from tiny.ip_adapter import flat
+from tiny.ip_adapter import Numbers, flat
 from tiny.photomaker import DEPTH, PATCH, SIDE, WIDTH, photomaker, vision_tower
 from torch.nn import functional as F
 
@@ -60,8 +60,6 @@ def reference_tower(tensors):
 
 
 def test_the_tower_is_transformers():
-    from tiny.ip_adapter import Numbers
-
     tensors = vision_tower(Numbers(7), "")
     tower = ClipTower(tensors)
     tower.load_state_dict(tensors)

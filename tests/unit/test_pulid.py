@@ -107,7 +107,7 @@ def test_several_photographs_make_one_set_of_tokens():
     tokens = module.project(face)
     assert tokens.shape == (1, 32, 64)
     torch.testing.assert_close(tokens[0], id_former(tensors, face), atol=1e-4, rtol=1e-4)
-    assert "32 from up to 4 photographs" in module.spec.about("anna.safetensors")
+    assert "32, from up to 4 photographs" in module.spec.about("anna.safetensors")
 
 
 def test_several_photographs_of_version_1_give_tokens_in_turn():

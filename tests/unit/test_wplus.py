@@ -56,7 +56,7 @@ def test_nested_flat_and_from_training_are_one(tmp_path, tensors):
 
 
 def test_incomplete_files_are_refused(tensors):
-    for key in tensors:
+    for key in list(tensors)[::4]:
         left = {other: tensor for other, tensor in tensors.items() if other != key}
         with pytest.raises(WeightsError, match=r"^anna.bin .*; .*\.$"):
             load(left)
