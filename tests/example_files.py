@@ -23,13 +23,13 @@ from tiny.uniportrait import FACE_DIM, SPACE, faceid, router
 from tiny.wplus import wplus
 
 CODE = 512  # numbers of a row of e4e's code: directions are as wide
-PATCHES = transface()[0].pos_embed.shape[-1]
 FACES = {"A": "person.jpg", "B": "person_2.jpg", "C": "person_3.jpg"}
 TEXT_WIDTH = 576  # of Arc2Face's text encoder: wide enough for a face
 
 
 def pickles() -> dict:
     """File below ComfyUI's models folder -> what torch.save puts into it."""
+    network, transface_tensors = transface()
     faceids = {"faceid_sd15": ("faceid", "sd15"), "faceid_sdxl": ("faceid", "sdxl")}
     faceids |= {"faceid-plusv2_sdxl": ("faceid-plus", "sdxl"), "faceid-portrait-v11_sd15": ("portrait", "sd15")}
     return {
@@ -39,10 +39,10 @@ def pickles() -> dict:
         "likeness/ConsistentID-v1.bin": consistentid("sd15"),
         "likeness/wplus_adapter.bin": wplus(code=CODE),
         "likeness/adapter_final.pt": masterweaver(seen_dim=1024),
-        "likeness/adapter_maj_mask_large_new_reg001_faceshuffle_00290001.ckpt": fact(seen=PATCHES),
+        "likeness/adapter_maj_mask_large_new_reg001_faceshuffle_00290001.ckpt": fact(seen=network.pos_embed.shape[-1]),
         "likeness/uniportrait-faceid_sd15.bin": faceid(),
         "likeness/uniportrait-router_sd15.bin": router(),
-        "face_encoders/ms1mv2_model_TransFace_S.pt": transface()[1],
+        "face_encoders/ms1mv2_model_TransFace_S.pt": transface_tensors,
         "face_parsing/face_parsing.pth": reference(seed=3).state_dict(),
         "clip_vision/EVA02_CLIP_L_336_psz14_s6B.pt": eva(),
     }
