@@ -65,7 +65,14 @@ class LoadFaceEncoder(io.ComfyNode):
                     "none.",
                 ),
             ],
-            outputs=[FaceEncoder.Output("FACE_ENCODER", display_name="face_encoder")],
+            outputs=[
+                FaceEncoder.Output(
+                    "FACE_ENCODER",
+                    display_name="face_encoder",
+                    tooltip="For every node that asks for face_encoder. Use one for all of them: identities of "
+                    "different encoders can't be compared.",
+                )
+            ],
         )
 
     @classmethod
@@ -99,9 +106,15 @@ class DetectFaces(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 face_encoder_input(),
-                io.Image.Input("image", tooltip="One picture or a batch."),
+                io.Image.Input(
+                    "image", tooltip="One picture or a batch. Faces over 20 pixels wide are found, better from 40 on."
+                ),
                 io.Combo.Input(
-                    "order", options=list(ORDERS), default=ORDERS[0], tooltip="How the faces of a picture are numbered."
+                    "order",
+                    options=list(ORDERS),
+                    default=ORDERS[0],
+                    tooltip="How the faces of a picture are numbered, from 0; the preview shows the numbers. largest "
+                    "is right for portraits.",
                 ),
                 io.String.Input("index", default="all", tooltip="Which of them: all, or numbers from 0 such as 0,2."),
                 on_no_face_input("leave that picture out.", "keep it, with an empty mask and no cut-outs."),
@@ -117,7 +130,11 @@ class DetectFaces(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Faces.Output("FACES", display_name="faces"),
+                Faces.Output(
+                    "FACES",
+                    display_name="faces",
+                    tooltip="Boxes, landmarks and confidence of the chosen faces, for nodes that take faces.",
+                ),
                 io.Image.Output("CROPS", display_name="crops", tooltip="A square cut-out of 256 pixels per face."),
                 io.Mask.Output(
                     "MASK",

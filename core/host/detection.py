@@ -12,6 +12,7 @@ from ..faces.policy import faceless, refuse_faceless
 from .encoder import LoadedEncoder, checked
 from .face_masks import check_masks, face_masks
 from .given import given_faces
+from .progress import watched
 
 CROP_SIZE = 256
 _POSE = ("pitch", "yaw", "roll")  # degrees
@@ -87,10 +88,16 @@ def detect_faces(
         faces,
         encoder.crop(image, faces, CROP_SIZE).cpu(),
         mask.cpu(),
-        draw_faces(image, described),
+        drawn_faces(image, described),
         described,
         json.dumps({"encoder": encoder.space, "count": faces.total, "images": images}, indent=1),
     )
+
+
+def drawn_faces(image: torch.Tensor, described: list[dict]) -> torch.Tensor:
+    """The preview [B,H,W,3] of images and what Faces.describe says of them."""
+    pictures = watched(image.split(1), len(image), "Drawing faces")
+    return torch.cat([draw_faces(picture, [faces]) for picture, faces in zip(pictures, described, strict=True)])
 
 
 def _add_details(described: list[dict], details: Details):
