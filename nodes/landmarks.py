@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..core.host import landmarks as control
+from ..core.host.shown import faces_to_show
 from .compat import offered, schema
 from .sockets import face_encoder_input, face_index_input, on_no_face_input, range_inputs
 
@@ -116,11 +117,12 @@ class LandmarkControl(io.ComfyNode):
         vae=None,
     ):
         canvas = control.canvas_size(image, latent)
-        source = control.PoseSource(face_encoder, image, landmarks, face_index, on_no_face)
+        source = control.pose_source(face_encoder, image, landmarks, face_index, on_no_face)
         drawn, described = control.draw(source, control.Placement(offset_x, offset_y, scale, rotate), canvas)
         how = control.Strength(strength, start_at, end_at)
         positive, negative = control.apply(positive, negative, control_net, drawn, how, vae)
-        return io.NodeOutput(positive, negative, control.as_image(drawn, canvas), described)
+        shown = {"likeness_faces": faces_to_show(image, source.found)}
+        return io.NodeOutput(positive, negative, control.as_image(drawn, canvas), described, ui=shown)
 
     @classmethod
     def validate_inputs(cls, on_no_face):
