@@ -76,6 +76,19 @@ def random_face(pack, spec):
     return adapters.FaceInput(vectors, seen, seen)
 
 
+def watch_runs(pack) -> list:
+    """Sampling runs from now on, each with the sites that fired in it."""
+    made, run = [], pack.module("core.host.run").Run
+
+    class Watched(run):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(self)
+
+    pack.module("core.host.run").Run = Watched
+    return made
+
+
 def conditioning(kind, seed):
     generator = torch.Generator().manual_seed(seed)
     width, pooled = (768, 768) if kind == "sd15" else (2048, 1280)
@@ -108,12 +121,12 @@ def measure(pack, model, name: str, kind: str, folder: Path, latent: int) -> lis
         patched = host.with_lora(model, loaded, host.Strength(1.0), host.Options()), *prompts
     apply_time = time.perf_counter() - start
     start = time.perf_counter()
+    runs = watch_runs(pack)
     picture = sample(*patched, steps=1, shape=(1, 4, latent, latent))
     step_time = time.perf_counter() - start
     peak = memory("VmHWM") - before
     path.unlink()
-    sites = len(patched[0].model_options["transformer_options"].get("patches_replace", {}).get("attn2", {}))
-    sites = sites or len(patched[0].model_options["transformer_options"].get("patches", {}).get("middle_patch", []))
+    sites = len(runs[-1].fired) if runs else 0
     assert picture.isfinite().all(), name
     return [name, loaded.spec.title, f"{size:.2f}", f"{load_time:.1f}", f"{apply_time:.1f}", f"{step_time:.1f}",
             f"{peak:.2f}", str(sites)]  # fmt: skip

@@ -173,8 +173,8 @@ class ApplyIDAdapter(io.ComfyNode):
                     max=5.0,
                     step=0.05,
                     optional=True,
-                    tooltip="FaceID Plus v2: how much the picture of the face adds to its numbers. 1 is as trained, 2 "
-                    "keeps its shape harder. UniPortrait: 0 to 0.4, start with 0.1.",
+                    tooltip="FaceID Plus v2 and UniPortrait: how much the picture of the face adds to its numbers. 1 "
+                    "is as published, 2 keeps the face's shape harder, 0 leaves it to the prompt.",
                 ),
                 advanced(
                     io.Combo.Input,
@@ -200,8 +200,8 @@ class ApplyIDAdapter(io.ComfyNode):
                     options=list(COMPATIBILITY),
                     default=COMPATIBILITY[0],
                     optional=True,
-                    tooltip="reference: as the adapters' authors compute it. IPAdapter_plus: with that pack's habits, "
-                    "for pictures like those of old workflows.",
+                    tooltip="reference: as the adapters' authors compute it. popular packs: with the habits of "
+                    "IPAdapter_plus and the InstantID pack, for pictures like those of old workflows.",
                 ),
                 advanced(
                     io.Float.Input,

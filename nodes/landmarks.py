@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..core.host import landmarks as control
 from ..core.host.shown import faces_to_show
-from .compat import offered, schema
+from .compat import advanced, offered, schema
 from .sockets import face_encoder_input, face_index_input, on_no_face_input, range_inputs
 
 
@@ -86,6 +86,16 @@ class LandmarkControl(io.ComfyNode):
                 on_no_face_input(
                     "leave that picture out; at least one must have a face.", "go on without a pose if none has a face."
                 ),
+                advanced(
+                    io.Combo.Input,
+                    "control_net_reads",
+                    options=list(control.READS),
+                    default=control.READS[0],
+                    optional=True,
+                    tooltip="What the ControlNet is given beside the landmarks. auto: the identity where an InstantID "
+                    "adapter has left it, else the prompt. prompt: for an ordinary ControlNet, whose file looks the "
+                    "same.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output("POSITIVE", display_name="positive"),
@@ -115,15 +125,16 @@ class LandmarkControl(io.ComfyNode):
         on_no_face,
         latent=None,
         vae=None,
+        control_net_reads=control.READS[0],
     ):
         canvas = control.canvas_size(image, latent)
         source = control.pose_source(face_encoder, image, landmarks, face_index, on_no_face)
         drawn, described = control.draw(source, control.Placement(offset_x, offset_y, scale, rotate), canvas)
         how = control.Strength(strength, start_at, end_at)
-        positive, negative = control.apply(positive, negative, control_net, drawn, how, vae)
+        positive, negative = control.apply(positive, negative, control_net, drawn, how, vae, control_net_reads)
         shown = {"likeness_faces": faces_to_show(image, source.found)}
         return io.NodeOutput(positive, negative, control.as_image(drawn, canvas), described, ui=shown)
 
     @classmethod
-    def validate_inputs(cls, on_no_face):
-        return offered(cls, on_no_face=on_no_face)
+    def validate_inputs(cls, on_no_face, control_net_reads=None):
+        return offered(cls, on_no_face=on_no_face, control_net_reads=control_net_reads)

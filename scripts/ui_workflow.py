@@ -2,8 +2,9 @@
 
     python scripts/ui_workflow.py [NAME ...]
 
-The API file is the source. Sockets and widgets come from a real ComfyUI's /object_info, the layout from the graph:
-groups of nodes from left to right, inside a group columns by depth. The same input gives the same file.
+The API file is the source; its groups are in workflow_contents.py, its note is workflow_notes/NAME.md. Sockets and
+widgets come from a real ComfyUI's /object_info, the layout from the graph: groups of nodes from left to right, inside a
+group columns by depth. The same input gives the same file.
 """
 
 import json
@@ -12,114 +13,15 @@ import tempfile
 from pathlib import Path
 
 from comfy_server import ComfyServer, find_comfyui, prepare_base_directory
+from workflow_contents import FOUND_BY_ITSELF, GROUPS, MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 API = ROOT / "workflows/api"
+NOTES = Path(__file__).resolve().parent / "workflow_notes"
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
-# What the page shows for a missing file, by the file's name in the workflow.
-HUB = "https://huggingface.co"
-MODELS = {
-    "sd_xl_base_1.0.safetensors": (
-        f"{HUB}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors",
-        "checkpoints",
-    ),
-    "instantid/ip-adapter.bin": (f"{HUB}/InstantX/InstantID/resolve/main/ip-adapter.bin", "instantid"),
-    "instantid-controlnet.safetensors": (
-        f"{HUB}/InstantX/InstantID/resolve/main/ControlNetModel/diffusion_pytorch_model.safetensors",
-        "controlnet",
-    ),
-}
-# The groups of each workflow from left to right; those of one column stand below each other. A node goes by its title
-# or its class.
-_PERSON = ("LoadImage", "LoadFaceEncoder", "DetectFaces", "EncodeIdentity", "LoadIDAdapter", "ApplyIDAdapter")
-_POSE = ("ControlNetLoader", "LandmarkControl", "PreviewImage")
-_PICTURE = ("KSampler", "VAEDecode", "SaveImage", "IDSimilarity")
-GROUPS = {
-    "instantid_basic": (
-        {
-            "Model, prompt and size": ("CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage"),
-            "The person": _PERSON,
-        },
-        {"The pose": _POSE},
-        {"The picture": _PICTURE},
-    ),
-    "facelets_portrait": (
-        {"Model, prompts and size": ("LoadFacelets", "CLIPTextEncode", "EmptyLatentImage")},
-        {"The person": ("Draw somebody", "Decode somebody", *_PERSON)},
-        {"The pose": _POSE},
-        {"The picture": ("Draw the same person", "Decode", "SaveImage", "IDSimilarity")},
-    ),
-    "facelets_cure": (
-        {"Model, prompts and size": ("LoadFacelets", "PrimitiveStringMultiline", "CLIPTextEncode", "EmptyLatentImage")},
-        {"The person": ("Draw somebody", "Decode somebody", *_PERSON)},
-        {"The pose": ("LandmarkControl", "Control image"), "The cure": ("AttributeCure",)},
-        {
-            "The picture": (
-                *("Draw with the cure", "Decode with the cure", "Save with the cure", "How alike with the cure"),
-                *("CureMask", "Mask over the picture"),
-            ),
-            "The picture without the cure": (
-                *("Draw without the cure", "Decode without the cure"),
-                *("Save without the cure", "How alike without the cure"),
-            ),
-        },
-    ),
-}
 BELOW = ("PreviewImage", "VAEDecode")  # stand under the node that they take from, not beside it
-NOTES = {
-    "instantid_basic": """## One person, in the pose of a photograph
-
-1. **Photograph of the person**: one clear face; the largest one is taken.
-2. **Prompt**: what the picture shows. The face comes from the photograph.
-3. Queue. The preview shows which faces were found, the control image which pose is kept.
-
-**Files**: an SDXL checkpoint, InsightFace's antelopev2, InstantID's `ip-adapter.bin` in `models/instantid`, and in
-`models/controlnet` its ControlNet, as `instantid-controlnet.safetensors`, or under any other name: choose it in the
-node.
-
-**Which faces an adapter takes**: InstantID's published adapter takes faces from InsightFace's antelopev2. Put that pack
-into `models/insightface/models/antelopev2` and nothing has to be installed for it. *about* of Load ID Adapter names the
-encoder that a file needs; with another one Apply ID Adapter stops and says so in one sentence.
-
-**Settings**: 1016 x 1016 rather than 1024 x 1024 (InstantID has seen watermarks at 1024), CFG 4 to 5, weight and
-strength 0.8. For another pose connect another picture to Landmark Control.
-""",
-    "facelets_portrait": """## The same person again, with nothing to download
-
-1. **Somebody** is drawn from the first prompt. Another seed in *Draw somebody*: another person.
-2. The face is found and becomes the **identity**.
-3. **The same person** is drawn with the second prompt, in the pose that *Landmark Control* sets: turn, move, scale it.
-4. **How alike** compares the two.
-
-Queue it: it takes seconds, without a graphics card too. Facelets is a tiny model that ships with Likeness and draws
-cartoon heads of 128 x 128 pixels. It is for trying out graphs.
-
-**For real pictures** replace *Load Facelets* by a checkpoint loader, Load ID Adapter, Load ControlNet Model and Load
-Face Encoder, *Draw somebody* by Load Image with a photograph, and the size by your model's.
-
-**Settings**: weight 0.6, strength 0.8, CFG 3, 20 steps. A higher weight is more of the person and less of the prompt.
-""",
-    "facelets_cure": """## A prompt that is heeded again, with nothing to download
-
-1. **Somebody** with short black hair and a smile is drawn, and becomes the **identity**.
-2. The **prompt** says otherwise: long red hair, sunglasses. One text goes to the text encoder and to *Attribute Cure*.
-3. The same seed is drawn twice. **Without the cure** the identity is stronger than the words: a hat that nobody asked
-   for, no glasses. **With the cure** the words are back.
-4. **Mask over the picture**: green is where the cure worked. **How alike** compares both with the person.
-
-Queue it: it takes seconds, without a graphics card too. Facelets is a tiny model that ships with Likeness and draws
-cartoon heads of 128 x 128 pixels. It is for trying out graphs.
-
-**Try**: other words, and another seed in both samplers; not every seed is as clear as this one. *Attribute Cure* has no
-words in **attributes**, so it finds them all; name some of them there and only these are cured.
-
-**For real pictures** replace *Load Facelets* by a checkpoint loader, Load ID Adapter, Load ControlNet Model and Load
-Face Encoder, *Draw somebody* by Load Image with a photograph, and the size by your model's. *Attribute Cure* stays.
-
-**Settings**: weight 0.8, strength 1 in the cure, CFG 3, 20 steps. The cure takes about twice the sampling time.
-""",
-}
 NODE_WIDTH, COLUMN, GAP, TITLE, SLOT, WIDGET, TEXT, PICTURE = 320, 400, 60, 40, 22, 26, 120, 320
+LINE, LETTERS = 19, 58  # of the note: a line's height, and letters in it
 PADDING, HEADING = 30, 80  # of a group around its nodes; the heading leaves room for the first node's own title
 
 
@@ -245,11 +147,8 @@ def build(name, graph, infos):
         info = infos[node["class_type"]]
         x, y, height = places[node_id]
         outputs = zip(info["output_name"], info["output"], strict=True)
-        models = [MODELS[value] for value in node["inputs"].values() if isinstance(value, str) and value in MODELS]
-        files = [value for value in node["inputs"].values() if isinstance(value, str) and value in MODELS]
         described = [
-            {"name": Path(file).name, "url": url, "directory": folder}
-            for file, (url, folder) in zip(files, models, strict=True)
+            _described(value) for value in node["inputs"].values() if isinstance(value, str) and value in MODELS
         ]
         nodes[node_id] = {
             "id": int(node_id),
@@ -278,11 +177,12 @@ def build(name, graph, infos):
                 links.append([len(links) + 1, source["id"], output, int(node_id), slot, socket["type"]])
                 socket["link"] = len(links)
                 source["outputs"][output]["links"].append(len(links))
+    text = (NOTES / f"{name}.md").read_text()
     note = {
         "id": max(int(node_id) for node_id in graph) + 1,
         "type": "MarkdownNote",
         "pos": [-COLUMN - GAP, 0],
-        "size": [COLUMN, 520],
+        "size": [COLUMN, max(520, sum(LINE * (1 + len(line) // LETTERS) for line in text.splitlines()))],
         "flags": {},
         "order": len(graph),
         "mode": 0,
@@ -290,7 +190,7 @@ def build(name, graph, infos):
         "outputs": [],
         "title": "Read me",
         "properties": {},
-        "widgets_values": [NOTES[name]],
+        "widgets_values": [text],
     }
     return {
         "last_node_id": note["id"],
@@ -300,11 +200,24 @@ def build(name, graph, infos):
         "groups": groups,
         # Once more for the whole file: a node's own entry counts only where its name is the widget's whole value, which
         # `folder/file` of LoadIDAdapter never is.
-        "models": [model for node in nodes.values() for model in node["properties"].get("models", [])],
+        "models": _without_twins(
+            [model for node in nodes.values() for model in node["properties"].get("models", [])]
+            + [_described(file) for file in FOUND_BY_ITSELF.get(name, ())]
+        ),
         "config": {},
         "extra": {},
         "version": 0.4,
     }
+
+
+def _described(file):
+    """A file as the page lists it where it is missing."""
+    url, folder = MODELS[file]
+    return {"name": Path(file).name, "url": url, "directory": folder}
+
+
+def _without_twins(models):
+    return [model for place, model in enumerate(models) if model not in models[:place]]
 
 
 def main(names):

@@ -84,7 +84,8 @@ class FaceInput:
 class Choices:
     """What the artist chose beyond the weight; each family heeds what concerns it.
 
-    structure: how much the picture of the face adds to its vector (FaceID Plus v2). method: PuLID's, one of METHODS.
+    structure: how much the picture of the face adds to its vector, 1 as published (FaceID Plus v2, UniPortrait).
+    method: PuLID's, one of METHODS.
     """
 
     structure: float = 1.0

@@ -23,9 +23,10 @@ _PHOTOGRAPHS = 16  # a bound on the time that attention to them takes; the publi
 _ADVICE = (
     "Face encoder: glint360k_curricular_face_r101_backbone.bin (Junjie96/UniPortrait on Hugging Face) in "
     "models/face_encoders",
-    "Structure: the authors advise 0 to 0.4 and start with 0.1",
+    "Structure: 1 is the 0.1 that the authors start with; they advise 0 to 4 of these",
     "Several people: choose uniportrait-router_sd15.bin as router, and chain one ApplyIDAdapter per person",
 )
+_STRUCTURE = 0.1  # how much of the structure the authors start with; that is a choice of 1
 
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
@@ -122,7 +123,10 @@ class UniPortrait(IDAdapter):
         intrinsic = faces.vectors[:, : CELLS * width].unflatten(1, (CELLS, width))
         early = faces.vectors[:, CELLS * width :].unflatten(1, (PATCHES, -1))
         structure = torch.cat([early, patches.to(early)], -1)
-        return self.faceid_proj(*(part.flatten(0, 1)[None] for part in (intrinsic, structure)), choices.structure)
+        return self.faceid_proj(
+            *(part.flatten(0, 1)[None] for part in (intrinsic, structure)),
+            _STRUCTURE * choices.structure,
+        )
 
     def keys_values(self, tokens):
         return self.faceid_adapter(tokens)

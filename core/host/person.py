@@ -18,10 +18,11 @@ from .identity import encode_faces
 from .managed import loaded
 from .vision import check_vision, see
 
-POPULAR = "IPAdapter_plus"
+POPULAR = "popular packs"
 COMPATIBILITY = ("reference", POPULAR)
 COMBINE_EMBEDS = ("auto", "concat", "add", "subtract", "average", "norm average")
 _POPULAR_SDXL_CROP = 256
+_POPULAR_NOISE, _POPULAR_SEEDS = 0.35, 1000000007
 _SDXL_SITES = 70
 
 
@@ -96,7 +97,15 @@ def gather(
         count = 1 if spec.together else len(seen.hidden[0])
         nothing = empty.map(lambda rows: rows.expand(count, *rows.shape[1:]))
     nobody = None if vectors is None else torch.zeros_like(vectors[:1] if spec.together else vectors)
+    if sources.popular and spec.family == "instantid":
+        nobody = _noise(identity).to(vectors).expand_as(vectors)
     return Person(identity, FaceInput(vectors, seen, empty), FaceInput(nobody, nothing, empty))
+
+
+def _noise(identity):
+    """Nobody's face vector [D] as the popular InstantID pack makes it by default: noise seeded by the person's own."""
+    seed = int(identity.vector.sum()) % _POPULAR_SEEDS  # host read: a seed is a number
+    return _POPULAR_NOISE * torch.rand(identity.dim, generator=torch.Generator().manual_seed(seed))
 
 
 def _check_connected(spec, file_name, sources):

@@ -86,7 +86,7 @@ def test_what_is_missing_is_asked_for(pack, models, encoder, clip_vision, person
     assert "connect either identity, or face_encoder and image" in text
     several = {"image": torch.cat([photograph, photograph.flip(2)]), "encoder": encoder, **eyes}
     text = refusal(pack, model, plus, identity=person, combine_embeds="concat", **{**several, "image": photograph})
-    assert "2 face vectors but 1 pictures; set combine_embeds to average" in text
+    assert "2 face vectors but 1 pictures; connect the photographs" in text and "combine_embeds to average" in text
     Graph(pack, model, "sd15").apply(plus, identity=person, combine_embeds="concat", **several)
 
 
@@ -244,8 +244,25 @@ def test_old_workflows_of_the_popular_packs(pack, models, encoder, clip_vision, 
 
     monkeypatch.setattr(module, "see", spying)
     ours = Graph(pack, models["sdxl"], "sdxl").apply(plus, **sources)
-    theirs = Graph(pack, models["sdxl"], "sdxl").apply(plus, compatibility="IPAdapter_plus", **sources)
+    theirs = Graph(pack, models["sdxl"], "sdxl").apply(plus, compatibility="popular packs", **sources)
     assert sizes == [(224, False), (256, True)]
     assert len(attn2(ours.model)) == 70
     assert len(attn2(theirs.model)) == 60 and not any(key[0] == "middle" for key in attn2(theirs.model))
     assert theirs.sample().isfinite().all() and not torch.equal(ours.sample(), theirs.sample())
+
+
+def test_nobody_of_the_popular_instantid_pack_is_noise(pack, models):
+    loaded, face_ = adapter(pack, "sd15"), identity(pack, seed=3, space=FACE_SPACE)
+    gather, sources = (getattr(pack.module("core.host.person"), name) for name in ("gather", "Sources"))
+    reference, popular = (
+        gather(loaded.spec, "x", sources(face_, compatibility=word), torch.device("cpu"))
+        for word in ("reference", "popular packs")
+    )
+    assert torch.equal(reference.nobody.vectors, torch.zeros(1, 128))
+    with torch.random.fork_rng():
+        torch.manual_seed(int(face_.vector.sum().item()) % 1000000007)
+        assert torch.equal(popular.nobody.vectors[0], 0.35 * torch.rand(128))
+    assert torch.equal(popular.face.vectors, reference.face.vectors)
+    ours = Graph(pack, models["sd15"], "sd15").apply(loaded, identity=face_)
+    theirs = Graph(pack, models["sd15"], "sd15").apply(loaded, identity=face_, compatibility="popular packs")
+    assert not torch.equal(ours.sample(steps=1), theirs.sample(steps=1))

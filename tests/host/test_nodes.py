@@ -303,7 +303,7 @@ CHOICES = {
     },
     "IDTextEncode": {"on_no_face": "error"},
     "Arc2FaceTextEncode": {"on_no_face": "error"},
-    "LandmarkControl": {"on_no_face": "error"},
+    "LandmarkControl": {"on_no_face": "error", "control_net_reads": "auto"},
     "IDSimilarity": {"on_no_face": "error"},
 }
 

@@ -84,7 +84,7 @@ def test_tokens_by_the_formula(scale, count, device):
         z = layer(F.gelu(layer(norm(z, f"{mlp}.0"), f"{mlp}.1")), f"{mlp}.3") + z
     expected = norm(layer(z, "proj_out"), "norm_out")
 
-    found = load(flat(faceid()), device=device).project(face(count, device=device), Choices(structure=scale))
+    found = load(flat(faceid()), device=device).project(face(count, device=device), Choices(structure=10 * scale))
     assert found.shape == (1, 16, 48) and expected.std() > 0.5
     assert (found[0].cpu() - expected).abs().max() < 1e-4
 

@@ -10,7 +10,30 @@ WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 NAMES = sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json"))
 NOTES = ("Note", "MarkdownNote")
 # What the page adds to the values of a node's widgets: seeds say what happens next, pictures have an upload button.
-PAGE_ONLY = {"KSampler": {1}, "LoadImage": {1}}
+PAGE_ONLY = {"KSampler": {1}, "LoadImage": {1}, "SampleIdentity": {1}}
+# The widgets that name a model's file, by class.
+LOADERS = {
+    "CheckpointLoaderSimple": ("ckpt_name",),
+    "UNETLoader": ("unet_name",),
+    "CLIPLoader": ("clip_name",),
+    "VAELoader": ("vae_name",),
+    "CLIPVisionLoader": ("clip_name",),
+    "ControlNetLoader": ("control_net_name",),
+    "LoadIDAdapter": ("adapter", "router"),
+    "LoadFaceEncoder": ("encoder",),
+}
+NO_FILE = {"none", "embedded"}
+# Published elsewhere than on Hugging Face, or as a folder of files: the page can't fetch them, the note says how.
+FETCHED_BY_HAND = {
+    "insightface/antelopev2",
+    "insightface/buffalo_l",
+    "likeness/wplus_adapter.bin",
+    "face_encoders/e4e_ffhq_encode.pt",
+    "likeness/adapter_final.pt",
+    "likeness/adapter_maj_mask_large_new_reg001_faceshuffle_00290001.ckpt",
+    "face_encoders/ms1mv2_model_TransFace_S.pt",
+}
+FOUND_BY_ITSELF = {"pulid_sdxl": {"EVA02_CLIP_L_336_psz14_s6B.pt"}, "consistentid": {"face_parsing.pth"}}
 TITLE = 30  # pixels of a node's title, which stands above its position
 
 
@@ -36,6 +59,11 @@ def reduced(workflow):
 def test_there_are_examples():
     assert {"instantid_basic", "facelets_portrait", "facelets_cure"} <= set(NAMES)
     assert {path.stem for path in WORKFLOWS.glob("*.json")} == set(NAMES)
+    notes = WORKFLOWS.parent / "scripts/workflow_notes"
+    assert {path.stem for path in notes.glob("*.md")} == set(NAMES)
+    for name in NAMES:
+        [note] = [node for node in read(name, "ui")["nodes"] if node["type"] in NOTES]
+        assert note["widgets_values"] == [(notes / f"{name}.md").read_text()], "run scripts/ui_workflow.py"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +97,9 @@ def test_links_of_the_page_are_consistent(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_node_lies_in_one_group(name):
     workflow = read(name, "ui")
-    assert {"The person", "The pose", "The picture"} <= {group["title"] for group in workflow["groups"]}
+    titles = {group["title"] for group in workflow["groups"]}
+    assert titles & {"The person", "The people"} and titles & {"The picture", "The pictures"}
+    assert ("The pose" in titles) == any(node["type"] == "LandmarkControl" for node in workflow["nodes"])
     for node in workflow["nodes"]:
         (x, y), (width, height) = node["pos"], node["size"]
         inside = 0
@@ -88,20 +118,47 @@ def test_nothing_of_one_machine(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_page_has_a_picture_and_knows_the_models(name):
+def test_the_page_has_a_picture(name):
     picture = WORKFLOWS / f"{name}.jpg"
     assert picture.read_bytes()[:3] == b"\xff\xd8\xff" and picture.stat().st_size < 150_000
-    workflow = read(name, "ui")
-    loaders = [
-        node
-        for node in workflow["nodes"]
-        if node["type"] in ("CheckpointLoaderSimple", "ControlNetLoader", "LoadIDAdapter")
-    ]
-    assert len(loaders) == (0 if name.startswith("facelets_") else 3)
-    for node in loaders:
-        (model,) = node["properties"]["models"]
-        assert node["widgets_values"][0].endswith(model["name"])
-        assert model["url"].startswith("https://") and model["directory"]
+
+
+def files_of(graph):
+    """{node id: the model files that its widgets name}."""
+    named = {
+        key: [node["inputs"][widget] for widget in LOADERS.get(node["class_type"], ())] for key, node in graph.items()
+    }
+    return {key: [file for file in files if file not in NO_FILE] for key, files in named.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_knows_where_every_file_comes_from(name):
+    files, workflow = files_of(read(name, "api")), read(name, "ui")
+    listed = []
+    for node in workflow["nodes"]:
+        models = node["properties"].get("models", [])
+        wanted = [file for file in files.get(str(node["id"]), []) if file not in FETCHED_BY_HAND]
+        assert [model["name"] for model in models] == [file.rpartition("/")[2] for file in wanted]
         # The page goes by a node's own entry only where it is the widget's whole value.
-        assert model in workflow["models"]
-    assert any(node["type"] in NOTES for node in workflow["nodes"])
+        assert all(model in workflow["models"] for model in models)
+        for file, model in zip(wanted, models, strict=True):
+            folder = file.rpartition("/")[0]
+            assert model["directory"] == folder if folder else model["directory"]
+        listed += models
+    beside = {model["name"] for model in workflow["models"] if model not in listed}
+    assert beside == FOUND_BY_ITSELF.get(name, set())
+    for model in workflow["models"]:
+        assert model["url"].startswith("https://huggingface.co/") and "/resolve/main/" in model["url"]
+    assert bool(listed) != name.startswith("facelets_")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_note_names_every_file(name):
+    [note] = [node["widgets_values"][0] for node in read(name, "ui")["nodes"] if node["type"] in NOTES]
+    files = {file.rpartition("/")[2] for files in files_of(read(name, "api")).values() for file in files}
+    directions = {
+        node["inputs"]["direction"] for node in read(name, "api").values() if node["class_type"] == "EditIdentity"
+    }
+    if name != "instantid_basic":  # asks for any SDXL checkpoint
+        assert not [file for file in files | directions | FOUND_BY_ITSELF.get(name, set()) if file not in note]
+    assert "**Settings**" in note
