@@ -68,7 +68,11 @@ class LoadIDAdapter(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Adapter.Output("ADAPTER", display_name="adapter"),
+                Adapter.Output(
+                    "ADAPTER",
+                    display_name="adapter",
+                    tooltip="For ApplyIDAdapter, and for IDTextEncode where the face goes into the prompt.",
+                ),
                 io.String.Output(
                     "ABOUT",
                     display_name="about",
@@ -110,8 +114,12 @@ class ApplyIDAdapter(io.ComfyNode):
                 io.Conditioning.Input(
                     "positive", tooltip="Your prompt. It comes out with the identity for LandmarkControl added."
                 ),
-                io.Conditioning.Input("negative", tooltip="Your negative prompt."),
-                Adapter.Input("adapter", tooltip="From LoadIDAdapter."),
+                io.Conditioning.Input(
+                    "negative", tooltip="Your negative prompt; it too carries something for LandmarkControl."
+                ),
+                Adapter.Input(
+                    "adapter", tooltip="From LoadIDAdapter. It must be for this kind of model and this face encoder."
+                ),
                 Identity.Input(
                     "identity",
                     optional=True,
@@ -234,9 +242,15 @@ class ApplyIDAdapter(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output("MODEL", display_name="model"),
-                io.Conditioning.Output("POSITIVE", display_name="positive"),
-                io.Conditioning.Output("NEGATIVE", display_name="negative"),
+                io.Model.Output(
+                    "MODEL", display_name="model", tooltip="The model that draws this person. To the sampler."
+                ),
+                io.Conditioning.Output(
+                    "POSITIVE", display_name="positive", tooltip="Your prompt, to LandmarkControl or the sampler."
+                ),
+                io.Conditioning.Output(
+                    "NEGATIVE", display_name="negative", tooltip="Your negative prompt, to the same node as positive."
+                ),
                 Identity.Output(
                     "IDENTITY",
                     display_name="identity",

@@ -1,6 +1,6 @@
 """The attribute cure: giving the prompt its say back where the identity has drowned it."""
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..core.cure import MODES, TRAJECTORIES
 from ..core.host import cure, cure_mask
@@ -55,7 +55,7 @@ class AttributeCure(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How much of its say the prompt gets back. 0 changes nothing.",
+                    tooltip="How much of its say the prompt gets back. Start with 1; 0 changes nothing.",
                 ),
                 io.Float.Input(
                     "abstract_pass",
@@ -86,7 +86,9 @@ class AttributeCure(io.ComfyNode):
                 *range_inputs("the cure"),
             ],
             outputs=[
-                io.Model.Output("MODEL", display_name="model"),
+                io.Model.Output(
+                    "MODEL", display_name="model", tooltip="The cured model. To the sampler, and to CureMask."
+                ),
                 io.Mask.Output(
                     "MASK",
                     display_name="mask",
@@ -135,6 +137,7 @@ class CureMask(io.ComfyNode):
             description="Where Attribute Cure found its attributes, as a mask and drawn over the finished picture. "
             "Put it behind VAE Decode.",
             search_aliases=["cure overlay", "attribute mask", "hair mask", "show cure"],
+            is_output_node=True,
             inputs=[
                 io.Model.Input("model", tooltip="From AttributeCure, the very wire that goes into the sampler."),
                 io.Image.Input(
@@ -163,4 +166,5 @@ class CureMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, image, opacity=0.5):
-        return io.NodeOutput(*cure_mask.show_masks(model, image, opacity))
+        masks, overlay = cure_mask.show_masks(model, image, opacity)
+        return io.NodeOutput(masks, overlay, ui=ui.PreviewImage(overlay, cls=cls))

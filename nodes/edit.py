@@ -39,7 +39,13 @@ class EditIdentity(io.ComfyNode):
                     "everything.",
                 ),
             ],
-            outputs=[Identity.Output("IDENTITY", display_name="identity")],
+            outputs=[
+                Identity.Output(
+                    "IDENTITY",
+                    display_name="identity",
+                    tooltip="The changed person, for ApplyIDAdapter or another change.",
+                )
+            ],
         )
 
     @classmethod

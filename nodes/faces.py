@@ -7,6 +7,7 @@ from ..core.faces.encoder import ORDERS
 from ..core.faces.search import MODES
 from ..core.host import detection, encoder_files
 from ..core.host import encoder as encoders
+from ..core.host.shown import faces_to_show
 from .compat import advanced, offered, schema
 from .sockets import FaceEncoder, Faces, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
 
@@ -65,7 +66,14 @@ class LoadFaceEncoder(io.ComfyNode):
                     "none.",
                 ),
             ],
-            outputs=[FaceEncoder.Output("FACE_ENCODER", display_name="face_encoder")],
+            outputs=[
+                FaceEncoder.Output(
+                    "FACE_ENCODER",
+                    display_name="face_encoder",
+                    tooltip="For every node that asks for face_encoder. Use one for all of them: identities of "
+                    "different encoders can't be compared.",
+                )
+            ],
         )
 
     @classmethod
@@ -99,9 +107,15 @@ class DetectFaces(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 face_encoder_input(),
-                io.Image.Input("image", tooltip="One picture or a batch."),
+                io.Image.Input(
+                    "image", tooltip="One picture or a batch. Faces over 20 pixels wide are found, better from 40 on."
+                ),
                 io.Combo.Input(
-                    "order", options=list(ORDERS), default=ORDERS[0], tooltip="How the faces of a picture are numbered."
+                    "order",
+                    options=list(ORDERS),
+                    default=ORDERS[0],
+                    tooltip="How the faces of a picture are numbered, from 0; the preview shows the numbers. largest "
+                    "is right for portraits.",
                 ),
                 io.String.Input("index", default="all", tooltip="Which of them: all, or numbers from 0 such as 0,2."),
                 on_no_face_input("leave that picture out.", "keep it, with an empty mask and no cut-outs."),
@@ -117,7 +131,11 @@ class DetectFaces(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Faces.Output("FACES", display_name="faces"),
+                Faces.Output(
+                    "FACES",
+                    display_name="faces",
+                    tooltip="Boxes, landmarks and confidence of the chosen faces, for nodes that take faces.",
+                ),
                 io.Image.Output("CROPS", display_name="crops", tooltip="A square cut-out of 256 pixels per face."),
                 io.Mask.Output(
                     "MASK",
@@ -161,7 +179,11 @@ class DetectFaces(io.ComfyNode):
         )
         crops = found.crops if len(found.crops) else ExecutionBlocker(None)
         mask = found.mask if len(found.mask) else ExecutionBlocker(None)
-        shown = {**ui.PreviewImage(found.preview, cls=cls).as_dict(), "faces": found.description}
+        shown = {
+            **ui.PreviewImage(found.preview, cls=cls).as_dict(),
+            "faces": found.description,
+            "likeness_faces": faces_to_show(image, found.found),
+        }
         return io.NodeOutput(found.faces, crops, mask, found.faces.total, found.report, ui=shown)
 
     @classmethod

@@ -5,6 +5,8 @@ from comfy_api.latest import io, ui
 from ..core.faces.identity import COMBINE
 from ..core.faces.sample_identity import sample_identities
 from ..core.host import identity as identities
+from ..core.host.detection import find_faces
+from ..core.host.shown import faces_to_show
 from .compat import offered, schema
 from .sockets import Identity, face_encoder_input, face_index_input, on_no_face_input
 
@@ -26,9 +28,9 @@ class EncodeIdentity(io.ComfyNode):
                     options=list(COMBINE),
                     default="mean",
                     tooltip="How several photographs become one identity. mean: their average. robust: the average "
-                    "without those that show somebody else; the report names them. first: the first photograph alone. "
-                    "quality: large, sharp, well lit, frontal faces count more. centralised: the average after each "
-                    "face moved towards those most like it; for six or more.",
+                    "without those that show somebody else. first: the first alone. quality: large, sharp, well lit, "
+                    "frontal faces count more. centralised: for six or more; each face moves towards those most like "
+                    "it first.",
                 ),
                 face_index_input("is the person"),
                 on_no_face_input(
@@ -37,7 +39,11 @@ class EncodeIdentity(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Identity.Output("IDENTITY", display_name="identity"),
+                Identity.Output(
+                    "IDENTITY",
+                    display_name="identity",
+                    tooltip="The person, for ApplyIDAdapter, IDSimilarity, AssignFaces or SaveIdentity.",
+                ),
                 io.String.Output(
                     "REPORT",
                     display_name="report",
@@ -49,7 +55,9 @@ class EncodeIdentity(io.ComfyNode):
 
     @classmethod
     def execute(cls, face_encoder, image, combine, face_index, on_no_face):
-        return io.NodeOutput(*identities.encode(face_encoder, image, combine, face_index, on_no_face))
+        found = find_faces(face_encoder, image, face_index)
+        identity, report = identities.encode(face_encoder, image, combine, face_index, on_no_face, found=found)
+        return io.NodeOutput(identity, report, ui={"likeness_faces": faces_to_show(image, found)})
 
     @classmethod
     def validate_inputs(cls, combine, on_no_face):
@@ -64,11 +72,14 @@ class SaveIdentity(io.ComfyNode):
             display_name="Save Identity",
             description="Saves an identity as a small safetensors file in ComfyUI's output folder. It holds numbers, "
             "no photograph.",
+            search_aliases=["save face embeds", "save face model", "export identity"],
             is_output_node=True,
             inputs=[
                 Identity.Input("identity", tooltip="From EncodeIdentity or ApplyIDAdapter."),
                 io.String.Input(
-                    "filename_prefix", default="identities/person", tooltip="Name of the file; a / makes a folder."
+                    "filename_prefix",
+                    default="identities/person",
+                    tooltip="Name of the file; a / makes a folder. A number is added, so nothing is overwritten.",
                 ),
             ],
             outputs=[Identity.Output("IDENTITY", display_name="identity", tooltip="The same identity, to go on with.")],
@@ -87,14 +98,21 @@ class LoadIdentity(io.ComfyNode):
             node_id="LoadIdentity",
             display_name="Load Identity",
             description="Loads an identity that SaveIdentity made, from ComfyUI's input or output folder.",
+            search_aliases=["load face embeds", "load face model", "import identity"],
             inputs=[
                 io.Combo.Input(
                     "identity_file",
                     options=identities.files(),
-                    tooltip="Identity files in the input and output folders.",
+                    tooltip="Identity files in the input and output folders. Press R in ComfyUI to see a new one.",
                 )
             ],
-            outputs=[Identity.Output("IDENTITY", display_name="identity")],
+            outputs=[
+                Identity.Output(
+                    "IDENTITY",
+                    display_name="identity",
+                    tooltip="The saved person, as it was; for adapters and scores of the encoder that made it.",
+                )
+            ],
         )
 
     @classmethod
@@ -133,7 +151,7 @@ class SampleIdentity(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Another number, other people.",
+                    tooltip="Another number, other people. The same number and set give the same people.",
                 ),
                 io.Float.Input(
                     "max_similarity",

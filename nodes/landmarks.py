@@ -1,8 +1,9 @@
 """Posing the face: five landmarks, drawn for a landmark ControlNet."""
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..core.host import landmarks as control
+from ..core.host.shown import faces_to_show
 from .compat import advanced, offered, schema
 from .sockets import face_encoder_input, face_index_input, on_no_face_input, range_inputs
 
@@ -20,7 +21,7 @@ class LandmarkControl(io.ComfyNode):
                 io.Conditioning.Input(
                     "positive", tooltip="From ApplyIDAdapter, so that the ControlNet knows the person."
                 ),
-                io.Conditioning.Input("negative", tooltip="From ApplyIDAdapter."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt, from ApplyIDAdapter."),
                 io.ControlNet.Input(
                     "control_net", tooltip="InstantID's ControlNet (IdentityNet), from Load ControlNet Model."
                 ),
@@ -32,7 +33,9 @@ class LandmarkControl(io.ComfyNode):
                     tooltip="The latent you sample: the landmarks are drawn at its size. Without it: at the size of "
                     "image.",
                 ),
-                io.Vae.Input("vae", optional=True, tooltip="Only for a ControlNet that asks for one."),
+                io.Vae.Input(
+                    "vae", optional=True, tooltip="Only for a ControlNet that asks for one; InstantID's does not."
+                ),
                 io.String.Input(
                     "landmarks",
                     default="",
@@ -47,7 +50,7 @@ class LandmarkControl(io.ComfyNode):
                     min=-2.0,
                     max=2.0,
                     step=0.01,
-                    tooltip="Moves the face right; 1 is a whole picture width.",
+                    tooltip="Moves the face right; 1 is a whole picture width, 0.1 a good step.",
                 ),
                 io.Float.Input(
                     "offset_y",
@@ -55,7 +58,7 @@ class LandmarkControl(io.ComfyNode):
                     min=-2.0,
                     max=2.0,
                     step=0.01,
-                    tooltip="Moves the face down; 1 is a whole picture height.",
+                    tooltip="Moves the face down; 1 is a whole picture height. 0.1 makes room for a hat.",
                 ),
                 io.Float.Input(
                     "scale",
@@ -63,7 +66,7 @@ class LandmarkControl(io.ComfyNode):
                     min=0.05,
                     max=10.0,
                     step=0.01,
-                    tooltip="Size of the face: 2 is twice as large.",
+                    tooltip="Size of the face: 2 is twice as large, 0.6 shows more of the body.",
                 ),
                 io.Float.Input(
                     "rotate",
@@ -71,7 +74,7 @@ class LandmarkControl(io.ComfyNode):
                     min=-180.0,
                     max=180.0,
                     step=1.0,
-                    tooltip="Turns the face clockwise, in degrees.",
+                    tooltip="Turns the face clockwise, in degrees; up to 30 looks natural.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -97,10 +100,22 @@ class LandmarkControl(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output("POSITIVE", display_name="positive"),
-                io.Conditioning.Output("NEGATIVE", display_name="negative"),
-                io.Image.Output("CONTROL_IMAGE", display_name="control_image", tooltip="What the ControlNet sees."),
-                io.String.Output("LANDMARKS", display_name="landmarks", tooltip="The landmarks as drawn, as JSON."),
+                io.Conditioning.Output(
+                    "POSITIVE", display_name="positive", tooltip="The prompt with the pose on it, to the sampler."
+                ),
+                io.Conditioning.Output(
+                    "NEGATIVE", display_name="negative", tooltip="The negative prompt with the pose, to the sampler."
+                ),
+                io.Image.Output(
+                    "CONTROL_IMAGE",
+                    display_name="control_image",
+                    tooltip="What the ControlNet sees: the drawn landmarks.",
+                ),
+                io.String.Output(
+                    "LANDMARKS",
+                    display_name="landmarks",
+                    tooltip="The landmarks as drawn, as JSON; fits the landmarks input.",
+                ),
             ],
         )
 
@@ -127,11 +142,13 @@ class LandmarkControl(io.ComfyNode):
         control_net_reads=control.READS[0],
     ):
         canvas = control.canvas_size(image, latent)
-        source = control.PoseSource(face_encoder, image, landmarks, face_index, on_no_face)
+        source = control.pose_source(face_encoder, image, landmarks, face_index, on_no_face)
         drawn, described = control.draw(source, control.Placement(offset_x, offset_y, scale, rotate), canvas)
         how = control.Strength(strength, start_at, end_at)
         positive, negative = control.apply(positive, negative, control_net, drawn, how, vae, control_net_reads)
-        return io.NodeOutput(positive, negative, control.as_image(drawn, canvas), described)
+        preview = ui.PreviewImage(control.preview(source, drawn, canvas), cls=cls)
+        shown = {**preview.as_dict(), "likeness_faces": faces_to_show(image, source.found)}
+        return io.NodeOutput(positive, negative, control.as_image(drawn, canvas), described, ui=shown)
 
     @classmethod
     def validate_inputs(cls, on_no_face, control_net_reads=None):

@@ -30,7 +30,11 @@ class AssignFaces(io.ComfyNode):
                     "right, largest: person 1 is the first face, person 2 the second; identities are not asked.",
                 ),
                 *(
-                    Identity.Input(f"identity_{number}", optional=True, tooltip=f"Person {number}, for similarity.")
+                    Identity.Input(
+                        f"identity_{number}",
+                        optional=True,
+                        tooltip=f"Person {number}, where by is similarity: from EncodeIdentity or LoadIdentity.",
+                    )
                     for number in range(1, PEOPLE + 1)
                 ),
                 io.Float.Input(
@@ -57,7 +61,11 @@ class AssignFaces(io.ComfyNode):
                     )
                     for number in range(1, PEOPLE + 1)
                 ),
-                io.String.Output("REPORT", display_name="report", tooltip="Who is where and how alike, as JSON."),
+                io.String.Output(
+                    "REPORT",
+                    display_name="report",
+                    tooltip="Who is where and how alike, as JSON. missing names who is in no picture.",
+                ),
             ],
         )
 

@@ -105,7 +105,7 @@ class Arc2FaceTextEncode(io.ComfyNode):
             display_name="Arc2Face Text Encode",
             description="The prompt of an Arc2Face model, which is nothing but a face. Load its U-Net with Load "
             "Diffusion Model and its encoder with Load CLIP; for the negative, encode an empty prompt with that CLIP.",
-            search_aliases=["arc2face"],
+            search_aliases=["id to face", "face foundation model", "face prompt"],
             inputs=[
                 io.Clip.Input("clip", tooltip="Arc2Face's own text encoder (encoder/pytorch_model.bin)."),
                 *_person_inputs("A photograph of the person, or a batch of them."),

@@ -27,7 +27,8 @@ def widest_dtype(tensors: Tensors) -> torch.dtype:
 def check_whole(spec: AdapterSpec, lora: LoRA, file: WeightFile):
     """WeightsError when whole sites are missing at the end, which leave no gap in the numbers, or a LoRA is odd."""
     count = len(spec.site_widths)
-    if count and count not in _SITES and "likeness.family" not in file.metadata:
+    own = any(key.startswith("likeness.") for key in file.metadata)  # made for a model of our own, such as Facelets
+    if count and count not in _SITES and not own:
         raise WeightsError(
             f"{file.name} has {count} attention sites, but SD1.5 has {_SITES[0]} and SDXL {_SITES[1]}; it is "
             "incomplete, so fetch it again."

@@ -5,7 +5,6 @@ from functools import cached_property, partial
 
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.utils import ProgressBar
 
 from ..faces.details import Details
 from ..faces.encoder import FaceEncoder, Faces
@@ -13,7 +12,8 @@ from ..faces.head_pose import fit_to, head_pose, load_mean_shape
 from ..faces.quality import Quality, quality_of
 from ..faces.search import search
 from .encoder_files import load_details_module, load_module
-from .managed import check_interrupted, loaded, managed
+from .managed import loaded, managed
+from .progress import watched
 
 _BATCH = 4  # images detected at once: bounds the memory of the image pyramids
 
@@ -48,11 +48,8 @@ class LoadedEncoder:
         module = self._module()
         detect = partial(module.detect, min_confidence=self.min_confidence)
         image, found = checked(image), []
-        progress = ProgressBar(len(image))
-        for part in image.split(_BATCH):
-            check_interrupted()
+        for part in watched(image.split(_BATCH), len(image), "Looking for faces"):
             found.append(search(detect, self._to_device(part), self.search, self.min_size, module.sure))
-            progress.update(len(part))
         return Faces.concatenate(found)
 
     def embed(self, image: torch.Tensor, faces: Faces) -> torch.Tensor:

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..faces.draw import draw_keypoints
+from ..faces.encoder import Faces
 from ..faces.landmark_json import landmarks_to_json, parse_landmarks
 from ..faces.pose import place
-from .detection import choose_faces
-from .encoder import LoadedEncoder, checked
+from .detection import choose_faces, find_faces
+from .encoder import LoadedEncoder, checked, pixels
+from .progress import watched
 from .strength import Strength
 from .twins import NOBODY_KEY, TOKENS_KEY
 
@@ -17,17 +20,29 @@ from .twins import NOBODY_KEY, TOKENS_KEY
 READS = ("auto", "identity", "prompt")
 
 _LATENT_PIXELS = 8  # pixels per latent cell of SD1.5 and SDXL
+_SHOWN = 4  # control images that the node shows
+_DIMMED = 0.6  # of the pose picture's brightness below the landmarks
 
 
 @dataclass(frozen=True)
 class PoseSource:
-    """Where landmarks come from: JSON text if there is any, else the faces of `image`."""
+    """Where landmarks come from: JSON text if there is any, else the faces of `image`.
+
+    `found` are all faces of `image`, None with JSON text.
+    """
 
     encoder: LoadedEncoder
     image: torch.Tensor
     text: str
     face_index: str
     on_no_face: str
+    found: Faces | None = None
+
+
+def pose_source(encoder: LoadedEncoder, image: torch.Tensor, text: str, face_index: str, on_no_face: str) -> PoseSource:
+    """Looks for faces where there is no text."""
+    found = None if text.strip() else find_faces(encoder, image, face_index)
+    return PoseSource(encoder, image, text, face_index, on_no_face, found)
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,8 @@ def draw(source: PoseSource, pose: Placement, canvas: tuple[int, int]) -> tuple[
         for found, size in _landmarks(source, canvas)
     ]
     width, height = canvas
-    pictures = [draw_keypoints(landmarks, height, width) for landmarks in placed]
+    parts = watched(([landmarks] for landmarks in placed), len(placed), "Drawing landmarks")
+    pictures = [draw_keypoints(landmarks, height, width) for [landmarks] in parts]
     described = landmarks_to_json(np.concatenate(placed) if placed else np.zeros((0, 5, 2)), height, width)
     if not pictures:
         return torch.zeros(0, height, width, 3), described
@@ -69,12 +85,18 @@ def draw(source: PoseSource, pose: Placement, canvas: tuple[int, int]) -> tuple[
 
 def _landmarks(source, canvas):
     """(landmarks [N,5,2], size of their frame) for each control image."""
-    if source.text.strip():
+    if source.found is None:
         landmarks, size = parse_landmarks(source.text)
         # Single precision like a detector's, so that landmarks read back from our own output draw the same picture.
         return [(landmarks.astype(np.float32), size or canvas)]
     faces = choose_faces(
-        source.encoder, source.image, "largest", source.face_index, source.on_no_face, at_least_one=True
+        source.encoder,
+        source.image,
+        "largest",
+        source.face_index,
+        source.on_no_face,
+        at_least_one=True,
+        found=source.found,
     )
     if faces.total == 0:
         return []
@@ -89,6 +111,26 @@ def as_image(drawn: torch.Tensor, canvas: tuple[int, int]) -> torch.Tensor:
     """What the control_image output shows: the drawn pictures, or one black one when there are none."""
     width, height = canvas
     return drawn if len(drawn) else torch.zeros(1, height, width, 3)
+
+
+def preview(source: PoseSource, drawn: torch.Tensor, canvas: tuple[int, int]) -> torch.Tensor:
+    """What the node shows [N,H,W,3]: the first control images, each followed by itself over the dimmed pose picture.
+
+    The pose picture stays away where the landmarks are typed in, and where some pictures have no control image.
+    """
+    shown = as_image(drawn, canvas)[:_SHOWN]
+    if source.text.strip() or len(drawn) != len(source.image):
+        return shown
+    pictures = pixels(checked(source.image[: len(shown)]), shown.device).movedim(-1, 1)
+    height, width = pictures.shape[-2:]
+    scale = min(canvas[0] / width, canvas[1] / height)  # as faces.pose.fit carries the landmarks over
+    size = round(height * scale), round(width * scale)
+    top, left = (canvas[1] - size[0]) // 2, (canvas[0] - size[1]) // 2
+    below = torch.zeros_like(shown)
+    fitted = F.interpolate(pictures, size=size, mode="bilinear", antialias=True).movedim(1, -1)
+    below[:, top : top + size[0], left : left + size[1]] = fitted * _DIMMED
+    over = torch.where(shown.amax(-1, keepdim=True) > 0, shown, below)
+    return torch.stack([shown, over], 1).flatten(0, 1)
 
 
 def apply(positive, negative, control_net, drawn: torch.Tensor, strength: Strength, vae=None, reads: str = READS[0]):

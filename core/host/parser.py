@@ -12,7 +12,8 @@ from ..faces.parser import GRID, load_parser
 from ..weights import WeightsError, read_weights
 from .encoder import checked, pixels
 from .folders import fingerprint, parser_paths
-from .managed import OPERATIONS, check_interrupted, loaded, managed
+from .managed import OPERATIONS, loaded, managed
+from .progress import watched
 
 _BATCH = 4  # images parsed at once; each takes up to 100 MB
 
@@ -34,8 +35,7 @@ class LoadedParser:
 
     def _in_parts(self, image, work):
         module, image, parts = loaded(self.patcher), checked(image), []
-        for part in image.split(_BATCH):
-            check_interrupted()
+        for part in watched(image.split(_BATCH), len(image), "Parsing faces"):
             parts.append(work(module, pixels(part, self.patcher.load_device)))
         return torch.cat(parts)
 

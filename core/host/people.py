@@ -8,10 +8,9 @@ import torch
 from ..faces.assign import PEOPLE, by_position, by_similarity
 from ..faces.encoder import Faces
 from ..faces.identity import Identity
-from ..faces.overlay import draw_faces
 from ..faces.policy import faceless
 from ..similarity import cosines
-from .detection import choose_faces
+from .detection import choose_faces, drawn_faces
 from .encoder import LoadedEncoder, checked
 from .face_masks import check_masks, face_masks
 from .given import given_faces
@@ -81,7 +80,7 @@ def assign_faces(
     return Assignment(
         faces.pick([[faces_of[number] for number in sorted(faces_of)] for faces_of in people]),
         [mask.cpu() for mask in masks],
-        draw_faces(image, _labelled(described)),
+        drawn_faces(image, _labelled(described)),
         json.dumps(report, indent=1),
     )
 

@@ -6,21 +6,22 @@ import torch
 
 from ..faces.centralise import ENOUGH, centralise
 from ..faces.identity import Identity
-from ..similarity import best_of, cosines, judge, report
+from ..similarity import MOST, best_of, contact_sheet, cosines, judge, percentages, report, score_plot
 from .detection import choose_faces
-from .encoder import LoadedEncoder
+from .encoder import LoadedEncoder, checked
 from .identity import encode
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A judged batch; image batches may be empty."""
+    """A judged batch; image batches may be empty. `preview` are the contact sheet and, of many pictures, a plot."""
 
     accepted: torch.Tensor
     rejected: torch.Tensor
     best: torch.Tensor
     scores: list[float]
     report: str
+    preview: list[torch.Tensor]
 
 
 def compare(
@@ -66,4 +67,10 @@ def compare(
         best=image[[]] if best is None else image[[best]],
         scores=[verdict.score for verdict in verdicts if verdict.score is not None],
         report=report(verdicts, encoder.space, threshold, done),
+        preview=_preview(image, verdicts, percentages(verdicts, encoder.space, done), threshold),
     )
+
+
+def _preview(image, verdicts, percents, threshold):
+    sheet = contact_sheet(checked(image), verdicts, percents, threshold)
+    return [sheet, score_plot(verdicts, threshold)] if len(verdicts) > MOST else [sheet]

@@ -1,6 +1,18 @@
-"""Likeness scores, gates and reports."""
+"""Likeness scores, gates, reports and contact sheets."""
 
-from .gate import Verdict, best_of, judge, report
+from .gate import Verdict, best_of, judge, percentages, report
 from .scores import cosines, percent
+from .sheet import MOST, contact_sheet, score_plot
 
-__all__ = ["Verdict", "best_of", "cosines", "judge", "percent", "report"]
+__all__ = [
+    "MOST",
+    "Verdict",
+    "best_of",
+    "contact_sheet",
+    "cosines",
+    "judge",
+    "percent",
+    "percentages",
+    "report",
+    "score_plot",
+]

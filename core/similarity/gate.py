@@ -42,22 +42,34 @@ def best_of(verdicts: list[Verdict]) -> int | None:
     return max(scored, key=lambda verdict: verdict.score).index if scored else None
 
 
+def label(verdict: Verdict, percentage: float | None) -> str:
+    """One image's result in a line: its number from 0, the score, and the percentage where it is known."""
+    if verdict.score is None:
+        return f"#{verdict.index}  no face"
+    return f"#{verdict.index}  {verdict.score:.3f}" + ("" if percentage is None else f"  {percentage:.0f} %")
+
+
+def percentages(verdicts: list[Verdict], space: str, centralised: bool | str | None = None) -> list[float | None]:
+    """The percentage of each image, None where none is known: no face, no calibration, or faces not judged alone."""
+    alone = centralised is not True
+    return [percent(one.score, space) if alone and one.score is not None else None for one in verdicts]
+
+
 def report(verdicts: list[Verdict], space: str, threshold: float, centralised: bool | str | None = None) -> str:
     """The verdicts as JSON text: numbers of each image, counts, the best one and what the numbers are.
 
     `centralised` is whether the faces were moved towards each other before, or why not; None when nobody asked. A
     percentage is known for faces alone.
     """
-    alone = centralised is not True
     images = [
         {
             "image": verdict.index,
             "faces": verdict.faces,
             "score": None if verdict.score is None else round(verdict.score, 6),
-            "percent": percent(verdict.score, space) if alone and verdict.score is not None else None,
+            "percent": percentage,
             "outcome": verdict.outcome,
         }
-        for verdict in verdicts
+        for verdict, percentage in zip(verdicts, percentages(verdicts, space, centralised), strict=True)
     ]
     outcomes = [verdict.outcome for verdict in verdicts]
     summary = {
