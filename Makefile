@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test setup setup-test lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz-encoders bench-identity bench-cure verify-facelets facelets
+.PHONY: demo test test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz-encoders bench-identity bench-cure verify-facelets facelets
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -14,6 +14,17 @@ test: setup-test
 
 setup:
 	@$(PYTHON) scripts/setup.py
+
+# the page's widgets in headless Chromium, with the front end that ComfyUI 0.3.75 pins and with the newest one
+test-browser: setup-browser
+	@$(RUN) -m pytest tests/browser $(ARGS)
+
+# pictures of the widgets for docs/screenshots
+screenshots: setup-browser
+	@$(RUN) scripts/screenshots.py $(ARGS)
+
+setup-browser:
+	@$(PYTHON) scripts/setup.py --browser
 
 setup-test:
 	@$(PYTHON) scripts/setup.py --photographs

@@ -7,6 +7,7 @@ from ..core.faces.encoder import ORDERS
 from ..core.faces.search import MODES
 from ..core.host import detection, encoder_files
 from ..core.host import encoder as encoders
+from ..core.host.shown import faces_to_show
 from .compat import advanced, offered, schema
 from .sockets import FaceEncoder, Faces, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
 
@@ -178,7 +179,11 @@ class DetectFaces(io.ComfyNode):
         )
         crops = found.crops if len(found.crops) else ExecutionBlocker(None)
         mask = found.mask if len(found.mask) else ExecutionBlocker(None)
-        shown = {**ui.PreviewImage(found.preview, cls=cls).as_dict(), "faces": found.description}
+        shown = {
+            **ui.PreviewImage(found.preview, cls=cls).as_dict(),
+            "faces": found.description,
+            "likeness_faces": faces_to_show(image, found.found),
+        }
         return io.NodeOutput(found.faces, crops, mask, found.faces.total, found.report, ui=shown)
 
     @classmethod

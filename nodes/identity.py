@@ -5,6 +5,8 @@ from comfy_api.latest import io, ui
 from ..core.faces.identity import COMBINE
 from ..core.faces.sample_identity import sample_identities
 from ..core.host import identity as identities
+from ..core.host.detection import find_faces
+from ..core.host.shown import faces_to_show
 from .compat import offered, schema
 from .sockets import Identity, face_encoder_input, face_index_input, on_no_face_input
 
@@ -53,7 +55,9 @@ class EncodeIdentity(io.ComfyNode):
 
     @classmethod
     def execute(cls, face_encoder, image, combine, face_index, on_no_face):
-        return io.NodeOutput(*identities.encode(face_encoder, image, combine, face_index, on_no_face))
+        found = find_faces(face_encoder, image, face_index)
+        identity, report = identities.encode(face_encoder, image, combine, face_index, on_no_face, found=found)
+        return io.NodeOutput(identity, report, ui={"likeness_faces": faces_to_show(image, found)})
 
     @classmethod
     def validate_inputs(cls, combine, on_no_face):

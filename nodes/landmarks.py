@@ -3,6 +3,7 @@
 from comfy_api.latest import io, ui
 
 from ..core.host import landmarks as control
+from ..core.host.shown import faces_to_show
 from .compat import advanced, offered, schema
 from .sockets import face_encoder_input, face_index_input, on_no_face_input, range_inputs
 
@@ -141,11 +142,12 @@ class LandmarkControl(io.ComfyNode):
         control_net_reads=control.READS[0],
     ):
         canvas = control.canvas_size(image, latent)
-        source = control.PoseSource(face_encoder, image, landmarks, face_index, on_no_face)
+        source = control.pose_source(face_encoder, image, landmarks, face_index, on_no_face)
         drawn, described = control.draw(source, control.Placement(offset_x, offset_y, scale, rotate), canvas)
         how = control.Strength(strength, start_at, end_at)
         positive, negative = control.apply(positive, negative, control_net, drawn, how, vae, control_net_reads)
-        shown = ui.PreviewImage(control.preview(source, drawn, canvas), cls=cls)
+        preview = ui.PreviewImage(control.preview(source, drawn, canvas), cls=cls)
+        shown = {**preview.as_dict(), "likeness_faces": faces_to_show(image, source.found)}
         return io.NodeOutput(positive, negative, control.as_image(drawn, canvas), described, ui=shown)
 
     @classmethod

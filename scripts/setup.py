@@ -1,6 +1,6 @@
 """Set up everything for `make demo` and `make test` in .venv and build/: ComfyUI, pinned tools, test photographs.
 
-    python3 scripts/setup.py [--photographs]
+    python3 scripts/setup.py [--photographs] [--browser]
 
 Safe to run again: what is there and unchanged is left alone. COMFYUI_PATH names a ComfyUI of your own to use instead.
 """
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import venv
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,10 +152,42 @@ def fetch_photographs():
     archive.unlink()
 
 
+def check_chromium():
+    if shutil.which("chromium") is None:
+        sys.exit(
+            "Set-up stopped: the browser's tests drive Chromium, and there is no `chromium` on the PATH; install it "
+            "(Debian: apt-get install chromium)."
+        )
+
+
+def fetch_front_end():
+    """Unpack the newest front end on PyPI into build/front-end/newest; what ComfyUI 0.3.75 pins is installed anyway."""
+    wheels = BUILD / "front-end"
+    wheels.mkdir(parents=True, exist_ok=True)
+    run(
+        "ComfyUI's newest front end",
+        *(str(PYTHON), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"),
+        *("--dest", str(wheels), "comfyui-frontend-package"),
+    )
+    newest = max(wheels.glob("*.whl"), key=lambda wheel: [int(part) for part in wheel.name.split("-")[1].split(".")])
+    target, stamp = wheels / "newest", wheels / "newest" / "version"
+    if stamp.is_file() and stamp.read_text() == newest.name:
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    with zipfile.ZipFile(newest) as wheel:
+        wheel.extractall(target)
+    stamp.write_text(newest.name)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photographs", action="store_true", help="also fetch what only the tests need")
+    parser.add_argument("--browser", action="store_true", help="also what the browser's tests need")
     options = parser.parse_args()
+    if options.browser:
+        check_chromium()
     install()
     if options.photographs:
         fetch_photographs()
+    if options.browser:
+        fetch_front_end()

@@ -21,6 +21,7 @@ NOTES = Path(__file__).resolve().parent / "workflow_notes"
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 BELOW = ("PreviewImage", "VAEDecode")  # stand under the node that they take from, not beside it
 NODE_WIDTH, COLUMN, GAP, TITLE, SLOT, WIDGET, TEXT, PICTURE = 320, 400, 60, 40, 22, 26, 120, 320
+EDITOR = 340  # of poses, on LandmarkControl
 LINE, LETTERS = 19, 58  # of the note: a line's height, and letters in it
 PADDING, HEADING = 30, 80  # of a group around its nodes; the heading leaves room for the first node's own title
 
@@ -96,7 +97,8 @@ def height_of(info):
     texts = sum(options.get("multiline", False) for _, options in widgets)
     shows = info["name"] in ("LoadImage", "SaveImage", "PreviewImage", "DetectFaces")
     slots = max(len(sockets_of(info)), len(info["output"]))
-    return TITLE + SLOT * slots + WIDGET * (len(widgets) - texts) + TEXT * texts + PICTURE * shows
+    height = TITLE + SLOT * slots + WIDGET * (len(widgets) - texts) + TEXT * texts + PICTURE * shows
+    return height + EDITOR * (info["name"] == "LandmarkControl")
 
 
 def place_group(graph, infos, members, left, top, places):

@@ -52,7 +52,7 @@ _TRAINING_PREFIXES = (
 
 __all__ = [
     "AUTO", "DEFAULTS", "METHODS", "VISION", "AdapterSpec", "Choices", "Clues", "FaceInput", "IDAdapter", "LoRA",
-    "Look", "Overrides", "Router", "Seen", "base_name", "load_adapter", "load_router",
+    "Look", "Overrides", "Router", "Seen", "base_name", "describe_adapter", "load_adapter", "load_router",
 ]  # fmt: skip
 
 
@@ -75,6 +75,13 @@ def load_adapter(file: WeightFile, overrides: Overrides = AUTO, device=None, dty
             note = f"Left aside: {len(spare)} {noun} that it has no use for, such as {shown(min(spare))}"
             adapter.spec = replace(spec, guesses=(*spec.guesses, note))
     return adapter.eval().requires_grad_(False)
+
+
+def describe_adapter(file: WeightFile, overrides: Overrides = AUTO) -> AdapterSpec:
+    """What `load_adapter` takes a file for, from its keys and shapes alone; its contents may still turn out damaged."""
+    with fitting(file.name):
+        spec, _ = _recognise({_published_key(key): tensor for key, tensor in file.tensors.items()}, file, overrides)
+    return spec
 
 
 def _recognise(tensors, file, overrides):

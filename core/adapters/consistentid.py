@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look
+from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, Look
 from .faceid import FaceProjection
 from .fuse import FuseModule
 from .resampler import resampler_of
-from .sites import SiteKV, Tensors, site_widths, split_lora
+from .sites import SiteAdapter, Tensors, site_widths, split_lora
 
 _SPACE = "buffalo_l-w600k_r50"
 _SDXL_SITES = 70
@@ -55,15 +55,13 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     )  # fmt: skip
 
 
-class ConsistentID(IDAdapter):
+class ConsistentID(SiteAdapter):
     """The whole adapter; parameter names are the checkpoint's."""
 
     def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
-        super().__init__()
-        self.spec = spec
         place = {"device": device, "dtype": dtype, "operations": operations}
+        super().__init__(spec, **place)
         self.image_proj = FaceProjection(tensors, spec.token_dim, **place)
-        self.ip_adapter = SiteKV(spec.token_dim, spec.site_widths, **place)
         self.FacialEncoder = nn.ModuleDict(
             {
                 "visual_projection": resampler_of(tensors, _PARTS, **place),
@@ -77,9 +75,6 @@ class ConsistentID(IDAdapter):
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
         structure = choices.structure if self.is_sdxl else None
         return self.image_proj(faces.vectors, faces.seen.hidden[0], structure).flatten(0, 1)[None]
-
-    def keys_values(self, tokens):
-        return self.ip_adapter(tokens)
 
     def caption(self, parts: Sequence[int]) -> tuple[str, list[str]]:
         """What goes behind the prompt in front of the caption, and the caption's phrases: of the parts that are there.

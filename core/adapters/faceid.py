@@ -10,9 +10,9 @@ import re
 import torch
 from torch import nn
 
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look
-from .resampler import PerceiverAttention, feed_forward
-from .sites import SiteKV, Tensors, site_widths, split_lora
+from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, Look
+from .resampler import perceiver_layers, refine
+from .sites import SiteAdapter, Tensors, site_widths, split_lora
 
 _LAYER = re.compile(r"image_proj\.perceiver_resampler\.layers\.(\d{1,2})\.")
 _DIM_HEAD = 64
@@ -74,19 +74,12 @@ class FacePerceiver(nn.Module):
         super().__init__()
         place = {"device": device, "dtype": dtype, "operations": operations}
         self.proj_in = operations.Linear(embedding_dim, dim, device=device, dtype=dtype)
-        self.layers = nn.ModuleList(
-            nn.ModuleList([PerceiverAttention(dim, inner, dim_head, **place), feed_forward(dim, **place)])
-            for _ in range(depth)
-        )
+        self.layers = perceiver_layers(dim, inner, depth, dim_head, **place)
         self.proj_out = operations.Linear(dim, dim, device=device, dtype=dtype)
         self.norm_out = operations.LayerNorm(dim, device=device, dtype=dtype)
 
     def forward(self, tokens, hidden):
-        hidden = self.proj_in(hidden)
-        for attention, mlp in self.layers:
-            tokens = attention(hidden, tokens) + tokens
-            tokens = mlp(tokens) + tokens
-        return self.norm_out(self.proj_out(tokens))
+        return self.norm_out(self.proj_out(refine(self.layers, self.proj_in(hidden), tokens)))
 
 
 class FaceProjection(nn.Module):
@@ -123,15 +116,13 @@ class FaceProjection(nn.Module):
         return saw if structure is None else tokens + structure * saw
 
 
-class FaceID(IDAdapter):
+class FaceID(SiteAdapter):
     """The whole adapter; parameter names are the checkpoint's."""
 
     def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
-        super().__init__()
-        self.spec = spec
         place = {"device": device, "dtype": dtype, "operations": operations}
+        super().__init__(spec, **place)
         self.image_proj = FaceProjection(tensors, spec.token_dim, **place)
-        self.ip_adapter = SiteKV(spec.token_dim, spec.site_widths, **place)
         self.adds = spec.title.endswith("v2")
 
     split = staticmethod(split_lora)
@@ -139,6 +130,3 @@ class FaceID(IDAdapter):
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
         hidden = None if faces.seen is None else faces.seen.hidden[0]
         return self.image_proj(faces.vectors, hidden, choices.structure if self.adds else None).flatten(0, 1)[None]
-
-    def keys_values(self, tokens):
-        return self.ip_adapter(tokens)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from .resampler import PerceiverAttention, feed_forward
+from .resampler import perceiver_layers, refine
 
 STATES = 5  # EVA's hidden states that PuLID takes, coarse to fine
 FACE_TOKENS = 5  # tokens that the face vector alone makes
@@ -61,10 +61,7 @@ class IDFormer(nn.Module):
         place = {"device": device, "dtype": dtype, "operations": operations}
         self.latents = nn.Parameter(torch.zeros(1, queries, dim, device=device, dtype=dtype))
         self.proj_out = nn.Parameter(torch.zeros(dim, output_dim, device=device, dtype=dtype))
-        self.layers = nn.ModuleList(
-            nn.ModuleList([PerceiverAttention(dim, inner, DIM_HEAD, **place), feed_forward(dim, **place)])
-            for _ in range(depth)
-        )
+        self.layers = perceiver_layers(dim, inner, depth, DIM_HEAD, **place)
         for state in range(STATES):
             self.add_module(f"mapping_{state}", perceptron(seen_dim, seen_hidden, dim, **place))
         self.id_embedding_mapping = perceptron(face_dim, hidden, FACE_TOKENS * dim, **place)
@@ -77,7 +74,5 @@ class IDFormer(nn.Module):
         for state, hidden in enumerate(seen):
             context = self.get_submodule(f"mapping_{state}")(hidden.flatten(0, 1)[None])
             context = torch.cat([faces, context], dim=1)
-            for attention, mlp in self.layers[state * each : (state + 1) * each]:
-                latents = attention(context, latents) + latents
-                latents = mlp(latents) + latents
+            latents = refine(self.layers[state * each : (state + 1) * each], context, latents)
         return latents[:, : self.latents.shape[1]] @ self.proj_out.to(latents)

@@ -7,9 +7,9 @@ each of the 257 patches. Keys: `image_proj.*` and `ip_adapter.{n}.to_k_ip|to_v_i
 import torch
 from torch import nn
 
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look
+from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, Look
 from .resampler import Resampler, resampler_of
-from .sites import SiteKV, Tensors, site_widths
+from .sites import SiteAdapter, Tensors, site_widths
 
 # Width of what goes in -> the vision model that it comes from.
 _EMBEDDINGS = {1024: "clip-h", 1280: "clip-g"}
@@ -83,22 +83,17 @@ class _Full(nn.Module):
         return self.proj(hidden)
 
 
-class ImageAdapter(IDAdapter):
+class ImageAdapter(SiteAdapter):
     """The whole adapter; parameter names are the checkpoint's."""
 
     def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
-        super().__init__()
-        self.spec = spec
         place = {"device": device, "dtype": dtype, "operations": operations}
+        super().__init__(spec, **place)
         if _PLUS in tensors:
             self.image_proj = resampler_of(tensors, "image_proj.", **place)
         else:
             self.image_proj = (_Full if _FULL in tensors else _Basic)(tensors, spec.token_dim, **place)
-        self.ip_adapter = SiteKV(spec.token_dim, spec.site_widths, **place)
 
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
         by_patch = isinstance(self.image_proj, Resampler | _Full)
         return self.image_proj(faces.seen.hidden[0] if by_patch else faces.seen.pooled).flatten(0, 1)[None]
-
-    def keys_values(self, tokens):
-        return self.ip_adapter(tokens)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ..weights import CLIP_WIDTHS
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter
+from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput
 from .resampler import resampler_of
-from .sites import SiteKV, Tensors, site_widths
+from .sites import SiteAdapter, Tensors, site_widths
 
 # 512 numbers without a word on where from: as published, trained on InsightFace's recognisers.
 _FACES_512 = 512
@@ -58,18 +58,13 @@ def _which(face_dim, clues):
     )
 
 
-class InstantID(IDAdapter):
+class InstantID(SiteAdapter):
     """The whole adapter; parameter names are the checkpoint's."""
 
     def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
-        super().__init__()
-        self.spec = spec
         place = {"device": device, "dtype": dtype, "operations": operations}
+        super().__init__(spec, **place)
         self.image_proj = resampler_of(tensors, "image_proj.", **place)
-        self.ip_adapter = SiteKV(spec.token_dim, spec.site_widths, **place)
 
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
         return self.image_proj(faces.vectors[None])  # several vectors are one longer sequence
-
-    def keys_values(self, tokens):
-        return self.ip_adapter(tokens)

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look
+from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, Look
 from .resampler import PerceiverAttention, Resampler, resampler_of
-from .sites import SiteKV, Tensors, site_widths
+from .sites import SiteAdapter, Tensors, site_widths
 
 _PHOTOGRAPHS = 3
 _NAMES = ("to_k_img", "to_v_img")
@@ -64,15 +64,13 @@ class IDResampler(Resampler):
         return self.final_attn(latents, latents) + latents
 
 
-class MasterWeaver(IDAdapter):
+class MasterWeaver(SiteAdapter):
     """The whole adapter; parameter names are the checkpoint's, `ip_adapter` its adapter_modules."""
 
     def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
-        super().__init__()
-        self.spec = spec
         place = {"device": device, "dtype": dtype, "operations": operations}
+        super().__init__(spec, _NAMES, **place)
         self.id_encoder = resampler_of(tensors, "id_encoder.", **place, kind=IDResampler)
-        self.ip_adapter = SiteKV(spec.token_dim, spec.site_widths, _NAMES, **place)
 
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS):
         (hidden,) = faces.seen.hidden
@@ -81,6 +79,3 @@ class MasterWeaver(IDAdapter):
         if missing > 0:
             tokens = torch.cat([tokens, self.id_encoder(*faces.empty.hidden).expand(missing, -1, -1)])
         return tokens.flatten(0, 1)[None]
-
-    def keys_values(self, tokens):
-        return self.ip_adapter(tokens)

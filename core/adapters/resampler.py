@@ -40,6 +40,23 @@ class PerceiverAttention(nn.Module):
         return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
+def perceiver_layers(dim, inner, depth, dim_head=64, device=None, dtype=None, operations=nn):
+    """`depth` pairs of PerceiverAttention and feed_forward, for `refine`."""
+    place = {"device": device, "dtype": dtype, "operations": operations}
+    return nn.ModuleList(
+        nn.ModuleList([PerceiverAttention(dim, inner, dim_head, **place), feed_forward(dim, **place)])
+        for _ in range(depth)
+    )
+
+
+def refine(layers, x, latents):
+    """Queries [B,Q,dim] after they have looked at x [B,S,dim] in every layer."""
+    for attention, mlp in layers:
+        latents = attention(x, latents) + latents
+        latents = mlp(latents) + latents
+    return latents
+
+
 class Resampler(nn.Module):
     """Turns S vectors [B,S,embedding_dim] into Q tokens [B,Q,output_dim] by learned queries."""
 
@@ -50,20 +67,14 @@ class Resampler(nn.Module):
         place = {"device": device, "dtype": dtype, "operations": operations}
         self.latents = nn.Parameter(torch.zeros(1, queries, dim, device=device, dtype=dtype))
         self.proj_in = operations.Linear(embedding_dim, dim, device=device, dtype=dtype)
-        self.layers = nn.ModuleList(
-            nn.ModuleList([PerceiverAttention(dim, inner, dim_head, **place), feed_forward(dim, **place)])
-            for _ in range(depth)
-        )
+        self.layers = perceiver_layers(dim, inner, depth, dim_head, **place)
         self.proj_out = operations.Linear(dim, output_dim, device=device, dtype=dtype)
         self.norm_out = operations.LayerNorm(output_dim, device=device, dtype=dtype)
 
     def forward(self, x):
         x = self.proj_in(x)
         latents = self.latents.to(x).expand(x.shape[0], -1, -1)
-        for attention, mlp in self.layers:
-            latents = attention(x, latents) + latents
-            latents = mlp(latents) + latents
-        return self.norm_out(self.proj_out(latents))
+        return self.norm_out(self.proj_out(refine(self.layers, x, latents)))
 
 
 def resampler_of(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from .base import LoRA
+from .base import AdapterSpec, IDAdapter, LoRA
 
 Tensors = Mapping[str, torch.Tensor]
 IP_NAMES = ("to_k_ip", "to_v_ip")
@@ -45,6 +45,20 @@ class SiteKV(nn.ModuleDict):
     def forward(self, tokens: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Tokens [B,T,token_dim] -> K and V [B,T,width] of each site."""
         return [tuple(site[name](tokens) for name in self._names) for site in self.values()]
+
+
+class SiteAdapter(IDAdapter):
+    """Base of families in IP-Adapter's layout: `ip_adapter` makes K and V of tokens; `names` as in SiteKV."""
+
+    def __init__(self, spec: AdapterSpec, names=IP_NAMES, device=None, dtype=None, operations=nn):
+        super().__init__()
+        self.spec = spec
+        self.ip_adapter = SiteKV(
+            spec.token_dim, spec.site_widths, names, device=device, dtype=dtype, operations=operations
+        )
+
+    def keys_values(self, tokens):
+        return self.ip_adapter(tokens)
 
 
 def split_lora(tensors: Tensors) -> tuple[dict[str, torch.Tensor], LoRA]:

@@ -64,15 +64,22 @@ class Faces:
         order: one of ORDERS. index: "all", or positions counted from 0 in that order such as "0,2"; positions that an
         image does not have are left out. Raises ValueError for any other order or index.
         """
+        wanted = parse_index(index)
+        places = self.places(order)
+        if wanted is not None:
+            places = [[own[position] for position in wanted if position < len(own)] for own in places]
+        return self.pick(places)
+
+    def places(self, order: str) -> list[list[int]]:
+        """Per image the places of its faces among all faces, as `order` numbers them. ValueError for another order."""
         if order not in ORDERS:
             raise ValueError(f"Unknown face order {order!r}: expected one of {', '.join(ORDERS)}.")
-        wanted = parse_index(index)
         places, first = [], 0
         for count in self.counts:
-            own = sorted(range(first, first + count), key=lambda place: _rank(self.on_host[place], order))
+            own = range(first, first + count)
+            places.append(sorted(own, key=lambda place: _rank(self.on_host[place], order)))
             first += count
-            places.append(own if wanted is None else [own[position] for position in wanted if position < count])
-        return self.pick(places)
+        return places
 
     def pick(self, places: list[list[int]]) -> "Faces":
         """The faces at some places, given for each image in the order that they shall have; no read from the device."""

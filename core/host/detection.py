@@ -22,15 +22,22 @@ _POSE = ("pitch", "yaw", "roll")  # degrees
 class Detection:
     """Faces of a batch: cut-outs [N,256,256,3], masks [B,H,W], a preview [B,H,W,3] and a description per image.
 
-    `report` is the description as JSON text.
+    `faces` are the chosen ones of `found`. `report` is the description as JSON text.
     """
 
+    found: Faces
     faces: Faces
     crops: torch.Tensor
     mask: torch.Tensor
     preview: torch.Tensor
     description: list[dict]
     report: str
+
+
+def find_faces(encoder: LoadedEncoder, image: torch.Tensor, index: str, found: Faces | None = None) -> Faces:
+    """All faces of a batch, or `found` where they are known already; a bad index is refused before the work."""
+    parse_index(index)
+    return encoder.detect(image) if found is None else found
 
 
 def choose_faces(
@@ -47,8 +54,7 @@ def choose_faces(
 
     `found` are faces that are known already.
     """
-    parse_index(index)  # a bad one is refused before the work
-    found = encoder.detect(image) if found is None else found
+    found = find_faces(encoder, image, index, found)
     faces = found.select(order, index)
     refuse_faceless(found.counts, faces.counts, faces.image_size, on_no_face, at_least_one, what)
     return faces
@@ -73,7 +79,8 @@ def detect_faces(
     image = checked(image)
     check_masks(mask_from)
     given = given_faces(encoder, image, face_landmarks, bounding_boxes, on_no_face)
-    faces = choose_faces(encoder, image, order, index, on_no_face, found=given.faces)
+    found = find_faces(encoder, image, index, given.faces)
+    faces = choose_faces(encoder, image, order, index, on_no_face, found=found)
     mask = face_masks(encoder, image, faces, mask_from, soft_edge)
     if on_no_face == "skip":
         left_out = set(faceless(faces.counts))
@@ -85,6 +92,7 @@ def detect_faces(
     for picture, empty in zip(images, given.empty_boxes, strict=False):
         picture["boxes_without_face"] = list(empty)
     return Detection(
+        found,
         faces,
         encoder.crop(image, faces, CROP_SIZE).cpu(),
         mask.cpu(),

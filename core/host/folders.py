@@ -4,13 +4,10 @@ import os
 
 import folder_paths
 
-ADAPTER_FOLDERS = ("instantid", "ipadapter", "pulid", "photomaker", "likeness")
+from ..places import ADAPTER_FOLDERS, DIRECTION_FOLDER, ENCODER_FOLDER, PACK_FOLDER, PARSER_FOLDER
+
 EVA_FOLDERS = ("clip_vision", "text_encoders", "pulid")
 _EVA_LIMIT = 2 * 2**30  # bytes; the published file, text tower and all, is smaller in any precision
-PARSER_FOLDER = "face_parsing"
-ENCODER_FOLDER = "face_encoders"
-PACK_FOLDER = "insightface"
-DIRECTION_FOLDER = "likeness_directions"
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 _GRAPH, _ARRAY = ".onnx", ".npy"
 

@@ -20,14 +20,21 @@ _PLACES = ("input", "output")
 
 
 def encode(
-    encoder: LoadedEncoder, image: torch.Tensor, combine: str, face_index: str, on_no_face: str, what: str = "image"
+    encoder: LoadedEncoder,
+    image: torch.Tensor,
+    combine: str,
+    face_index: str,
+    on_no_face: str,
+    what: str = "image",
+    found: Faces | None = None,
 ) -> tuple[Identity, str]:
     """The identity of the person in a batch of photographs, and a report as text.
 
     Photographs without a face: see the no-face policy; "skip" wants at least one face, "passthrough" makes do with an
-    empty identity. `what` is the name of the input for messages. Raises NoFaceError or ValueError with one sentence.
+    empty identity. `what` is the name of the input for messages, `found` the faces if they are known already. Raises
+    NoFaceError or ValueError with one sentence.
     """
-    faces = choose_faces(encoder, image, "largest", face_index, on_no_face, at_least_one=True, what=what)
+    faces = choose_faces(encoder, image, "largest", face_index, on_no_face, at_least_one=True, what=what, found=found)
     identity, quality, kept = encode_faces(encoder, image, faces, combine)
     report = identity_report(_references(identity, faces, quality, kept), len(faces.counts), encoder.space, combine,
                              identity.combine)  # fmt: skip

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from ..faces.draw import draw_keypoints
+from ..faces.encoder import Faces
 from ..faces.landmark_json import landmarks_to_json, parse_landmarks
 from ..faces.pose import place
-from .detection import choose_faces
+from .detection import choose_faces, find_faces
 from .encoder import LoadedEncoder, checked, pixels
 from .progress import watched
 from .strength import Strength
@@ -25,13 +26,23 @@ _DIMMED = 0.6  # of the pose picture's brightness below the landmarks
 
 @dataclass(frozen=True)
 class PoseSource:
-    """Where landmarks come from: JSON text if there is any, else the faces of `image`."""
+    """Where landmarks come from: JSON text if there is any, else the faces of `image`.
+
+    `found` are all faces of `image`, None with JSON text.
+    """
 
     encoder: LoadedEncoder
     image: torch.Tensor
     text: str
     face_index: str
     on_no_face: str
+    found: Faces | None = None
+
+
+def pose_source(encoder: LoadedEncoder, image: torch.Tensor, text: str, face_index: str, on_no_face: str) -> PoseSource:
+    """Looks for faces where there is no text."""
+    found = None if text.strip() else find_faces(encoder, image, face_index)
+    return PoseSource(encoder, image, text, face_index, on_no_face, found)
 
 
 @dataclass(frozen=True)
@@ -74,12 +85,18 @@ def draw(source: PoseSource, pose: Placement, canvas: tuple[int, int]) -> tuple[
 
 def _landmarks(source, canvas):
     """(landmarks [N,5,2], size of their frame) for each control image."""
-    if source.text.strip():
+    if source.found is None:
         landmarks, size = parse_landmarks(source.text)
         # Single precision like a detector's, so that landmarks read back from our own output draw the same picture.
         return [(landmarks.astype(np.float32), size or canvas)]
     faces = choose_faces(
-        source.encoder, source.image, "largest", source.face_index, source.on_no_face, at_least_one=True
+        source.encoder,
+        source.image,
+        "largest",
+        source.face_index,
+        source.on_no_face,
+        at_least_one=True,
+        found=source.found,
     )
     if faces.total == 0:
         return []

@@ -89,7 +89,9 @@ def test_a_bad_adapter_file_is_named_and_leaves_nothing(pack, folder, kind):
     try:
         text = sentence(pack, "LoadIDAdapter", adapter=f"instantid/{path.name}")
         assert text.startswith(f"{path.name} ") and BAD_FILES[kind] in text
-        assert mm.current_loaded_models == held and not path.with_name(path.name + ".ran").exists()
+        # what others have left may be cleaned up in the meantime, nothing may be added
+        assert all(model in held for model in mm.current_loaded_models)
+        assert not path.with_name(path.name + ".ran").exists()
         save_file(flat(), path)  # the artist fetches it again under the same name
         adapter, about = outputs(pack, "LoadIDAdapter", adapter=f"instantid/{path.name}")
         assert adapter.spec.family == "instantid" and path.name in about

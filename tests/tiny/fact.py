@@ -15,10 +15,13 @@ BLOCKS = (
 )
 
 
-def fact(seed: int = 0) -> dict[str, torch.Tensor]:
-    """The flat file for the tiny SD1.5; the projection's attention (64) is narrower than itself (80)."""
+def fact(seed: int = 0, seen: int = WIDTH) -> dict[str, torch.Tensor]:
+    """The flat file for the tiny SD1.5, for patches of `seen` numbers.
+
+    The projection's attention (64) is narrower than itself (80).
+    """
     numbers, context = Numbers(seed + 70), CONTEXT_DIM["sd15"]
-    projection = {"latents": numbers.matrix(1, 16, 80) * 9} | numbers.linear("proj_in", 80, WIDTH)
+    projection = {"latents": numbers.matrix(1, 16, 80) * 9} | numbers.linear("proj_in", 80, seen)
     projection |= numbers.perceiver_layers("", 80, 64, depth=2)
     projection |= numbers.linear("proj_out", context, 80) | numbers.norm("norm_out", context)
     tensors = {f"local_fac_prj.{key}": tensor for key, tensor in projection.items()}

@@ -10,10 +10,10 @@ CODE = 32  # numbers of a row, 512 as published
 FACE_DIM = sum(ROWS) * CODE
 
 
-def wplus(seed: int = 0) -> dict[str, dict[str, torch.Tensor]]:
+def wplus(seed: int = 0, code: int = CODE) -> dict[str, dict[str, torch.Tensor]]:
     """{"w_proj": ..., "wplus_adapter": K, V and Q of each site} for the tiny SD1.5."""
     numbers, context = Numbers(seed + 60), CONTEXT_DIM["sd15"]
-    projection = {f"proj_{n}.weight": numbers.matrix(context, rows * CODE) for n, rows in enumerate(ROWS)}
+    projection = {f"proj_{n}.weight": numbers.matrix(context, rows * code) for n, rows in enumerate(ROWS)}
     sites = numbers.sites("sd15", ("to_k_wplus", "to_v_wplus"))
     for key in [key for key in sites if "to_k" in key]:
         width = len(sites[key])

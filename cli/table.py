@@ -1,0 +1,121 @@
+"""A table of prompts: CSV, JSON Lines or Parquet, one row each, with a key that names its folder."""
+
+import csv
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from .problems import Usage, shown
+
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+# Windows can't have folders of these names, whatever comes behind a dot.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row's key and its cells that have a value; an empty one leaves what the workflow says."""
+
+    key: str
+    cells: dict
+
+
+def read(path: Path, key_column: str = "key") -> list[Row]:
+    """The rows of a table. The key is the cell in `key_column`; without that column rows are numbered from 00001.
+
+    Usage, with the number of the row, for keys that come twice or can't name a folder.
+    """
+    readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise Usage(f"{path} is no table; give a .csv, .jsonl or .parquet file.")
+    try:
+        records = reader(path)
+    except OSError as error:
+        raise Usage(f"{path} can't be read ({error.strerror or shown(error)}); give the path of a table.") from error
+    except UnicodeDecodeError as error:
+        raise Usage(f"{path} is not UTF-8 text; save it as UTF-8.") from error
+    if not records:
+        raise Usage(f"{path} has no rows.")
+    numbered = not any(key_column in record for record in records)
+    rows, seen = [], {}
+    for number, record in enumerate(records, 1):
+        key = f"{number:05}" if numbered else _key(record.get(key_column), f"Row {number} of {path.name}")
+        # folders "A" and "a" are one on some disks
+        if key.lower() in seen:
+            raise Usage(f"Rows {seen[key.lower()]} and {number} of {path.name} have one key, {key!r}; make it two.")
+        seen[key.lower()] = number
+        cells = {name: value for name, value in record.items() if value is not None and name != key_column}
+        for name, value in cells.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise Usage(f"Row {number} of {path.name} has {value} in {name!r}, which is no number to work with.")
+        rows.append(Row(key, cells))
+    return rows
+
+
+def columns_of(rows: list[Row]) -> list[str]:
+    """The names of all columns, in order."""
+    return list(dict.fromkeys(name for row in rows for name in row.cells))
+
+
+def _key(value, where):
+    text = "" if value is None else str(value)
+    if not _KEY.fullmatch(text) or _DEVICES.fullmatch(text) or text.endswith("."):
+        raise Usage(
+            f"{where} has the key {shown(text, 60)!r}, which names its folder: use up to 100 letters from A to Z, "
+            "digits, dots, dashes and underscores, without a dot at either end."
+        )
+    return text
+
+
+def _csv(path):
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file, strict=True)
+        try:
+            head = next(lines, [])
+            twice = {name for name in head if head.count(name) > 1}
+            if twice:
+                raise Usage(f"{path} has the column {min(twice)!r} twice; name each differently.")
+            records = []
+            for cells in lines:
+                if cells and len(cells) != len(head):
+                    raise Usage(f"Line {lines.line_num} of {path} has {len(cells)} cells under {len(head)} columns.")
+                if cells:
+                    records.append({name: cell if cell != "" else None for name, cell in zip(head, cells, strict=True)})
+        except csv.Error as error:
+            raise Usage(f"Line {lines.line_num} of {path} is no CSV ({error}); save the table again.") from error
+    return records
+
+
+def _jsonl(path):
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise Usage(f"Line {number} of {path} is no JSON ({shown(error, 100)}).") from error
+        if not isinstance(record, dict) or any(isinstance(value, dict | list) for value in record.values()):
+            raise Usage(f"Line {number} of {path} must be an object of texts, numbers and switches.")
+        records.append(record)
+    return records
+
+
+def _parquet(path):
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import read_table
+    except ImportError as error:
+        raise Usage(
+            "Parquet tables need the package pyarrow; install it with pip install pyarrow, or save the table as CSV."
+        ) from error
+    try:
+        records = read_table(path).to_pylist()
+    except ArrowException as error:
+        raise Usage(f"{path} is no Parquet table ({shown(error, 100)}).") from error
+    plain = (str, int, float, bool, type(None))
+    # dates, decimals and the like go by their text, lists and structures nowhere
+    return [{name: value if isinstance(value, plain) else str(value) for name, value in one.items()} for one in records]
