@@ -20,8 +20,8 @@ from playwright.sync_api import sync_playwright  # noqa: E402
 
 NEWEST = ROOT / "build/front-end/newest/comfyui_frontend_package/static"
 PICTURES = ROOT / "docs/screenshots"
-SEEDS = (1, 4, 3)  # of the people in a row
-MARGIN = 24  # pixels around a node
+PEOPLE = ("a smiling woman with long red hair", "a man with short black hair", "a woman with blond hair, smiling")
+MARGIN = 14  # pixels around a node
 
 
 def portrait():
@@ -31,11 +31,13 @@ def portrait():
 def row():
     """Three people, drawn as the example draws one, side by side before DetectFaces."""
     api = json.loads((ROOT / "workflows/api/facelets_portrait.json").read_text())
-    graph = {key: api[key] for key in ("1", "2", "3", "4")}  # Facelets, both prompts, the size
+    graph = {key: api[key] for key in ("1", "3", "4")}  # Facelets, the negative prompt, the size
     sampler = api["5"]
     joined = None
-    for place, seed in enumerate(SEEDS):
-        graph[f"{100 + place}"] = {"class_type": "KSampler", "inputs": {**sampler["inputs"], "seed": seed}}
+    for place, words in enumerate(PEOPLE):
+        graph[f"{90 + place}"] = {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": words}}
+        inputs = {**sampler["inputs"], "positive": [f"{90 + place}", 0], "seed": place}
+        graph[f"{100 + place}"] = {"class_type": "KSampler", "inputs": inputs}
         decode = {"samples": [f"{100 + place}", 0], "vae": ["1", 2]}
         graph[f"{110 + place}"] = {"class_type": "VAEDecode", "inputs": decode}
         picture = [f"{110 + place}", 0]
@@ -79,7 +81,7 @@ def pose(page):
     """The landmarks of the drawn face, its head raised and turned by hand."""
     page.load(portrait())
     page.queue()
-    page.look_at("LandmarkControl", down=-40)
+    page.look_at("LandmarkControl", down=-60)
     nose = page.pose.locator(".likeness-handle").nth(2)
     nose.focus()
     for key in ("ArrowLeft",) * 6 + ("ArrowUp",) * 3:
@@ -91,7 +93,7 @@ def picker(page):
     page.load_api(row())
     page.run("(app) => app.graph.nodes.forEach((node, place) => { node.pos = [500 * place, 100]; })")
     page.queue()
-    page.look_at("DetectFaces", down=-40)
+    page.look_at("DetectFaces", down=-60)
     page.page.wait_for_timeout(500)
 
 

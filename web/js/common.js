@@ -89,7 +89,7 @@ export function restore(outputs) {
 export async function restoreFromHistory() {
   const graph = app.rootGraph ?? app.graph;
   if (!graph.nodes.some((node) => node.likenessRestore)) return;
-  const answer = await api.fetchApi("/history?max_items=20");
+  const answer = await api.fetchApi("/history?max_items=8");
   const runs = answer.ok ? Object.values(await answer.json()) : [];
   const own = runs.filter((run) => run.prompt[3]?.extra_pnginfo?.workflow?.id === graph.id);
   const latest = own.sort((one, other) => other.prompt[0] - one.prompt[0]); // by their number in the queue
