@@ -164,7 +164,7 @@ def upload_name(path: Path) -> str:
         digest = digest_of(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no path"
-        raise Usage(f"{shown(path, 200)} can't be read ({reason}); put it there or correct its path.") from error
+        raise Usage(f"{shown(path, 200)} can't be read ({reason}); put it there or correct the path.") from error
     return f"likeness-{digest[:32]}{path.suffix.lower()}"
 
 

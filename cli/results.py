@@ -56,7 +56,8 @@ def scores(entry: dict, graph: dict) -> dict:
         if not isinstance(values, list):
             continue
         report = _report(shown)
-        outcomes = [_dict(image).get("outcome") for image in report.get("images") or () if isinstance(image, dict)]
+        images = report.get("images")
+        outcomes = [_dict(image).get("outcome") for image in (images if isinstance(images, list) else ())]
         found[node_id] = {
             "title": title_of(graph, node_id),
             "scores": [value for value in values if isinstance(value, int | float)],
