@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test setup setup-test lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz-encoders bench-identity bench-cure verify-facelets facelets
+.PHONY: demo test setup setup-test lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz-encoders bench-identity bench-cure kill bench-batch verify-facelets facelets
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -50,6 +50,14 @@ bench-identity: setup
 # ARGS="--only masks" for one part of it
 bench-cure: setup
 	@$(RUN) benchmarks/cure.py $(ARGS)
+
+# kills the command line's batches at random moments, 24 times; nothing may be lost or done twice
+kill: setup
+	@$(RUN) benchmarks/batches.py kill $(ARGS)
+
+# one server, two, Ray: ARGS="--ray-python PATH" names a Python with ray, requests and websocket-client
+bench-batch: setup
+	@$(RUN) benchmarks/batches.py speed $(ARGS)
 
 # what the autoencoder, the faces and the judge of drawn portraits are worth by themselves
 verify-facelets: setup

@@ -1,7 +1,7 @@
 """A ComfyUI process with the pack and nothing else: Facelets is all that the command line's tests need."""
 
 import pytest
-from cli_cases import start_server
+from batches import start_server
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from cli_cases import ROOT
+from batches import ROOT
 from likeness.cli.durable import Lines, as_line, is_whole, locked, read_lines, write_whole
 from likeness.cli.problems import Usage
 

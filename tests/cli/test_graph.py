@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from cli_cases import ROOT
+from batches import ROOT
 from fake_comfyui import GRAPH, INFO
 from likeness.cli import graph as graphs
 from likeness.cli.problems import Usage

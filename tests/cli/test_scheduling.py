@@ -5,7 +5,8 @@ import threading
 import time
 
 import pytest
-from cli_cases import records, run_main
+from batches import records
+from cli_cases import run_main
 from fake_comfyui import GRAPH, SUCCESS, FakeServer
 from likeness.cli.batch import MANIFEST, QUEUED, Options, batch
 from likeness.cli.durable import as_line
