@@ -19,6 +19,7 @@ def load(path: Path) -> dict:
     """The graph of a workflow file, {node id: {"class_type", "inputs", ...}}; Usage when it is none."""
     try:
         graph = json.loads(path.read_bytes())
+        json.dumps(graph, ensure_ascii=False).encode()  # half a letter is none
     except OSError as error:
         raise Usage(f"{path} can't be opened ({error.strerror}); give the path of a workflow in API format.") from error
     except (ValueError, RecursionError) as error:

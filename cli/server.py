@@ -228,6 +228,8 @@ class Server:
         url = self.address + path
         try:
             answer = self._http.request(method, url, timeout=(_CONNECT, _READ), allow_redirects=False, **what)
+        except UnicodeError as error:
+            raise Problem(f"{self.address} names a file in letters that can't be sent back.") from error
         except requests.RequestException as error:
             raise Lost(f"{self.address} does not answer; start ComfyUI there, or correct the address.") from error
         if answer.is_redirect:

@@ -108,6 +108,7 @@ def test_an_uploaded_file_is_named_by_its_content(tmp_path):
         ('{"1": {"class_type": "A", "inputs": []}}', "is no workflow in API format"),
         ('{"nodes": [], "links": []}', "a workflow of the page"),
         ("[" * 100_000, "is no JSON"),
+        ('{"1": {"class_type": "\\ud800", "inputs": {}}}', "is no JSON"),
     ],
 )
 def test_files_that_are_no_workflow(tmp_path, content, words):

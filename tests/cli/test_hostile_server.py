@@ -4,6 +4,7 @@ import io
 import json
 
 import pytest
+from batches import records
 from cli_cases import run_main
 from fake_comfyui import GRAPH, SUCCESS, FakeServer
 from hypothesis import given, settings
@@ -111,6 +112,29 @@ def test_odd_histories_hold_nothing(fake, workflow, tmp_path, capsys, outputs):
     fake.outputs = outputs
     code, found, said = run_main(capsys, "run", workflow, "--server", fake.address, "--out", tmp_path / "out")
     assert code == 0 and found["files"] == [] and found["gate"] is None and said == ""
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "\ud800", {"deep": [float("nan")]}, None])
+def test_values_that_no_manifest_can_hold_are_left_out(fake, workflow, tmp_path, capsys, value):
+    report = json.dumps({"threshold": value, "images": [{"outcome": value}]})
+    fake.outputs = {"2": {**listed(["x.png"])["2"], "scores": [value, 0.5], "report": [report]}}
+    (tmp_path / "t.csv").write_text("key,Draw.text\nb,\na,ü\n", encoding="utf-8")
+    code, found, _ = run_main(capsys, "run", workflow, "--server", fake.address)
+    assert code == 0 and found["scores"]["2"] == {"title": "Draw", "scores": [0.5], "threshold": None, "outcomes": []}
+    code, _, said = run_main(
+        capsys, "batch", tmp_path / "t.csv", workflow, "--out", tmp_path / "out", "--server", fake.address
+    )
+    assert (
+        code == 0
+        and said == ""
+        and [line["scores"]["2"]["scores"] for line in records(tmp_path / "out")] == [[0.5]] * 2
+    )
+
+
+def test_a_name_in_half_letters_is_one_sentence(fake, workflow, tmp_path, capsys):
+    fake.outputs = listed(["\ud800.png"])
+    code, _, said = run_main(capsys, "run", workflow, "--server", fake.address, "--out", tmp_path / "out")
+    assert code == 1 and said == f"{fake.address} names a file in letters that can't be sent back.\n"
 
 
 def test_scores_and_the_gate():

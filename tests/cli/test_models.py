@@ -40,7 +40,11 @@ def test_every_file_is_told_by_its_contents(comfyui, capsys):
     by_name = {one["file"].removeprefix("models/"): one for one in found}
     assert code == 0 and said == "" and len(by_name) == 6
     adapter = by_name["likeness/deep/anything.safetensors"]
-    assert adapter["what"] == "IP-Adapter FaceID adapter" and "Faces from:" in adapter["about"] and adapter["problem"] is None
+    assert (
+        adapter["what"] == "IP-Adapter FaceID adapter"
+        and "Faces from:" in adapter["about"]
+        and adapter["problem"] is None
+    )
     assert by_name["instantid/page.bin"]["problem"].startswith("page.bin is a web page, not weights")
     assert by_name["instantid/flux.safetensors"]["what"] == "a PuLID adapter for FLUX"
     assert "LoadIDAdapter reads" in by_name["instantid/flux.safetensors"]["problem"]
