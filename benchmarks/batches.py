@@ -96,17 +96,23 @@ def problems(out: Path, rows: int, servers: list[ComfyServer], mark: str) -> lis
     return found + ([f"files that nobody names: {sorted(spare)}"] if spare else [])
 
 
+def noted(path: Path) -> set:
+    """The prompts in a file's whole lines."""
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return {json.loads(line)["prompt_id"] for line in lines}
+
+
 def killed_batch(folder: Path, servers: list[ComfyServer], rows: int, chance: random.Random, kills: int) -> tuple:
     """One batch that is killed up to `kills` times, after 0.2 to 3 s each, and then let finish.
 
-    Returns how often it was killed and what is wrong then.
+    Returns how often it was killed, how often while servers had prompts of it, and what is wrong at the end.
     """
     mark = f", batch {chance.getrandbits(32):x}"
     folder.mkdir()
     told = ["batch", seeds_table(folder, rows), quick_portrait(folder, mark), "--out", folder / "out"]
     for server in servers:
         told += ["--server", address(server)]
-    done = 0
+    done = open_prompts = 0
     while done < kills:
         process = command(*told)
         try:
@@ -116,11 +122,12 @@ def killed_batch(folder: Path, servers: list[ComfyServer], rows: int, chance: ra
             process.kill()
             process.communicate()
             done += 1
+            open_prompts += bool(noted(folder / "out/queued.jsonl") - noted(folder / "out/manifest.jsonl"))
     process = command(*told)
     _, said = process.communicate(timeout=300)
     if process.returncode:
-        return done, [f"exit code {process.returncode}: {said}"]
-    return done, problems(folder / "out", rows, servers, mark)
+        return done, open_prompts, [f"exit code {process.returncode}: {said}"]
+    return done, open_prompts, problems(folder / "out", rows, servers, mark)
 
 
 def kill(kills: int, seed: int, rows: int = 8):
@@ -132,16 +139,18 @@ def kill(kills: int, seed: int, rows: int = 8):
         start_server(Path(base, "2")) as two,
     ):
         for servers in ([one], [one, two]):
-            total, batches = 0, 0
+            total = caught = batches = 0
             while total < kills / 2:
-                done, found = killed_batch(Path(base, f"{len(servers)}-{batches}"), servers, rows, chance, kills=4)
-                total, batches = total + done, batches + 1
+                done, with_prompts, found = killed_batch(
+                    Path(base, f"{len(servers)}-{batches}"), servers, rows, chance, kills=4
+                )
+                total, caught, batches = total + done, caught + with_prompts, batches + 1
                 wrong += len(found)
                 print(
                     f"{len(servers)} server(s), batch {batches}: killed {done} times; {found or 'nothing wrong'}",
                     flush=True,
                 )
-            print(f"{len(servers)} server(s): {total} kills in {batches} batches of {rows} rows", flush=True)
+            print(f"{len(servers)} server(s): {total} kills in {batches} batches, {caught} with prompts at servers")
     sys.exit(wrong > 0)
 
 

@@ -1,11 +1,12 @@
 """Which row goes where: servers that die, forget, refuse, are interrupted, come back; what is found again."""
 
 import json
+import signal
 import threading
 import time
 
 import pytest
-from batches import records
+from batches import command, records
 from cli_cases import run_main
 from fake_comfyui import GRAPH, SUCCESS, FakeServer
 from likeness.cli.batch import MANIFEST, QUEUED, Options, batch
@@ -266,6 +267,27 @@ def test_a_prompt_is_stopped_where_its_row_is_done_elsewhere(files, fake, second
     batch(*files, options(second, fake, patience=20))
     [line], [ghost] = records(files[2]), second.prompts
     assert line["status"] == "done" and line["server"] == fake.address and stopped() == [ghost]
+
+
+def test_a_run_that_is_stopped_takes_its_prompt_along(files, fake):
+    take = fake.take
+
+    def waits(body):
+        answer = take(body)
+        fake.waiting.append(body["prompt_id"])
+        fake.history.clear()
+        return answer
+
+    fake.take = waits
+    process = command("run", files[1], "--server", fake.address)
+    deadline = time.monotonic() + 30
+    while not fake.waiting and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and said == "Stopped.\n"
+    assert ("/queue", json.dumps({"delete": fake.waiting}).encode()) in fake.posts
 
 
 @pytest.mark.parametrize(
