@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz-encoders bench-identity bench-cure verify-facelets facelets
+.PHONY: demo test test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz-encoders bench-identity bench-cure kill bench-batch verify-facelets facelets help-pages help-pictures
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -62,6 +62,14 @@ bench-identity: setup
 bench-cure: setup
 	@$(RUN) benchmarks/cure.py $(ARGS)
 
+# kills the command line's batches at random moments, 24 times; nothing may be lost or done twice
+kill: setup
+	@$(RUN) benchmarks/batches.py kill $(ARGS)
+
+# one server, two, Ray: ARGS="--ray-python PATH" names a Python with ray, requests and websocket-client
+bench-batch: setup
+	@$(RUN) benchmarks/batches.py speed $(ARGS)
+
 # what the autoencoder, the faces and the judge of drawn portraits are worth by themselves
 verify-facelets: setup
 	@cd scripts && for part in autoencoder faces judge; do echo "== $$part"; OMP_NUM_THREADS=1 ../$(RUN) -m facelets.verify_$$part || exit 1; done
@@ -69,3 +77,11 @@ verify-facelets: setup
 # trains everything in embedded/facelets anew, hours on two cores; it goes on where it was stopped
 facelets: setup
 	@cd scripts && ../$(RUN) -m facelets.train all
+
+# tables of web/docs and locales/en from the nodes' tooltips; then translate what is new in locales/zh and locales/ja
+help-pages: setup
+	@$(RUN) scripts/help_pages.py
+
+# web/docs/images, drawn anew by the nodes; ARGS="DetectFaces AssignFaces" for some of them
+help-pictures: setup-test
+	@OMP_NUM_THREADS=1 $(RUN) scripts/help_pictures.py $(ARGS)

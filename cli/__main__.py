@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"{error.filename or 'A file'} can't be written or read: {error.strerror or error}.", file=sys.stderr)
         return DISK
-    print(json.dumps(found, indent=1, ensure_ascii=False))
+    print(json.dumps(found, indent=1, allow_nan=False))
     return code
 
 

@@ -98,7 +98,7 @@ def greet(address: str, headers: dict, prompt_ids: list[str], patience: float) -
                     time.sleep(_SETTLE)
                     found = {one for one in prompt_ids if server.find(one)}
                 return found
-            except Lost as error:
+            except Problem as error:
                 if time.monotonic() > deadline:
                     return str(error)
         time.sleep(_AGAIN)
@@ -109,5 +109,5 @@ def withdraw(address: str, headers: dict, prompt_id: str):
     with Server(address, headers) as server:
         try:
             server.withdraw(prompt_id)
-        except Lost:
+        except Problem:
             pass  # then it runs no more

@@ -88,7 +88,6 @@ def batch(table: Path, workflow: Path, out: Path, options: Options) -> dict:
 
 
 def _run(jobs, out, options):
-
     records = {record.get("row"): record for record in read_lines(out / MANIFEST)}
     left = [job for job in jobs if not _is_done(job, records.get(job.row.key), out, options.retry_failed)]
     _find_queued(left, records, out)

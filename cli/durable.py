@@ -108,7 +108,7 @@ class Lines:
 
 
 def as_line(record: dict) -> bytes:
-    return json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return json.dumps(record, allow_nan=False).encode() + b"\n"
 
 
 def read_lines(path: Path) -> Iterator[dict]:

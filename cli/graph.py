@@ -19,6 +19,7 @@ def load(path: Path) -> dict:
     """The graph of a workflow file, {node id: {"class_type", "inputs", ...}}; Usage when it is none."""
     try:
         graph = json.loads(path.read_bytes())
+        json.dumps(graph, ensure_ascii=False).encode()  # half a letter is none
     except OSError as error:
         raise Usage(f"{path} can't be opened ({error.strerror}); give the path of a workflow in API format.") from error
     except (ValueError, RecursionError) as error:
@@ -164,7 +165,7 @@ def upload_name(path: Path) -> str:
         digest = digest_of(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no path"
-        raise Usage(f"{shown(path, 200)} can't be read ({reason}); put it there or correct its path.") from error
+        raise Usage(f"{shown(path, 200)} can't be read ({reason}); put it there or correct the path.") from error
     return f"likeness-{digest[:32]}{path.suffix.lower()}"
 
 

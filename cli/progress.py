@@ -47,5 +47,5 @@ class PromptLine(Line):
         share = len(self._done & self._graph.keys()) / len(self._graph)
         bar = "#" * round(share * _BAR)
         self.write(
-            f"[{bar:<{_BAR}}] {len(self._done)}/{len(self._graph)} {title_of(self._graph, self._at or '')}{steps}"
+            f"[{bar:.<{_BAR}}] {len(self._done)}/{len(self._graph)} {title_of(self._graph, self._at or '')}{steps}"
         )

@@ -10,6 +10,7 @@ from .graph import title_of
 from .server import Server
 
 _ENDING = re.compile(r"[a-z0-9]{1,8}")
+_MOST = 1e9  # far above any score
 _KINDS = ("output", "temp")  # what /view serves of results; "temp" are previews
 
 
@@ -56,11 +57,12 @@ def scores(entry: dict, graph: dict) -> dict:
         if not isinstance(values, list):
             continue
         report = _report(shown)
-        outcomes = [_dict(image).get("outcome") for image in report.get("images") or () if isinstance(image, dict)]
+        images = report.get("images")
+        outcomes = [_dict(image).get("outcome") for image in (images if isinstance(images, list) else ())]
         found[node_id] = {
             "title": title_of(graph, node_id),
-            "scores": [value for value in values if isinstance(value, int | float)],
-            "threshold": report.get("threshold"),
+            "scores": [value for value in values if _is_number(value)],
+            "threshold": report.get("threshold") if _is_number(report.get("threshold")) else None,
             "outcomes": [outcome for outcome in outcomes if outcome in ("accepted", "rejected", "skipped")],
         }
     return found
@@ -79,6 +81,10 @@ def _report(shown):
         return _dict(json.loads(text[0])) if isinstance(text, list) and text else {}
     except (ValueError, TypeError, RecursionError):
         return {}
+
+
+def _is_number(value):
+    return isinstance(value, int | float) and -_MOST < value < _MOST  # NaN is neither
 
 
 def _slug(text):

@@ -43,9 +43,7 @@ class Scheduler:
             if not self._running:
                 reasons = "\n".join(self._gone.values())
                 rows = "row is" if self._left == 1 else "rows are"
-                raise Lost(
-                    f"{reasons}\n{self._left} {rows} left and no server; start one and run the same command again."
-                )
+                raise Lost(f"{reasons}\n{self._left} {rows} left; start a server and run the same command again.")
             for future in self._engine.wait(self._running):
                 self._running.pop(future)(self._engine.result(future))
 

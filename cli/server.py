@@ -127,13 +127,14 @@ class Server:
         self._asked("POST", "/interrupt", json={"prompt_id": prompt_id}).close()
 
     def listen(self):
-        """Open the WebSocket; before `queue`, so that no message is missed."""
+        """Open the WebSocket; before `queue`, so that no message is missed. Where a proxy lets none through, `wait`
+        does without."""
         scheme, rest = self.address.split("://", 1)
         url = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/ws?clientId={self.client_id}"
         try:
             self._socket = websocket.create_connection(url, timeout=_CONNECT, header=self._headers, redirect_limit=0)
-        except (OSError, websocket.WebSocketException) as error:
-            raise Lost(f"{self.address} does not open its WebSocket ({shown(error, 100)}).") from error
+        except (OSError, websocket.WebSocketException):
+            self._socket = None
 
     def wait(self, prompt_id: str, show: Show = lambda event, data: None) -> dict:
         """Wait until a prompt is finished; returns its history's entry.
@@ -157,6 +158,8 @@ class Server:
             except Lost:
                 if time.monotonic() - since > _GRACE:
                     raise
+                time.sleep(_LOOK_ALONE)
+                continue
             self._hear(prompt_id, show)
 
     def download(self, filename: str, subfolder: str, kind: str) -> Iterator[bytes]:
@@ -225,6 +228,8 @@ class Server:
         url = self.address + path
         try:
             answer = self._http.request(method, url, timeout=(_CONNECT, _READ), allow_redirects=False, **what)
+        except UnicodeError as error:
+            raise Problem(f"{self.address} names a file in letters that can't be sent back.") from error
         except requests.RequestException as error:
             raise Lost(f"{self.address} does not answer; start ComfyUI there, or correct the address.") from error
         if answer.is_redirect:

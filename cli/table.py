@@ -10,7 +10,7 @@ from pathlib import Path
 from .problems import Usage, shown
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
-# Windows can't have folders of these names, whatever comes behind a dot.
+# The batch's own files end in .jsonl and .part; Windows can't have folders of these names, whatever comes behind a dot.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
@@ -62,10 +62,10 @@ def columns_of(rows: list[Row]) -> list[str]:
 
 def _key(value, where):
     text = "" if value is None else str(value)
-    if not _KEY.fullmatch(text) or _DEVICES.fullmatch(text) or text.endswith("."):
+    if not _KEY.fullmatch(text) or _DEVICES.fullmatch(text) or text.endswith((".", ".jsonl", ".part")):
         raise Usage(
             f"{where} has the key {shown(text, 60)!r}, which names its folder: use up to 100 letters from A to Z, "
-            "digits, dots, dashes and underscores, without a dot at either end."
+            "digits, dots, dashes and underscores, without a dot at either end, and no .jsonl or .part."
         )
     return text
 

@@ -124,7 +124,7 @@ def preview(source: PoseSource, drawn: torch.Tensor, canvas: tuple[int, int]) ->
     pictures = pixels(checked(source.image[: len(shown)]), shown.device).movedim(-1, 1)
     height, width = pictures.shape[-2:]
     scale = min(canvas[0] / width, canvas[1] / height)  # as faces.pose.fit carries the landmarks over
-    size = round(height * scale), round(width * scale)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
     top, left = (canvas[1] - size[0]) // 2, (canvas[0] - size[1]) // 2
     below = torch.zeros_like(shown)
     fitted = F.interpolate(pictures, size=size, mode="bilinear", antialias=True).movedim(1, -1)

@@ -36,4 +36,4 @@ def _say(words):
     """Words below the node that runs, for the page that queued it; none where nobody looks."""
     server, context = getattr(PromptServer, "instance", None), get_executing_context()
     if server is not None and server.client_id is not None and context is not None:
-        server.send_progress_text(words, context.node_id, server.client_id)
+        server.send_progress_text(words, context.node_id, sid=server.client_id)

@@ -19,7 +19,8 @@ def server(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def browser():
+def browser(server):
+    """Opened after the server and closed before it: Playwright and ComfyServer each want the thread's event loop."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         yield chromium
@@ -28,7 +29,7 @@ def browser():
 
 @pytest.fixture(scope="session", params=["classic", "vue"])
 def page(request, server, browser):
-    context = browser.new_context(viewport={"width": 1500, "height": 1100})
+    context = browser.new_context(viewport={"width": 1500, "height": 1400})
     yield ComfyPage(context.new_page(), server, vue=request.param == "vue")
     context.close()
 

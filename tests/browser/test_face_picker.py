@@ -21,7 +21,9 @@ def ran(page):
         }
     )
     page.run("(app) => app.graph.nodes.forEach((node, place) => { node.pos = [450 * place, 100]; })")
-    assert page.page.locator(".likeness-picker").count() == 0
+    assert page.page.locator(".likeness-picker").locator("visible=true").count() == 0
+    page.server.free()
+    page.page.wait_for_timeout(2000)
     page.queue()
     return page
 

@@ -59,11 +59,13 @@ def test_id_similarity_shows_a_contact_sheet(pack, encoder, person):
     assert np.array_equal(shown(pack, again["images"])[0], sheet)
 
 
-def test_many_pictures_get_a_plot_too_and_a_bounded_history(pack, encoder, person):
-    batch = face("A", 64).repeat(26, 1, 1, 1)
+def test_many_pictures_get_a_plot_too_and_a_bounded_history(pack, encoder, person, monkeypatch):
+    for name in ("core.similarity.sheet", "core.host.similarity"):
+        monkeypatch.setattr(pack.module(name), "MOST", 4)  # 25 pictures take a while to look through
+    batch = face("A", 64).repeat(5, 1, 1, 1)
     entry = compare(pack, encoder, batch, person).outputs["node"]
     sheet, plot = shown(pack, entry["images"])
-    assert sheet.shape[:2] == (34 + 4 * 220, plot.shape[1]) and plot.shape[0] == 320
+    assert sheet.shape[:2] == (34 + 220, 8 + 4 * 194) and plot.shape[:2] == (320, 8 + 6 * 194)
     assert len(json.dumps(entry)) < 2000 + 250 * len(batch)
 
 
@@ -102,6 +104,17 @@ def test_landmark_control_shows_its_picture_and_lays_it_over_the_pose(pack, enco
     assert np.array_equal(alone, control)
 
 
+def test_a_pose_picture_of_any_shape_is_shown(pack, encoder, posed):
+    inputs = {"face_encoder": encoder, "landmarks": "", **posed, "on_no_face": "passthrough"}
+    image, latent = torch.rand(2, 40, 4000, 3), {"samples": torch.zeros(1, 4, 4, 4)}
+    result = run_node(pack, "LandmarkControl", image=image, latent=latent, **inputs)
+    [control] = shown(pack, result.outputs["node"]["images"])
+    assert control.shape == (32, 32, 3) and not control.any()
+    control = pack.module("core.host.landmarks")
+    source = control.PoseSource(encoder, image, "", "0", "passthrough")
+    assert control.preview(source, torch.ones(2, 32, 32, 3), (32, 32)).shape == (4, 32, 32, 3)
+
+
 def test_landmark_control_shows_a_few_of_many(pack, encoder, posed):
     result = run_node(
         pack, "LandmarkControl", face_encoder=encoder, image=face("A").repeat(6, 1, 1, 1), landmarks="", **posed
@@ -134,7 +147,7 @@ def test_the_bar_moves_with_the_pictures(pack, encoder, progress):
 @pytest.mark.parametrize("patience, client, expected", [(0.0, PAGE, True), (60.0, PAGE, False), (0.0, None, False)])
 def test_words_come_below_the_node_when_it_takes_long(pack, encoder, monkeypatch, patience, client, expected):
     server, said = importlib.import_module("server"), []
-    page = SimpleNamespace(client_id=client, send_progress_text=lambda *words: said.append(words))
+    page = SimpleNamespace(client_id=client, send_progress_text=lambda *words, sid: said.append((*words, sid)))
     monkeypatch.setattr(server.PromptServer, "instance", page, raising=False)
     monkeypatch.setattr(pack.module("core.host.progress"), "_PATIENCE", patience)
     detect(pack, encoder, 6)

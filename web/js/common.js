@@ -89,7 +89,7 @@ export function restore(outputs) {
 export async function restoreFromHistory() {
   const graph = app.rootGraph ?? app.graph;
   if (!graph.nodes.some((node) => node.likenessRestore)) return;
-  const answer = await api.fetchApi("/history?max_items=20");
+  const answer = await api.fetchApi("/history?max_items=8");
   const runs = answer.ok ? Object.values(await answer.json()) : [];
   const own = runs.filter((run) => run.prompt[3]?.extra_pnginfo?.workflow?.id === graph.id);
   const latest = own.sort((one, other) => other.prompt[0] - one.prompt[0]); // by their number in the queue
@@ -102,33 +102,38 @@ export function address({ filename, subfolder, type }) {
 }
 
 /**
- * An element's place on a node: `show` and `hide`. It is no part of the saved workflow or of what is queued, and the
+ * An element's place on a node, hidden until `show`. It is no part of the saved workflow or of what is queued, and the
  * right-hand panel, which would take the element from the node, does not get it.
  */
 export class Panel {
   constructor(node, name, root, height) {
-    Object.assign(this, { node, name, root, height });
+    this.root = root;
     root.style.minHeight = `${height}px`;
     letCanvasMove(root);
-  }
-
-  show() {
-    if (this.widget) return;
-    this.widget = this.node.addDOMWidget(this.name, "likeness", this.root, {
+    // There from the start: Vue nodes of older front ends show no widget that comes later.
+    this.widget = node.addDOMWidget(name, "likeness", root, {
       serialize: false,
       hideOnZoom: false,
-      getMinHeight: () => this.height,
+      getMinHeight: () => height,
       getValue: () => "",
       setValue() {},
       surfaces: { canvas: "shown", vueNode: "shown", panel: "never" },
     });
     this.widget.serialize = false;
+    this.hide();
+  }
+
+  show() {
+    this.setHidden(false);
   }
 
   hide() {
-    if (!this.widget) return;
-    this.node.removeWidget(this.widget);
-    this.widget = undefined;
+    this.setHidden(true);
+  }
+
+  setHidden(isHidden) {
+    this.root.hidden = isHidden; // Vue nodes
+    this.widget.hidden = isHidden; // the classic canvas
   }
 }
 

@@ -49,7 +49,7 @@ class FacePicker {
 
   draw() {
     const picture = this.pictures[this.at];
-    if (!picture || !this.panel.widget) return;
+    if (!picture) return;
     const numbers = this.numbers(picture);
     const picked = chosen(widgetOf(this.node, this.input).value, numbers);
     const linked = isLinked(this.node, this.input);

@@ -69,6 +69,9 @@ class PoseEditor {
     stage.addEventListener("pointercancel", () => this.onCancel());
     stage.addEventListener("wheel", (event) => this.onWheel(event), { passive: false });
     this.root.addEventListener("keydown", (event) => this.onKey(event));
+    // By this word a Vue node knows that the wheel is taken.
+    this.root.addEventListener("focusin", () => (this.root.dataset.captureWheel = "true"));
+    this.root.addEventListener("focusout", () => delete this.root.dataset.captureWheel);
   }
 
   /** Pictures of the latest run; one that did not look for faces keeps those that were found in the same picture. */
@@ -232,13 +235,11 @@ class PoseEditor {
     this.draw();
   }
 
-  /** The wheel scales, with shift turns, while the editor has the focus; else it is the canvas's. */
+  /** The wheel scales while the editor has the focus; else it is the canvas's. */
   onWheel(event) {
-    if (!this.root.contains(document.activeElement)) return;
+    if (!this.root.contains(document.activeElement) || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    const up = (event.deltaY || event.deltaX) < 0;
-    if (event.shiftKey) this.change(poses.turned, up ? -STEP.turn : STEP.turn);
-    else this.change(poses.scaled, up ? STEP.size : 1 / STEP.size);
+    this.change(poses.scaled, (event.deltaY || event.deltaX) < 0 ? STEP.size : 1 / STEP.size);
   }
 
   onKey(event) {
