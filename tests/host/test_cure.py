@@ -64,16 +64,16 @@ def test_without_identity_there_is_nothing_to_cure(case, caplog):
 
 @pytest.mark.parametrize("identity_off", ["zero", "absent"])
 @pytest.mark.parametrize("trajectory", TRAJECTORIES)
-def test_where_the_mask_is_full_the_foundation_is_all_there_is(case, trajectory, identity_off):
+def test_where_the_mask_is_full_the_foundation_is_all_there_is(sd15, trajectory, identity_off):
     """With a mask of its own over everything, the result is the plain model's picture."""
     mask = torch.ones(1, 16, 16)
     mask[0, 0, 0] = 0.999  # all ones would be no mask
     settings = {"source": "mask", "blend": "eps", "identity_off": identity_off}
-    cured = case.cure(trajectory=trajectory, mask=mask, settings=settings)
-    result, plain = case.sample(cured), case.sample(case.plain)
+    cured = sd15.cure(trajectory=trajectory, mask=mask, settings=settings)
+    result, plain = sd15.sample(cured), sd15.sample(sd15.plain)
     if identity_off == "absent":
         torch.testing.assert_close(result, plain, atol=5e-3, rtol=0)
-    personal = case.sample(case.model)
+    personal = sd15.sample(sd15.model)
     assert (result - personal).abs().mean() > 0.2 * (plain - personal).abs().mean()
 
 
@@ -158,8 +158,8 @@ def test_applied_after_the_cure_works_the_same(pack, case, kind):
 
 @pytest.mark.parametrize("mode", ["noise_blend", "shared_attention"])
 @pytest.mark.parametrize("source", ["difference", "cross", "semantic", "both"])
-def test_a_mask_for_each_attribute(case, source, mode):
-    attributes, masks = seen_masks(case, mode=mode, settings={"source": source, "softness": 0.0, "compare": "each"})
+def test_a_mask_for_each_attribute(sd15, source, mode):
+    attributes, masks = seen_masks(sd15, mode=mode, settings={"source": source, "softness": 0.0, "compare": "each"})
     assert [one.text for one in attributes] == ["curly red hair", "green hat", "laughing"]
     assert masks.shape == (1, 3, 16, 16) and masks.min() >= 0 and masks.max() <= 1
     assert source == "semantic" or not torch.equal(masks[:, 0], masks[:, 1])  # two may share their clusters

@@ -12,12 +12,10 @@ from .wplus import wplus
 
 FILES = {
     **{
-        f"{layout}-{kind}": lambda layout=layout, kind=kind: ip_adapter(layout, kind)
-        for layout in ("faceid", "faceid-plus", "portrait", "unnorm", "plus")
-        for kind in ("sd15", "sdxl")
+        f"{layout}-sd15": lambda layout=layout: ip_adapter(layout, "sd15")
+        for layout in ("faceid", "faceid-plus", "portrait", "unnorm", "plus", "basic", "full")
     },
-    "basic-sd15": lambda: ip_adapter("basic", "sd15"),
-    "full-sd15": lambda: ip_adapter("full", "sd15"),
+    "faceid-sdxl": lambda: ip_adapter("faceid", "sdxl"),
     "pulid-v1": lambda: pulid("v1"),
     "pulid-v1.1": lambda: pulid("v1.1"),
     "photomaker-v1": lambda: photomaker("v1"),

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from tiny.families import FILES, family
 
 NAMES = (*FILES, "pulid-v1-converted")
-CUTS, LOSSES, MIXTURES, SHAPES = 5, 5, 5, 4
+CUTS, LOSSES, MIXTURES, SHAPES = 6, 6, 6, 4
 
 
 @pytest.fixture(scope="module")
