@@ -124,10 +124,9 @@ def test_several_photographs(pack, apply, adapters):
     """Version 1.1 takes each, and nobody is one empty photograph whatever their number; MasterWeaver up to three."""
     several = torch.cat([face("A"), face("A").flip(2)])
     for name in ("v1.1", "masterweaver"):
-        one, both = (sample(*apply(name, image), steps=1) for image in (several[:1], several))
-        assert (one - both).abs().max() > 1e-4
-        nobody = [_bank(apply(name, image)[0]).sites[0].k[0] for image in (several[:1], several)]
-        torch.testing.assert_close(*nobody)
+        one, both = (_bank(apply(name, image)[0]).sites[0].k for image in (several[:1], several))
+        assert one.shape != both.shape or (one[1] - both[1]).abs().max() > 1e-4
+        torch.testing.assert_close(one[0], both[0])
 
 
 def _bank(model):
