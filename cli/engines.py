@@ -3,7 +3,7 @@
 import threading
 from concurrent import futures
 
-from .problems import Usage
+from .problems import Problem, Usage, sentence, shown
 
 ENGINES = ("plain", "ray")
 
@@ -44,7 +44,10 @@ class Ray:
         except ImportError as error:
             raise Usage("--engine ray needs the package ray; pip install ray, or leave --engine away.") from error
         self._ray, self._remote = ray, {}
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        except Exception as error:  # Ray has no class of its own for it
+            raise Problem(f"Ray did not start: {sentence(shown(error, 200))}") from error
 
     def submit(self, function, *arguments):
         # the work is the servers': these tasks wait, and a machine has room for any number of them
