@@ -102,8 +102,10 @@ def noted(path: Path) -> set:
     return {json.loads(line)["prompt_id"] for line in lines}
 
 
-def killed_batch(folder: Path, servers: list[ComfyServer], rows: int, chance: random.Random, kills: int) -> tuple:
-    """One batch that is killed up to `kills` times, after 0.2 to 3 s each, and then let finish.
+def killed_batch(
+    folder: Path, servers: list[ComfyServer], rows: int, chance: random.Random, kills: int, longest: float = 3.0
+) -> tuple:
+    """One batch that is killed up to `kills` times, after 0.2 s to `longest` seconds each, and then let finish.
 
     Returns how often it was killed, how often while servers had prompts of it, and what is wrong at the end.
     """
@@ -116,7 +118,7 @@ def killed_batch(folder: Path, servers: list[ComfyServer], rows: int, chance: ra
     while done < kills:
         process = command(*told)
         try:
-            process.communicate(timeout=chance.uniform(0.2, 3))
+            process.communicate(timeout=chance.uniform(0.2, longest))
             break  # it was faster
         except subprocess.TimeoutExpired:
             process.kill()

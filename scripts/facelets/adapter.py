@@ -73,7 +73,8 @@ def new_adapter(generator: Generator) -> nn.Module:
         shapes |= {f"ip_adapter.{2 * number + 1}.to_{part}_ip.weight": attention.to_k.weight.shape for part in "kv"}
     tensors = {key: torch.zeros(shape) for key, shape in shapes.items()}
     instantid = module("core.adapters.instantid")
-    adapter = instantid.InstantID(instantid.recognise(tensors, {"likeness.face_space": SPACE}), tensors)
+    clues = module("core.adapters").Clues("ip_adapter.safetensors", {"likeness.face_space": SPACE})
+    adapter = instantid.InstantID(instantid.recognise(tensors, clues), tensors)
     initialise(adapter)
     nn.init.normal_(adapter.image_proj.latents, std=WIDTH**-0.5)
     with torch.no_grad():

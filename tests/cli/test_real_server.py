@@ -93,7 +93,8 @@ def test_the_same_table_gives_the_same_bytes(server, tmp_path, capsys):
 
 def test_killed_at_random_moments(server, tmp_path):
     """`make kill` does more of it."""
-    killed, _, wrong = killed_batch(tmp_path / "batch", [server], rows=5, chance=random.Random(), kills=5)
+    chance = random.Random()
+    killed, _, wrong = killed_batch(tmp_path / "batch", [server], rows=8, chance=chance, kills=5, longest=1.0)
     assert killed >= 2 and wrong == []
 
 

@@ -220,5 +220,5 @@ def test_applied_to_another_model(pack, adapters):
     from tiny.unet import unet
 
     positive = encode(pack, adapters["v1"], PROMPT, **who(pack, "v1"))
-    with pytest.raises(ValueError, match="text width 64, but the connected model is .* text width 48"):
+    with pytest.raises(ValueError, match=r"text width 64\), but the connected model is .* text width 48"):
         apply(pack, unet("sd15"), positive, adapters["v1"])
