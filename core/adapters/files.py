@@ -1,5 +1,7 @@
 """What reading an adapter's file takes besides its tensors."""
 
+from collections import Counter
+
 import torch
 
 from ..weights import WeightFile, WeightsError
@@ -7,6 +9,7 @@ from .base import AdapterSpec, LoRA
 from .sites import Tensors
 
 _SITES = (16, 70)
+_SD15_LEVELS = [5, 5, 6]  # sites of one width, two on the way down and three up, and the middle's
 _LORA_LAYERS = 8  # q, k, v and out of the self-attention and of the cross-attention at a site
 
 
@@ -26,12 +29,17 @@ def widest_dtype(tensors: Tensors) -> torch.dtype:
 
 def check_whole(spec: AdapterSpec, lora: LoRA, file: WeightFile):
     """WeightsError when whole sites are missing at the end, which leave no gap in the numbers, or a LoRA is odd."""
-    count = len(spec.site_widths)
+    count, levels = len(spec.site_widths), sorted(Counter(spec.site_widths).values())
     own = any(key.startswith("likeness.") for key in file.metadata)  # made for a model of our own, such as Facelets
     if count and count not in _SITES and not own:
         raise WeightsError(
             f"{file.name} has {count} attention sites, but SD1.5 has {_SITES[0]} and SDXL {_SITES[1]}; it is "
             "incomplete, so fetch it again."
+        )
+    if count == _SITES[0] and levels != _SD15_LEVELS and not own:
+        raise WeightsError(
+            f"{file.name} has {count} attention sites as SD1.5 has, but not their widths; it is an SDXL file cut off: "
+            "fetch it again."
         )
     layers, expected = len(lora.by_site), _LORA_LAYERS * count
     if layers not in (0, expected):
