@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz-encoders bench-identity bench-cure kill bench-batch verify-facelets facelets help-pages help-pictures
+.PHONY: demo test test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz-encoders bench-identity bench-cure installed kill bench-batch verify-facelets facelets help-pages help-pictures
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -61,6 +61,10 @@ bench-identity: setup
 # ARGS="--only masks" for one part of it
 bench-cure: setup
 	@$(RUN) benchmarks/cure.py $(ARGS)
+
+# the published archive: its size, comfy-import-guard's word on it, what its import costs without optional packages
+installed: setup
+	@$(RUN) benchmarks/installed.py $(ARGS)
 
 # kills the command line's batches at random moments, 24 times; nothing may be lost or done twice
 kill: setup

@@ -7,7 +7,7 @@ import torch
 
 OPERATIONS = comfy.ops.manual_cast  # layers that cast their weights to the input's dtype and device at call time
 # ComfyUI with dynamic VRAM wants its own patcher class, named CoreModelPatcher; older ones have one class only.
-_Patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+_Patcher = vars(comfy.model_patcher).get("CoreModelPatcher", comfy.model_patcher.ModelPatcher)
 
 
 def managed(module):

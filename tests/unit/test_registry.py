@@ -1,10 +1,10 @@
 """What ComfyUI's registry wants of a pack: its description, what the archive holds, and no forbidden calls."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
+from archive import published
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 60_000_000  # bytes before packing; the registry takes archives of up to 100 MB
@@ -12,13 +12,9 @@ NEEDED = {"__init__.py", "LICENSE", "README.md", "pyproject.toml", "requirements
 NEEDED_FOLDERS = {"nodes", "core", "embedded", "web", "locales", "workflows", "cli"}
 
 
-@pytest.fixture(scope="module")
-def published() -> list[Path]:
-    """The files of the published archive: git's, without what .comfyignore names."""
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    lines = [line for line in (ROOT / ".comfyignore").read_text().split("\n") if line and not line.startswith("#")]
-    folders = tuple(line for line in lines if line.endswith("/"))
-    return [Path(name) for name in names if name and name not in lines and not name.startswith(folders)]
+@pytest.fixture(scope="module", name="published")
+def published_files() -> list[Path]:
+    return published()
 
 
 def test_the_archive_holds_what_nodes_need_and_no_more(published):
