@@ -14,9 +14,12 @@ LEFT, TOP = 130, 90  # where `look_at` puts a node's corner, beside the page's o
 
 
 class ComfyPage:
-    """`page` is Playwright's, `server` a ComfyServer, `vue` whether the nodes are Nodes 2.0."""
+    """`page` is Playwright's, `server` a ComfyServer, `vue` whether the nodes are Nodes 2.0.
 
-    def __init__(self, page, server, vue: bool, palette: str = "dark"):
+    The page is ready when it has a node of the class `known`.
+    """
+
+    def __init__(self, page, server, vue: bool, palette: str = "dark", known: str = "LandmarkControl"):
         self.page, self.server, self.vue = page, server, vue
         self.complaints = []
         page.on("console", self._on_console)
@@ -25,7 +28,7 @@ class ComfyPage:
         settings = {**SETTINGS, "Comfy.VueNodes.Enabled": vue, "Comfy.ColorPalette": palette}
         requests.post(f"{self.address}/settings", json=settings, timeout=30).raise_for_status()
         page.goto(self.address)
-        ready = f"window.LiteGraph?.registered_node_types.LandmarkControl && {APP}.vueAppReady && {APP}.graph"
+        ready = f"window.LiteGraph?.registered_node_types.{known} && {APP}.vueAppReady && {APP}.graph"
         page.wait_for_function(ready, timeout=120_000)
         page.wait_for_timeout(1000)  # the page opens its first workflow once more when all nodes are known
 

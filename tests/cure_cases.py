@@ -39,6 +39,7 @@ class Case:
         self.prompts = prompt(kind, text), prompt(kind, "blurry")
         self.text = text
         self.model, *self.conditionings = host_cases.apply(pack, model, *self.prompts, adapter, kind=kind, **strength)
+        self._uncured = {}
 
     def cure(self, model=None, weight=1.0, start_at=0.0, end_at=1.0, settings=None, **options):
         """core.host.cure.apply on the model with the identity, by keyword; `settings` as a dictionary."""
@@ -50,7 +51,14 @@ class Case:
         )
 
     def sample(self, model, **options):
-        return host_cases.sample(model, *self.conditionings, **{"steps": 3, **options})
+        return host_cases.sample(model, *self.conditionings, **{"steps": 2, **options})
+
+    def uncured(self, **options):
+        """What the model with the identity gives without a cure, computed once for the same options."""
+        key = tuple(sorted(options.items()))
+        if key not in self._uncured:
+            self._uncured[key] = self.sample(self.model, **options)
+        return self._uncured[key]
 
 
 def custom(case, model, guider):

@@ -19,12 +19,17 @@ def server(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def browser(server):
+def chromium() -> str:
+    return shutil.which("chromium")
+
+
+@pytest.fixture(scope="session")
+def browser(server, chromium):
     """Opened after the server and closed before it: Playwright and ComfyServer each want the thread's event loop."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
 
 
 @pytest.fixture(scope="session", params=["classic", "vue"])

@@ -54,8 +54,8 @@ def sd15(cases):
 
 @pytest.fixture(scope="module")
 def encoder(pack):
-    """The embedded face encoder, as LoadFaceEncoder gives it."""
-    return pack.module("core.host.encoder").load("embedded", "auto", 0.5)
+    """The embedded face encoder. It looks at pictures as they are: turning faceless ones takes most of a test."""
+    return pack.module("core.host.encoder").load("embedded", "auto", 0.5, "plain")
 
 
 @pytest.fixture(scope="module")

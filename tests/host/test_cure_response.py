@@ -17,7 +17,7 @@ def case(cases, request):
 def predictions(case, positive=None):
     """Guided with identity, conditional without, unconditional with it: [1,4,16,16] each, of one and the same noise."""
     negative = case.conditionings[1]
-    guided = case.sample(case.model, steps=1, cfg=CFG)
+    guided = case.uncured(steps=1, cfg=CFG)
     foundation = sample(case.plain, positive or case.prompts[0], case.prompts[1], steps=1, cfg=1.0)
     unconditional = sample(case.model, negative, negative, steps=1, cfg=1.0)
     return guided, foundation, unconditional
@@ -36,7 +36,7 @@ def lacking(case, *phrases):
 
 def unconditional_of(case):
     """The unconditional half as a personalised run evaluates it: guidance 2 and 1 part by it."""
-    once, twice = (case.sample(case.model, steps=1, cfg=cfg) for cfg in (1.0, 2.0))
+    once, twice = (case.uncured(steps=1, cfg=cfg) for cfg in (1.0, 2.0))
     return 2 * once - twice
 
 
@@ -59,7 +59,7 @@ def test_the_attributes_response_is_the_difference_they_make(case):
 
 def test_without_guidance_the_attributes_difference_serves(case):
     """At CFG 1 ComfyUI evaluates no unconditional half to compare with."""
-    personal = case.sample(case.model, steps=1, cfg=1.0)
+    personal = case.uncured(steps=1, cfg=1.0)
     everything = lacking(case, ", (curly red hair:1.2)", ", wearing a green hat", ", laughing")
     foundation = predictions(case)[1]
     cured = case.sample(case.cure(**EVERYWHERE), steps=1, cfg=1.0)

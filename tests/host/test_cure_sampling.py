@@ -19,7 +19,7 @@ def test_identity_absent_is_exactly_the_plain_model(case):
 
     hooks.foundation = spying
     try:
-        case.sample(case.cure(trajectory="separate", settings={"identity_off": "absent"}))
+        case.sample(case.cure(trajectory="separate", settings={"identity_off": "absent"}), steps=3)
     finally:
         hooks.foundation = original
     plain = []
@@ -43,38 +43,41 @@ def sample_with_callback(model, conditionings, callback, steps=3, sampler="euler
 
 
 @pytest.mark.parametrize("trajectory", TRAJECTORIES)
-@pytest.mark.parametrize("shape", [(1, 4, 16, 24), (2, 4, 24, 16), (3, 4, 17, 25)])
+@pytest.mark.parametrize("shape", [(1, 4, 16, 24), (2, 4, 16, 8), (3, 4, 9, 17)])
 def test_batches_and_odd_sizes(sd15, trajectory, shape):
     mask = (randn(2, 40, 30, seed=5) > 0).float()
     cured = sd15.cure(mode="both", trajectory=trajectory, mask=mask)
-    result = sd15.sample(cured, shape=shape)
+    result = sd15.sample(cured, shape=shape, steps=2)
     assert result.shape == shape and result.isfinite().all()
-    assert (result - sd15.sample(sd15.model, shape=shape)).abs().max() > 1e-3
+    assert (result - sd15.uncured(shape=shape, steps=2)).abs().max() > 1e-3
 
 
 def test_a_mask_batch_goes_by_picture(sd15):
     """The second picture's mask is empty, so it comes out as without the cure."""
     mask, shape = torch.stack([torch.ones(16, 16), torch.zeros(16, 16)]), (2, 4, 16, 16)
     for mode in MODES:
-        plain, cured = sd15.sample(sd15.model, shape=shape), sd15.sample(sd15.cure(mode=mode, mask=mask), shape=shape)
+        plain, cured = sd15.uncured(shape=shape), sd15.sample(sd15.cure(mode=mode, mask=mask), shape=shape)
         torch.testing.assert_close(cured[1], plain[1], atol=2e-4, rtol=0)
         assert (cured[0] - plain[0]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("trajectory", TRAJECTORIES)
 def test_cfg_1(case, trajectory):
-    plain, cured = case.sample(case.model, cfg=1.0), case.sample(case.cure(trajectory=trajectory, mode="both"), cfg=1.0)
+    plain, cured = case.uncured(cfg=1.0), case.sample(case.cure(trajectory=trajectory, mode="both"), cfg=1.0)
     assert cured.isfinite().all() and (cured - plain).abs().max() > 1e-3
 
 
+SAMPLERS = ["euler_ancestral", "heun", "dpmpp_2m", "dpmpp_2m_sde", "uni_pc", "lcm", "euler_cfg_pp"]
+
+
 @pytest.mark.parametrize(
-    "name", ["euler_ancestral", "heun", "dpmpp_2m", "dpmpp_2m_sde", "uni_pc", "lcm", "euler_cfg_pp"]
+    ("trajectory", "name"),
+    [*(("shared", name) for name in SAMPLERS), *(("separate", name) for name in ("heun", "uni_pc", "euler_cfg_pp"))],
 )
-@pytest.mark.parametrize("trajectory", TRAJECTORIES)
 def test_samplers(sd15, name, trajectory):
     cured = sd15.cure(mode="both", trajectory=trajectory, abstract_pass=0.5)
     result = sd15.sample(cured, sampler=name)
-    assert result.isfinite().all() and (result - sd15.sample(sd15.model, sampler=name)).abs().max() > 1e-3
+    assert result.isfinite().all() and (result - sd15.uncured(sampler=name)).abs().max() > 1e-3
 
 
 def test_a_trajectory_of_its_own_is_the_plain_models(case):
@@ -119,7 +122,7 @@ def test_img2img_and_inpainting(sd15):
     for trajectory in TRAJECTORIES:
         cured = sd15.cure(trajectory=trajectory, mode="both", abstract_pass=0.5)
         with torch.inference_mode():
-            arguments = (4, 4.0, "euler", "simple", *sd15.conditionings, latent)
+            arguments = (2, 4.0, "euler", "simple", *sd15.conditionings, latent)
             changed = comfy.sample.sample(cured, noise, *arguments, denoise=0.6, seed=1)
             plain = comfy.sample.sample(sd15.model, noise, *arguments, denoise=0.6, seed=1)
             painted = comfy.sample.sample(cured, noise, *arguments, denoise=0.6, seed=1, noise_mask=keep)
@@ -129,7 +132,7 @@ def test_img2img_and_inpainting(sd15):
 
 
 @pytest.mark.parametrize("source", ["difference", "cross"])
-@pytest.mark.parametrize("denoise", [0.7, 0.4, 0.2])
+@pytest.mark.parametrize("denoise", [0.7, 0.2])
 def test_light_denoising_is_cured_too(sd15, denoise, source):
     """Img2img and detailers begin where the masks of a whole run would be found already."""
     import comfy.sample
@@ -166,7 +169,7 @@ def test_the_abstract_pass_needs_an_abstract_word(case):
 def test_with_only_an_expression_the_pass_is_all(case):
     cured = case.cure(prompt="a portrait of a laughing woman", abstract_pass=0.5)
     assert "patches" not in cured.model_options["transformer_options"]
-    assert (case.sample(cured) - case.sample(case.model)).abs().max() > 1e-3
+    assert (case.sample(cured) - case.uncured()).abs().max() > 1e-3
 
 
 def test_inversion_returns_the_picture(sd15):
@@ -182,7 +185,7 @@ def test_inversion_returns_the_picture(sd15):
         cured = sd15.model.clone()
         only_the_pass = dataclasses.replace(hooks.plan, template=same, attributes=(), without=())
         type(hooks)(only_the_pass).install(cured)
-        before, after = (sd15.sample(model, cfg=1.0, steps=20) for model in (sd15.model, cured))
+        before, after = sd15.uncured(cfg=1.0, steps=20), sd15.sample(cured, cfg=1.0, steps=20)
         psnr.append(float(10 * torch.log10((before.max() - before.min()) ** 2 / (before - after).square().mean())))
     assert 60 < psnr[0] < psnr[1], psnr
 
@@ -192,10 +195,9 @@ def test_regional_prompts(sd15):
     area = [[prompt(sd15.kind)[0][0], {**sd15.conditionings[0][0][1], "area": (8, 16, 8, 0), "strength": 1.0}]]
     masked = [[prompt(sd15.kind)[0][0], {**sd15.conditionings[0][0][1], "mask": torch.ones(1, 16, 16).tril()}]]
     for positive in (sd15.conditionings[0] + area, sd15.conditionings[0] + masked, area):
-        for mode in MODES:
-            result = sample(sd15.cure(mode=mode), positive, sd15.conditionings[1], steps=2)
-            assert result.isfinite().all()
-            assert (result - sample(sd15.model, positive, sd15.conditionings[1], steps=2)).abs().max() > 1e-3
+        result = sample(sd15.cure(mode="both"), positive, sd15.conditionings[1], steps=2)
+        assert result.isfinite().all()
+        assert (result - sample(sd15.model, positive, sd15.conditionings[1], steps=2)).abs().max() > 1e-3
 
 
 def test_prompts_of_different_lengths(sd15):
@@ -210,19 +212,20 @@ def test_prompts_of_different_lengths(sd15):
         kind=sd15.kind,
     )
     assert positive[1][0][0].shape[1] == 154
+    plain = sample(*positive, steps=2)
     for mode in MODES:
         cured = sd15.cure(positive[0], prompt=text, mode=mode)
-        assert (sample(cured, *positive[1:]) - sample(*positive)).abs().max() > 1e-3
+        assert (sample(cured, *positive[1:], steps=2) - plain).abs().max() > 1e-3
 
 
 def test_batches_taken_apart_by_memory(case, monkeypatch):
     """With little memory ComfyUI runs the foundation's rows before the others; keys and maps are the same."""
     for mode in MODES:
         cured = case.cure(mode=mode)
-        together = case.sample(cured)
+        together = case.sample(cured, steps=2)
         with monkeypatch.context() as patch:
             patch.setattr("comfy.model_base.BaseModel.memory_required", lambda *arguments, **keywords: 1e30)
-            apart = case.sample(cured)
+            apart = case.sample(cured, steps=2)
         torch.testing.assert_close(apart, together, atol=1e-3, rtol=1e-3)
 
 
