@@ -103,8 +103,8 @@ def test_outside_its_range_the_patch_is_exactly_not_there(pack, models, adapters
 def test_a_range_covers_its_share_of_the_steps(pack, models, adapters, kind, prompt):
     patched, positive, negative = apply(pack, models[kind], *prompt, adapters[kind], start_at=0.25, end_at=0.75)
     fired = count_fired(pack, patched)
-    sample(patched, positive, negative, steps=8)
-    assert set(fired.values()) == {4}
+    sample(patched, positive, negative, steps=4)
+    assert set(fired.values()) == {2}
 
 
 def test_a_mask_limits_where_the_residual_is(pack, models, adapters, kind, prompt):
@@ -126,11 +126,11 @@ def test_a_mask_limits_where_the_residual_is(pack, models, adapters, kind, promp
     assert (everywhere - base).abs().amax(dim=-1).min() > 1e-3
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 17, 25), (3, 4, 16, 16), (2, 4, 24, 40)])
+@pytest.mark.parametrize("shape", [(1, 4, 17, 25), (3, 4, 16, 16), (2, 4, 8, 20)])
 @pytest.mark.parametrize("masks", [1, 2, 5])
 def test_odd_sizes_and_mask_batches(pack, models, adapters, kind, prompt, shape, masks):
     mask = (randn(masks, 99, 61, seed=3) > 0).float()
-    result = sample(*apply(pack, models[kind], *prompt, adapters[kind], mask=mask), shape=shape)
+    result = sample(*apply(pack, models[kind], *prompt, adapters[kind], mask=mask), shape=shape, steps=1)
     assert result.shape == shape and result.isfinite().all()
 
 
@@ -178,7 +178,7 @@ def test_upstream_is_untouched_and_reruns_are_identical(pack, models, adapters, 
     before = weights_of(model)
     options, positive = copy.deepcopy(model.model_options), prompt[0][0][1].copy()
     first = None
-    for _ in range(10):
+    for _ in range(4):
         patched, *conditionings = apply(pack, model, *prompt, adapters[kind], identity(pack, 4))
         assert [len(patch.injections) for patch in attn2(patched).values()] == [1] * SITES[kind]
         assert len(patched.get_additional_models()) == 0 and len(set(patched.model_patches_models())) == 1
@@ -265,9 +265,9 @@ def test_losing_sites_to_a_later_node_is_said_aloud(pack, models, adapters, capl
 
 
 def test_weight_types_shape_the_blocks(pack, models, adapters, kind, prompt):
-    linear = sample(*apply(pack, models[kind], *prompt, adapters[kind]))
+    linear = sample(*apply(pack, models[kind], *prompt, adapters[kind]), steps=1)
     for weight_type in pack.module("core.attention").WEIGHT_TYPES[1:]:
-        result = sample(*apply(pack, models[kind], *prompt, adapters[kind], weight_type=weight_type))
+        result = sample(*apply(pack, models[kind], *prompt, adapters[kind], weight_type=weight_type), steps=1)
         assert result.isfinite().all() and not torch.equal(result, linear)
 
 

@@ -152,6 +152,8 @@ def test_every_kind_of_model_agrees_with_onnxruntime(kind):
     x = torch.from_numpy(noise(*graph.checked_shape, seed=3))
     if kind.startswith("scrfd_"):
         x = onnx_files.letterboxed("t1")[0]  # something to find
+    if kind == "scrfd_34g":
+        x = x[..., ::2, ::2]  # it takes as long as all the others together
     if kind in ("2d106det", "1k3d68", "genderage", "sface"):
         x = (x * 50 + 127).clamp(0, 255)
     expected = session.run(None, {session.get_inputs()[0].name: x.numpy()})
