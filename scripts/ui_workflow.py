@@ -176,10 +176,9 @@ def build(name, graph, infos):
         for slot, socket in enumerate(nodes[node_id]["inputs"]):
             if isinstance(value := node["inputs"].get(socket["name"]), list):
                 source, output = nodes[value[0]], value[1]
-                given = source["outputs"][output]  # its type, since an input may take any: "*"
-                links.append([len(links) + 1, source["id"], output, int(node_id), slot, given["type"]])
+                links.append([len(links) + 1, source["id"], output, int(node_id), slot, socket["type"]])
                 socket["link"] = len(links)
-                given["links"].append(len(links))
+                source["outputs"][output]["links"].append(len(links))
     text = (NOTES / f"{name}.md").read_text()
     note = {
         "id": max(int(node_id) for node_id in graph) + 1,

@@ -181,8 +181,8 @@ GROUPS = {
             ),
             "The pose": ("LandmarkControl",),
         },
-        {"The person": ("Identity of all five", "PreviewAny", "SaveIdentity", "Apply the identity")},
-        {"The picture": ("Draw the person", "Decode", "SaveImage", "IDSimilarity")},
+        {"The person": ("Identity of all five", "How alike each of the five", "SaveIdentity", "Apply the identity")},
+        {"The picture": ("Draw the person", "Decode", "SaveImage", "How alike")},
     ),
     "facelets_saved_identity": (
         {"Model, prompt and size": _FACELETS},

@@ -84,7 +84,7 @@ def test_links_of_the_page_are_consistent(name):
     nodes = {node["id"]: node for node in workflow["nodes"]}
     for link, source, output, target, slot, kind in workflow["links"]:
         assert link in nodes[source]["outputs"][output]["links"] and nodes[target]["inputs"][slot]["link"] == link
-        assert nodes[source]["outputs"][output]["type"] == kind and nodes[target]["inputs"][slot]["type"] in (kind, "*")
+        assert nodes[source]["outputs"][output]["type"] == nodes[target]["inputs"][slot]["type"] == kind
     assert workflow["last_node_id"] == max(nodes) and workflow["last_link_id"] == len(workflow["links"])
     boxes = [
         (*node["pos"], node["pos"][0] + node["size"][0], node["pos"][1] + node["size"][1]) for node in nodes.values()
