@@ -20,6 +20,7 @@ API = ROOT / "workflows/api"
 NOTES = Path(__file__).resolve().parent / "workflow_notes"
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 BELOW = ("PreviewImage", "VAEDecode")  # stand under the node that they take from, not beside it
+SHOWS = ("LoadImage", "SaveImage", "PreviewImage", "DetectFaces", "AssignFaces", "IDSimilarity", "CureMask")  # pictures
 NODE_WIDTH, COLUMN, GAP, TITLE, SLOT, WIDGET, TEXT, PICTURE = 320, 400, 60, 40, 22, 26, 120, 320
 EDITOR = 340  # of poses, on LandmarkControl
 LINE, LETTERS = 19, 58  # of the note: a line's height, and letters in it
@@ -95,7 +96,7 @@ def columns(graph, members):
 def height_of(info):
     widgets = widgets_of(info)
     texts = sum(options.get("multiline", False) for _, options in widgets)
-    shows = info["name"] in ("LoadImage", "SaveImage", "PreviewImage", "DetectFaces")
+    shows = info["name"] in SHOWS
     slots = max(len(sockets_of(info)), len(info["output"]))
     height = TITLE + SLOT * slots + WIDGET * (len(widgets) - texts) + TEXT * texts + PICTURE * shows
     return height + EDITOR * (info["name"] == "LandmarkControl")

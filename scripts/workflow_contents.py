@@ -65,6 +65,13 @@ _MODEL = ("CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage")
 _PERSON = ("LoadImage", "LoadFaceEncoder", "DetectFaces", "EncodeIdentity", "LoadIDAdapter", "ApplyIDAdapter")
 _POSE = ("ControlNetLoader", "LandmarkControl", "PreviewImage")
 _PICTURE = ("KSampler", "VAEDecode", "SaveImage", "IDSimilarity")
+_FACELETS = ("LoadFacelets", "CLIPTextEncode", "EmptyLatentImage")
+_SOMEBODY = ("Draw somebody", "Decode somebody", *_PERSON)
+_TWO_DRAWN = (
+    *("Draw the first person", "Decode the first person", "Identity of the first", "The first person"),
+    *("Draw the second person", "Decode the second person", "Identity of the second", "The second person"),
+)
+_POSED = ("LandmarkControl", "Control image")
 _ARC2FACE = {"Model and size": ("UNETLoader", "CLIPLoader", "VAELoader", "CLIPTextEncode", "EmptyLatentImage")}
 
 
@@ -114,15 +121,15 @@ GROUPS = {
     ),
     "infinite_id_mixed": _plain(),
     "facelets_portrait": (
-        {"Model, prompts and size": ("LoadFacelets", "CLIPTextEncode", "EmptyLatentImage")},
-        {"The person": ("Draw somebody", "Decode somebody", *_PERSON)},
+        {"Model, prompts and size": _FACELETS},
+        {"The person": _SOMEBODY},
         {"The pose": _POSE},
         {"The picture": ("Draw the same person", "Decode", "SaveImage", "IDSimilarity")},
     ),
     "facelets_cure": (
-        {"Model, prompts and size": ("LoadFacelets", "PrimitiveStringMultiline", "CLIPTextEncode", "EmptyLatentImage")},
-        {"The person": ("Draw somebody", "Decode somebody", *_PERSON)},
-        {"The pose": ("LandmarkControl", "Control image"), "The cure": ("AttributeCure",)},
+        {"Model, prompts and size": (*_FACELETS, "PrimitiveStringMultiline")},
+        {"The person": _SOMEBODY},
+        {"The pose": _POSED, "The cure": ("AttributeCure",)},
         {
             "The picture": (
                 *("Draw with the cure", "Decode with the cure", "Save with the cure", "How alike with the cure"),
@@ -132,6 +139,69 @@ GROUPS = {
                 *("Draw without the cure", "Decode without the cure"),
                 *("Save without the cure", "How alike without the cure"),
             ),
+        },
+    ),
+    "facelets_pose": (
+        {"Model, prompts and size": _FACELETS},
+        {"The person": _SOMEBODY},
+        {"The pose": ("Draw somebody else", "Decode somebody else", "The pose picture", *_POSED)},
+        {"The picture": ("Draw the person in that pose", "Decode", "SaveImage", "IDSimilarity")},
+    ),
+    "facelets_two_people": (
+        {"Model, prompts and sizes": _FACELETS},
+        {"The people": (*_TWO_DRAWN, "ApplyIDAdapter")},
+        {"The places": ("Draw two strangers", "Decode two strangers", "AssignFaces"), "The pose": _POSED},
+        {"The picture": ("Draw both", "Decode", "SaveImage", "IDSimilarity")},
+    ),
+    "facelets_cure_all": (
+        {"Model, prompts and size": (*_FACELETS, "PrimitiveStringMultiline")},
+        {"The person": _SOMEBODY},
+        {"The pose": _POSED, "The cure": ("AttributeCure",)},
+        {
+            "Before": ("Draw without the cure", "Decode without the cure", "How alike without the cure"),
+            "After": (
+                *("Draw with the cure", "Decode with the cure", "How alike with the cure"),
+                *("CureMask", "Mask over the picture"),
+            ),
+        },
+        {"The picture": ("ImageStitch", "SaveImage")},
+    ),
+    "facelets_best_of": (
+        {"Model, prompts and sizes": _FACELETS},
+        {"The person": _SOMEBODY},
+        {"The pictures": ("Draw all of them", "Decode", "IDSimilarity")},
+        {"The heaps": ("SaveImage", "PreviewImage")},
+    ),
+    "facelets_five_photographs": (
+        {"Model, prompts and size": _FACELETS},
+        {
+            "Somebody, drawn five times": (
+                *("Draw somebody", "Decode somebody", "Who it is", "The same person, five times"),
+                *("VAEEncode", "RepeatLatentBatch", "Draw five photographs", "Decode the five", "The five photographs"),
+            ),
+            "The pose": ("LandmarkControl",),
+        },
+        {"The person": ("Identity of all five", "How alike each of the five", "SaveIdentity", "Apply the identity")},
+        {"The picture": ("Draw the person", "Decode", "SaveImage", "How alike")},
+    ),
+    "facelets_saved_identity": (
+        {"Model, prompt and size": _FACELETS},
+        {"The person": ("LoadIdentity", "ApplyIDAdapter")},
+        {"The picture": _PICTURE},
+    ),
+    "facelets_detailer": (
+        {"Model, prompts and sizes": _FACELETS},
+        {"The people": (*_TWO_DRAWN, "ApplyIDAdapter")},
+        {
+            "The larger picture": ("Draw four strangers", "Decode four strangers", "ImageScaleBy"),
+            "The faces": ("ImageCrop", "AssignFaces", "MaskComposite", "VAEEncode", "SetLatentNoiseMask"),
+        },
+        {"The pose": _POSED},
+        {
+            "The picture": (
+                *("Redraw", "Decode", "ImageCompositeMasked", "SaveImage", "ImageStitch", "Before and after"),
+                "IDSimilarity",
+            )
         },
     ),
 }
