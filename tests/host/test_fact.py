@@ -99,7 +99,7 @@ def test_company_in_either_order_is_one_picture(pack, model, prompt, applied):
     instantid = adapter(pack, "sd15")
     first = applied(onto=apply(pack, model, *prompt, instantid, weight=0.5))
     second = apply(pack, *applied(), instantid, weight=0.5)
-    torch.testing.assert_close(sample(*first), sample(*second), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(sample(*first), sample(*second), atol=3e-4, rtol=1e-4)
     assert (sample(*first) - sample(*applied())).abs().max() > 1e-3
 
 
@@ -107,7 +107,7 @@ def test_two_people_and_strangers_share_the_place(applied):
     left, right = torch.zeros(1, 8, 8), torch.zeros(1, 8, 8)
     left[..., :4], right[..., 4:] = 1, 1
     one, two = applied(1, left, applied(2, right)), applied(2, right, applied(1, left))
-    torch.testing.assert_close(sample(*one), sample(*two), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(sample(*one), sample(*two), atol=3e-4, rtol=1e-4)
     assert len(patch_of(one[0]).applied) == 2 and len(patch_of(applied()[0]).applied) == 1
     foreign = applied()[0].clone()
     foreign.set_model_patch(lambda x, options: x + 0.1, "middle_patch")
