@@ -2,9 +2,9 @@
 
     python scripts/demo.py [--photo path] [--out out]
 
-Two graphs are posted to ComfyUI with the pack in it. Into the first, workflows/api/facelets_portrait.json, go the
-portrait of a drawn person, a prompt that says otherwise and a pose, and Facelets, the tiny generator that ships, draws.
-The second reads a photograph with the embedded encoder: its faces, how alike they are, and the pose of the largest.
+Two graphs are posted to ComfyUI with the pack in it. The first reads a photograph with the embedded encoder: its faces,
+how alike they are, and the pose of the largest. Into the second, workflows/api/facelets_portrait.json, go the portrait
+of a drawn person, a prompt that says otherwise and a pose, and Facelets, the tiny generator that ships, draws.
 In out/: portraits.png, faces.png (the photograph with boxes and landmarks), control.png (its pose) and report.json.
 """
 
@@ -195,13 +195,13 @@ def main():
         print("Starting ComfyUI")
         with ComfyServer(base, find_comfyui()) as server:
             lap("start")
+            print(f"Reading {photograph.name}")
+            read = read_photograph(server, photograph, options.out)  # first: it is the part that can go wrong
+            lap("photograph")
             print("Running workflows/api/facelets_portrait.json on a drawn portrait")
             rows, portraits = draw_portraits(server, base)
             write_sheet(rows, options.out / "portraits.png")
             lap("portraits")
-            print(f"Reading {photograph.name}")
-            read = read_photograph(server, photograph, options.out)
-            lap("photograph")
     report = {"portraits": portraits, **read, "seconds": seconds}
     (options.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
 

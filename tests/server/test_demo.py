@@ -36,7 +36,7 @@ def test_a_photograph_that_is_none_is_one_sentence(tmp_path):
 
 
 def test_a_photograph_without_a_face_is_one_sentence(tmp_path):
-    Image.new("RGB", (320, 240), "grey").save(tmp_path / "grey.png")
+    Image.new("RGB", (96, 72), "grey").save(tmp_path / "grey.png")
     done = demo("--photo", tmp_path / "grey.png", "--out", tmp_path)
-    assert done.returncode == 1 and "No face was found in the image (320x240 pixels)" in done.stderr
+    assert done.returncode == 1 and "No face was found in the image (96x72 pixels)" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

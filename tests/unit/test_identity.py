@@ -156,9 +156,11 @@ def test_robust_names_the_stranger_on_photographs(device):
     """Three shots of each person, one altered twice, and everybody else in turn as the stranger among them."""
     encoder = load_embedded(device=device)
     found = photographs.labelled_faces(lambda image: encoder.detect(image.to(device)))
-    vectors, own = [], {}
-    for place, (_, _, who, (image, faces), number) in enumerate(found):
-        vectors.append(encoder.embed(image.to(device), faces)[number].cpu())
+    vectors, own, of_picture = [], {}, {}
+    for place, (name, alteration, who, (image, faces), number) in enumerate(found):
+        if (name, alteration) not in of_picture:
+            of_picture[name, alteration] = encoder.embed(image.to(device), faces).cpu()
+        vectors.append(of_picture[name, alteration][number])
         own.setdefault(who, []).append(place)
     vectors = torch.stack(vectors)
     threes = {who: places[:3] for who, places in own.items() if len(places) >= 3}
