@@ -8,9 +8,10 @@ from likeness.core.faces.encoder import load_embedded
 from likeness.core.faces.search import search
 
 # J, a profile behind a hand, is 59 x 77 pixels at a quarter of the side; looked through thoroughly, J is found as well.
+# Mirrored and turned by 180 and 270 degrees they take long, and are looked at by `make bench-found`.
 MISSED = {
-    "as they are": set(), "mirrored": set(), "turned by 90": set(), "turned by 180": set(), "turned by 270": set(),
-    "half the side": set(), "a quarter of the side": {"sample2/J"}, "close-ups": set(),
+    "as they are": set(), "turned by 90": set(), "half the side": set(), "a quarter of the side": {"sample2/J"},
+    "close-ups": set(),
 }  # fmt: skip
 
 
