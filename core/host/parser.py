@@ -69,6 +69,9 @@ def _forget(patcher, unloaded: bool):
     """Keep nothing of a parser that ComfyUI unloads, so that /free frees it. Called for clones that go, too."""
     global _found
     if unloaded and _found[1] is not None and _found[1].patcher.model is patcher.model:
+        # in a cycle, so that it goes with the next garbage collection: ComfyUI is in the middle of unloading it
+        last = [_found]
+        last.append(last)
         _found = (None, None)
 
 

@@ -65,6 +65,7 @@ def held(thing, depth=4):
     return [found for part in thing for found in held(part, depth - 1)]
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_nothing_outlives_free(pack, parser_file):
     import comfy.model_management as mm
     from comfy.model_patcher import ModelPatcher
