@@ -102,7 +102,7 @@ class Soak:
         self.log, self.process = Log(server.log_path), psutil.Process(server.pid)
         self.first, self.pixels, self.wrong, self.ran = {}, {}, [], Counter()
         self.memory, self.freed = [], []  # (prompts so far, bytes) while it works; and (..., tensors) after /free
-        self.count, self.cpu = 0, 0.0  # prompts so far; seconds, once it is done
+        self.count, self.cpu, self.history = 0, 0.0, 0  # prompts so far; once it is done, seconds and bytes
 
     def draw(self, name: str):
         """Run a good prompt; its bytes must be those of the first time."""
@@ -168,12 +168,24 @@ class Soak:
         self.memory.append((self.count, self.process.memory_info().rss))
 
     def free(self):
-        """/free, and what is held once ComfyUI has done it."""
-        self.server.free()
-        time.sleep(1)
-        held = requests.get(f"{address(self.server)}/soak/held", timeout=60).json()
-        self.freed.append((self.count, held["resident"], held["tensors"]))
+        """/free, and what is held once ComfyUI has done it: when two looks a second apart see the same.
+
+        It is asked for before each look, for ComfyUI 0.3.75 may sleep over a /free that comes just as a prompt ends.
+        """
+        seen = None
+        for _ in range(10):
+            self.server.free()
+            time.sleep(1)
+            held = requests.get(f"{address(self.server)}/soak/held", timeout=60).json()
+            if (
+                seen is not None
+                and seen["tensors"] == held["tensors"]
+                and abs(seen["resident"] - held["resident"]) < MB
+            ):
+                break
+            seen = held
         self.log.read()
+        return self.count, held["resident"], held["tensors"]
 
 
 def slope(points: list) -> float:
@@ -220,8 +232,10 @@ def soak(prompts: int, seed: int) -> list[str]:
             for number in range(1, prompts + 1):
                 one.fail(next(bads)) if number % BAD_EVERY == 0 else one.draw(next(goods))
                 if number % FREE_EVERY == 0:
-                    one.free()
+                    one.freed.append(one.free())
                     print(_line(one, start), flush=True)
+            requests.post(f"{address(server)}/history", json={"clear": True}, timeout=60).raise_for_status()
+            one.history = one.freed[-1][1] - one.free()[1]
             one.cpu = sum(one.process.cpu_times()[:2])
         with prepared(Path(base, "2")) as server:
             again = saved_person(server)
@@ -253,6 +267,9 @@ def _report(one, fresh, seconds):
               f"{max(point[1] for point in warm) / MB:.0f} MB at most")  # fmt: skip
         print(f"resident after /free, from prompt {freed[0][0]} on: {slope(freed):+.2f} MB per 100 prompts")
     print(f"resident after /free: {', '.join(f'{point[1] / MB:.1f}' for point in one.freed)} MB")
+    print(
+        f"ComfyUI's history of them: {one.history / MB:.1f} MB, {100 * one.history / MB / one.count:.2f} per 100 prompts"
+    )
     print(f"tensors alive after /free: {', '.join(str(point[2]) for point in one.freed)}")
     print(f"CPU time of the server: {one.cpu / 60:.1f} minutes")
     print(f"load of the machine over the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
