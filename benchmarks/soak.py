@@ -267,9 +267,8 @@ def _report(one, fresh, seconds):
               f"{max(point[1] for point in warm) / MB:.0f} MB at most")  # fmt: skip
         print(f"resident after /free, from prompt {freed[0][0]} on: {slope(freed):+.2f} MB per 100 prompts")
     print(f"resident after /free: {', '.join(f'{point[1] / MB:.1f}' for point in one.freed)} MB")
-    print(
-        f"ComfyUI's history of them: {one.history / MB:.1f} MB, {100 * one.history / MB / one.count:.2f} per 100 prompts"
-    )
+    history = one.history / MB
+    print(f"ComfyUI's history of them: {history:.1f} MB, {100 * history / one.count:.2f} per 100 prompts")
     print(f"tensors alive after /free: {', '.join(str(point[2]) for point in one.freed)}")
     print(f"CPU time of the server: {one.cpu / 60:.1f} minutes")
     print(f"load of the machine over the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
