@@ -2,13 +2,11 @@
 
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import host_cases
 import pytest
 import torch
 from comfy_process import ComfyError
-from full_disk import full_disk
 from node_cases import Wired, blank, face, outputs, run_node, sentence
 from safetensors.torch import save_file
 from tiny.files import instantid
@@ -202,27 +200,6 @@ def test_odd_prefixes_stay_inside(pack, prefix):
     [saved] = result.outputs["node"]["identities"]
     assert (new := tree(pack.base).keys() - before.keys()) == {output / saved["subfolder"] / saved["filename"]}
     assert outputs(pack, "LoadIdentity", identity_file=f"{new.pop().relative_to(output)} [output]")[0].count == 2
-
-
-def test_an_identity_that_finds_no_room_leaves_no_file(pack):
-    host, before = pack.module("core.host.identity"), tree(pack.base)
-    with full_disk(1000), pytest.raises(ValueError) as caught:
-        host.save(host_cases.identity(pack), "room")
-    text = str(caught.value)
-    assert text.startswith("The identity can't be saved as 'room' (File too large); filename_prefix must be a name")
-    assert text.endswith("the folder must be writable and have room.") and tree(pack.base) == before
-    assert host.save(host_cases.identity(pack), "room")["filename"] == "room_00001_.safetensors"
-
-
-def test_many_that_save_at_once_take_no_number_twice(pack):
-    """Two ComfyUIs may share an output folder."""
-    host, people = pack.module("core.host.identity"), [host_cases.identity(pack, seed) for seed in range(24)]
-    with ThreadPoolExecutor(8) as pool:
-        saved = list(pool.map(lambda person: host.save(person, "crowd/one")["filename"], people))
-    assert sorted(saved) == [f"one_{number:05}_.safetensors" for number in range(1, 25)]
-    for name, person in zip(saved, people, strict=True):
-        assert torch.equal(host.load(f"crowd/{name} [output]").vector, person.vector)
-    assert len(list((pack.base / "output/crowd").iterdir())) == 24
 
 
 def test_an_identity_of_nobody_is_not_saved(pack, encoder):
