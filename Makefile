@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz-encoders bench-identity bench-cure installed kill bench-batch verify-facelets facelets help-pages help-pictures
+.PHONY: demo test test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz-encoders bench-identity bench-cure installed kill soak bench-batch verify-facelets facelets help-pages help-pictures
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -70,6 +70,10 @@ installed: setup
 # kills the command line's batches at random moments, 24 times; nothing may be lost or done twice
 kill: setup
 	@$(RUN) benchmarks/batches.py kill $(ARGS)
+
+# 500 prompts on one server, good and bad: the same bytes, no memory lost, a quiet log; ARGS="--prompts 100" for fewer
+soak: setup-test
+	@$(RUN) benchmarks/soak.py $(ARGS)
 
 # one server, two, Ray: ARGS="--ray-python PATH" names a Python with ray, requests and websocket-client
 bench-batch: setup

@@ -1,7 +1,7 @@
 """The command line's batches on real ComfyUI servers: what kills at random moments leave, and how fast they are.
 
     python benchmarks/batches.py kill [--kills 24] [--seed 1]
-    python benchmarks/batches.py speed [--rows 24] [--ray-python PATH]
+    python benchmarks/batches.py speed [--rows 24] [--rounds 3] [--ray-python PATH]
 
 Everything runs on Facelets and on this machine. `--ray-python` is a Python with ray, requests and websocket-client.
 """
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -157,7 +158,8 @@ def kill(kills: int, seed: int, rows: int = 8):
 
 
 def timed_batch(folder: Path, table: Path, workflow: Path, servers: list[ComfyServer], *more, python=sys.executable):
-    """Seconds that a batch takes, the client's start included, and {row: SHA-256 of its picture}."""
+    """Seconds that a batch takes, the client's start included, and its manifest: scores, the SHA-256 of the pictures,
+    everything but which server drew a row under which id."""
     told = ["batch", table, workflow, "--out", folder, *more]
     for server in servers:
         told += ["--server", address(server)]
@@ -167,11 +169,15 @@ def timed_batch(folder: Path, table: Path, workflow: Path, servers: list[ComfySe
     seconds = time.perf_counter() - start
     if process.returncode:
         sys.exit(said)
-    return seconds, {line["row"]: line["files"][0]["sha256"] for line in records(folder)}
+    apart = ("server", "prompt_id")
+    return seconds, [{key: value for key, value in line.items() if key not in apart} for line in records(folder)]
 
 
-def speed(rows: int, ray_python: str | None):
-    """Print what one server, two, and Ray's tasks make of the same table, and whether the pictures are the same."""
+def speed(rows: int, rounds: int, ray_python: str | None):
+    """Print what one server, two, and Ray's tasks make of the same table, and whether the manifests are the same.
+
+    The conditions take turns, each in every round, so that other work on the machine slows them all.
+    """
     with (
         tempfile.TemporaryDirectory() as base,
         start_server(Path(base, "1")) as one,
@@ -180,20 +186,29 @@ def speed(rows: int, ray_python: str | None):
         folder = Path(base, "table")
         folder.mkdir()
         table, workflow = seeds_table(folder, rows), quick_portrait(folder, steps=10)
-        cases = [("one server", [one], ()), ("one server, one prompt at a time", [one], ("--ahead", 1)),
-                 ("two servers", [one, two], ())]  # fmt: skip
+        cases = {"one server": ([one], ()), "one server, one prompt at a time": ([one], ("--ahead", 1)),
+                 "two servers": ([one, two], ())}  # fmt: skip
         if ray_python:
-            cases.append(("two servers, --engine ray", [one, two], ("--engine", "ray")))
+            cases["two servers, --engine ray"] = [one, two], ("--engine", "ray")
         for server in (one, two):  # what is loaded and cached once
             timed_batch(Path(base, f"warm{server.port}"), table, workflow, [server])
-        first, pictures = None, None
-        for number, (words, servers, more) in enumerate(cases):
-            python = ray_python if "ray" in more else sys.executable
-            seconds, found = timed_batch(Path(base, str(number)), table, workflow, servers, *more, python=python)
-            first, pictures = first or seconds, pictures or found
-            same = "the same pictures" if found == pictures else "OTHER PICTURES"
-            print(f"{words}: {rows} rows in {seconds:.1f} s, {first / seconds:.2f} x, {same}", flush=True)
+        taken, manifests = {words: [] for words in cases}, []
+        for number in range(rounds):
+            for words, (servers, more) in cases.items():
+                python = ray_python if "ray" in more else sys.executable
+                out = Path(base, f"{number} {words}")
+                seconds, manifest = timed_batch(out, table, workflow, servers, *more, python=python)
+                taken[words].append(seconds)
+                manifests.append(manifest)
+            print(f"round {number + 1}: {', '.join(f'{times[-1]:.1f}' for times in taken.values())} s", flush=True)
+        for words, times in taken.items():
+            ratios = sorted(first / seconds for first, seconds in zip(taken["one server"], times, strict=True))
+            print(f"{words}: {rows} rows in {statistics.median(times):.1f} s, {statistics.median(ratios):.2f} x "
+                  f"({ratios[0]:.2f} to {ratios[-1]:.2f})")  # fmt: skip
+        same = all(manifest == manifests[0] for manifest in manifests)
+        print("all manifests the same" if same else "OTHER MANIFESTS")
         print(f"load of the machine over the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    sys.exit(not same)
 
 
 def main():
@@ -202,13 +217,14 @@ def main():
     parser.add_argument("--kills", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rows", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ray-python")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     if given.what == "kill":
         kill(given.kills, given.seed)
     else:
-        speed(given.rows, given.ray_python)
+        speed(given.rows, given.rounds, given.ray_python)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .durable import unwritable
 from .graph import Plan, upload_name
 from .problems import Disk, Lost, Problem, Refused
 from .results import collect, gate, scores
@@ -53,9 +54,7 @@ def attempt(order: Order) -> Outcome:
         except Problem as error:
             return Outcome("failed", str(error))
         except OSError as error:
-            raise Disk(
-                f"{order.folder} can't be written ({error.strerror}); make room or correct its rights."
-            ) from error
+            raise unwritable(order.folder, error) from error
 
 
 def _attempt(server, order):

@@ -27,13 +27,13 @@ def make_folder(path: Path):
 def write_whole(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
     """Write a file under a temporary name and rename it when it is on the disk; returns its SHA-256 and its size.
 
-    A link at `path` is replaced, never followed.
+    A link at `path` is replaced, never followed. Disk when there is no room, or no right to write there.
     """
     part = path.with_name(path.name + _PART)
-    part.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     digest, size = hashlib.sha256(), 0
     try:
+        part.unlink(missing_ok=True)
         with os.fdopen(os.open(part, flags, 0o666), "wb") as file:
             for chunk in chunks:
                 file.write(chunk)
@@ -42,11 +42,19 @@ def write_whole(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
     return digest.hexdigest(), size
+
+
+def unwritable(path: Path, error: OSError) -> Disk:
+    """What to say of a file that can't be written."""
+    return Disk(f"{path} can't be written ({error.strerror or error}); make room or correct its rights.")
 
 
 def clear_parts(folder: Path):
@@ -73,10 +81,10 @@ def is_whole(path: Path, sha256: str) -> bool:
 
 
 class Lines:
-    """A file of JSON records, one a line, each on the disk before `append` returns."""
+    """A file of JSON records, one a line, each on the disk before `append` returns; Disk when one can't be written."""
 
     def __init__(self, path: Path):
-        """Opens it; a last line that a kill tore is taken off."""
+        """Opens it; a last line that a kill or a full disk tore is taken off."""
         self.path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
         whole = self._length_of_whole_lines()
@@ -86,9 +94,12 @@ class Lines:
 
     def append(self, record: dict):
         line = as_line(record)
-        while line:
-            line = line[os.write(self._file, line) :]
-        os.fsync(self._file)
+        try:
+            while line:
+                line = line[os.write(self._file, line) :]
+            os.fsync(self._file)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
 
     def close(self):
         os.close(self._file)

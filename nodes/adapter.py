@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from ..core.adapters import METHODS, Choices, Overrides
 from ..core.attention import WEIGHT_TYPES
 from ..core.host import adapter as adapters
-from ..core.host import folders
+from ..core.host import eva, folders, parser
 from ..core.host import lora as loras
 from ..core.host.person import COMBINE_EMBEDS, COMPATIBILITY, Sources
 from .compat import advanced, offered, schema
@@ -97,7 +97,8 @@ class LoadIDAdapter(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, adapter, lora=loras.IN_THE_FILE, router=_NO_ROUTER, **_):
         files = [name for name in (adapter, router) if name not in (None, _NO_ROUTER)]
-        return [folders.fingerprint(folders.adapter_path(name)) for name in files], lora and loras.fingerprint(lora)
+        own = [folders.fingerprint(folders.adapter_path(name)) for name in files]
+        return own, lora and loras.fingerprint(lora), eva.fingerprint()
 
 
 class ApplyIDAdapter(io.ComfyNode):
@@ -300,3 +301,7 @@ class ApplyIDAdapter(io.ComfyNode):
             combine_embeds=combine_embeds,
             compatibility=compatibility,
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_):
+        return parser.fingerprint()

@@ -3,7 +3,7 @@
 from comfy_api.latest import io, ui
 
 from ..core.cure import MODES, TRAJECTORIES
-from ..core.host import cure, cure_mask
+from ..core.host import cure, cure_mask, parser
 from ..core.host.strength import Strength
 from .compat import offered, schema
 from .sockets import range_inputs
@@ -126,6 +126,10 @@ class AttributeCure(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, mode, trajectory):
         return offered(cls, mode=mode, trajectory=trajectory)
+
+    @classmethod
+    def fingerprint_inputs(cls, **_):
+        return parser.fingerprint()
 
 
 class CureMask(io.ComfyNode):

@@ -5,7 +5,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.faces.encoder import ORDERS
 from ..core.faces.search import MODES
-from ..core.host import detection, encoder_files
+from ..core.host import detection, encoder_files, parser
 from ..core.host import encoder as encoders
 from ..core.host.shown import faces_to_show
 from .compat import advanced, offered, schema
@@ -189,3 +189,7 @@ class DetectFaces(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, order, on_no_face, mask_from="box"):
         return offered(cls, order=order, on_no_face=on_no_face, mask_from=mask_from)
+
+    @classmethod
+    def fingerprint_inputs(cls, mask_from="box", **_):
+        return parser.fingerprint() if mask_from in ("parser", None) else mask_from  # None comes over a wire

@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.faces.assign import BY, PEOPLE
-from ..core.host import people
+from ..core.host import parser, people
 from .compat import offered, schema
 from .sockets import Faces, Identity, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
 
@@ -107,3 +107,7 @@ class AssignFaces(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, by, on_no_face, mask_from="box"):
         return offered(cls, by=by, on_no_face=on_no_face, mask_from=mask_from)
+
+    @classmethod
+    def fingerprint_inputs(cls, mask_from="box", **_):
+        return parser.fingerprint() if mask_from in ("parser", None) else mask_from  # None comes over a wire

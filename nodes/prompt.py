@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..core.host import arc2face, id_prompt
+from ..core.host import arc2face, id_prompt, parser
 from ..core.host.person import Sources
 from .compat import offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input
@@ -95,6 +95,10 @@ class IDTextEncode(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, on_no_face):
         return offered(cls, on_no_face=on_no_face)
+
+    @classmethod
+    def fingerprint_inputs(cls, **_):
+        return parser.fingerprint()
 
 
 class Arc2FaceTextEncode(io.ComfyNode):

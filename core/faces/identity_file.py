@@ -1,5 +1,6 @@
 """Identities as safetensors files: vectors and what is known about them, no photograph."""
 
+import json
 from pathlib import Path
 
 import safetensors.torch
@@ -12,7 +13,11 @@ FORMAT = "likeness.identity.1"
 
 
 def save_identity(identity: Identity, path: Path):
-    """Write an identity; the file appears whole or not at all."""
+    """Write a new file, the same bytes for the same identity; it appears whole or not at all.
+
+    FileExistsError where there is one of that name, or another process is about to write it; OSError where it can't be
+    written.
+    """
     names = ("vector", "vectors", "scores") + (("quality",) if identity.quality is not None else ())
     tensors = {name: getattr(identity, name).detach().float() for name in names}
     tensors = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}  # host read: a file
@@ -25,12 +30,25 @@ def save_identity(identity: Identity, path: Path):
     }
     for name in names[2:]:
         metadata[name] = ", ".join(f"{value:.3f}" for value in tensors[name].tolist())  # host read: a file
+    content = _in_order(safetensors.torch.save(tensors, metadata=metadata))
     unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.open("xb").close()  # whoever makes this file has the name
     try:
-        safetensors.torch.save_file(tensors, unfinished, metadata=metadata)
+        if path.exists():
+            raise FileExistsError(f"{path} is there already")
+        unfinished.write_bytes(content)
         unfinished.replace(path)
-    finally:
+    except BaseException:
         unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its header sorted: the library writes metadata in another order every time."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def load_identity(path: Path) -> Identity:

@@ -9,7 +9,7 @@ from comfy.model_patcher import ModelPatcher
 from ..adapters import VISION, Seen
 from ..faces.eva import load_eva
 from ..weights import WeightsError, read_weights
-from .folders import EVA_FOLDERS, eva_paths
+from . import folders
 from .managed import OPERATIONS, loaded, managed
 
 EVA = "eva-l336"
@@ -17,7 +17,7 @@ EVA = "eva-l336"
 
 def find_eva(adapter: str) -> ModelPatcher:
     """EVA-CLIP from the first file that holds it; ValueError with one sentence when none does. `adapter` wants it."""
-    for path in eva_paths():
+    for path in folders.eva_paths():
         name = os.path.basename(path)
         try:
             return managed(load_eva(read_weights(path).tensors, name, operations=OPERATIONS))
@@ -26,9 +26,14 @@ def find_eva(adapter: str) -> ModelPatcher:
                 logging.warning("Likeness: %s", error)
     vision = VISION[EVA]
     raise ValueError(
-        f"{adapter} looks at the picture through {vision.title}, and no file in models/{', '.join(EVA_FOLDERS)} holds "
-        f"it; put {vision.source} into models/{vision.folder}."
+        f"{adapter} looks at the picture through {vision.title}, and no file in models/"
+        f"{', '.join(folders.EVA_FOLDERS)} holds it; put {vision.source} into models/{vision.folder}."
     )
+
+
+def fingerprint() -> str:
+    """Changes when a file that could hold EVA-CLIP does, comes or goes."""
+    return folders.fingerprint_of_all(folders.eva_paths())
 
 
 def see_by_eva(crops: torch.Tensor, patcher: ModelPatcher) -> tuple[Seen, Seen]:

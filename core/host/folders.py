@@ -1,5 +1,6 @@
 """Model folders: the ones artists already have, known to ComfyUI so that extra_model_paths.yaml works with them too."""
 
+import hashlib
 import os
 
 import folder_paths
@@ -133,7 +134,14 @@ def adapter_path(name: str) -> str:
     return path
 
 
+def fingerprint_of_all(paths: list[str]) -> str:
+    """Changes when one of these files does, comes or goes. It ends up in pictures' metadata, so it tells no paths."""
+    found = [(path, fingerprint(path)) for path in paths]
+    return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
+
+
 def fingerprint(path: str | os.PathLike) -> str:
     """Changes when the file at a path does, so that a replaced file is read again."""
     stat = os.stat(path)
-    return f"{stat.st_mtime_ns}-{stat.st_size}"
+    # the time of the last change too: copies keep the other two, and nobody can set it back
+    return f"{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_size}"

@@ -1,5 +1,6 @@
 """Identities for the nodes: encoding photographs, and files in ComfyUI's input and output folders."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -70,15 +71,26 @@ def save(identity: Identity, filename_prefix: str) -> dict:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory()
         )
-        path = Path(folder, f"{name}_{counter:05}_{_ENDING}")
-        save_identity(identity, path)
+        filename = _save_numbered(identity, Path(folder), name, counter)
     # ComfyUI refuses what leads out of its folder with a bare Exception, the system what it can't write with its own.
     except Exception as error:
+        reason = f" ({error.strerror})" if isinstance(error, OSError) else ""
         raise ValueError(
-            f"The identity can't be saved as {filename_prefix!r}; filename_prefix must be a name inside ComfyUI's "
-            "output folder, such as identities/anna, and the folder must be writable."
+            f"The identity can't be saved as {filename_prefix!r}{reason}; filename_prefix must be a name inside "
+            "ComfyUI's output folder, such as identities/anna, and the folder must be writable and have room."
         ) from error
-    return {"filename": path.name, "subfolder": subfolder, "type": "output"}
+    return {"filename": filename, "subfolder": subfolder, "type": "output"}
+
+
+def _save_numbered(identity, folder, name, first):
+    """Save under the first number from `first` on that is free; another ComfyUI may save into the same folder."""
+    for number in itertools.count(first):
+        path = folder / f"{name}_{number:05}_{_ENDING}"
+        try:
+            save_identity(identity, path)
+        except FileExistsError:
+            continue
+        return path.name
 
 
 def files() -> list[str]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import CallbacksMP
 
 from ..faces.parser import GRID, load_parser
 from ..weights import WeightsError, read_weights
+from . import folders
 from .encoder import checked, pixels
-from .folders import fingerprint, parser_paths
 from .managed import OPERATIONS, loaded, managed
 from .progress import watched
 
@@ -42,22 +43,36 @@ class LoadedParser:
 
 SOURCE = "face-parsing.PyTorch's 79999_iter.pth or facexlib's parsing_bisenet.pth"
 
-# What the folder held when it was last looked through, and the parser that was found then.
-_found: tuple[tuple | None, LoadedParser | None] = (None, None)
+# The folder's fingerprint when it was last looked through, and the parser that was found then.
+_found: tuple[str | None, LoadedParser | None] = (None, None)
 
 
 def find_parser() -> LoadedParser | None:
     """The parser in the first file of models/face_parsing, by name, that holds one; None when no file does.
 
     Every file before it is logged with one sentence on why it is passed over. Files are read once, until one of them
-    changes, comes or goes. Nothing is downloaded.
+    changes, comes or goes, or ComfyUI unloads the parser. Nothing is downloaded.
     """
     global _found
-    paths = parser_paths()
-    content = tuple((path, fingerprint(path)) for path in paths)
+    content = fingerprint()
     if _found[0] != content:
-        _found = content, _first(paths)
+        _found = content, _first(folders.parser_paths())
     return _found[1]
+
+
+def fingerprint() -> str:
+    """Changes when a file that could hold the parser does, comes or goes: what was made with another one is old."""
+    return folders.fingerprint_of_all(folders.parser_paths())
+
+
+def _forget(patcher, unloaded: bool):
+    """Keep nothing of a parser that ComfyUI unloads, so that /free frees it. Called for clones that go, too."""
+    global _found
+    if unloaded and _found[1] is not None and _found[1].patcher.model is patcher.model:
+        # in a cycle, so that it goes with the next garbage collection: ComfyUI is in the middle of unloading it
+        last = [_found]
+        last.append(last)
+        _found = (None, None)
 
 
 def needed_parser(why: str) -> LoadedParser:
@@ -75,5 +90,7 @@ def _first(paths):
         except WeightsError as error:
             logging.warning("Likeness: %s", error)
         else:
-            return LoadedParser(os.path.basename(path), managed(module))
+            patcher = managed(module)
+            patcher.add_callback(CallbacksMP.ON_DETACH, _forget)
+            return LoadedParser(os.path.basename(path), patcher)
     return None

@@ -1,6 +1,8 @@
 """What the page's widgets show of faces: small copies of the pictures, and every face with its numbers."""
 
 import hashlib
+import io
+import uuid
 from pathlib import Path
 
 import folder_paths
@@ -53,5 +55,13 @@ def _copy(picture):
     path = Path(folder_paths.get_temp_directory(), _SUBFOLDER, name)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path, quality=90)
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, "JPEG", quality=90)
+        # under another name first: nobody would write a half file again
+        unfinished = path.with_name(f"{name}.{uuid.uuid4().hex}")
+        try:
+            unfinished.write_bytes(content.getvalue())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
     return {"filename": name, "subfolder": _SUBFOLDER, "type": "temp"}

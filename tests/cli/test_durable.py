@@ -7,8 +7,9 @@ import sys
 
 import pytest
 from batches import ROOT
+from full_disk import full_disk
 from likeness.cli.durable import Lines, as_line, is_whole, locked, read_lines, write_whole
-from likeness.cli.problems import Usage
+from likeness.cli.problems import Disk, Usage
 
 
 @pytest.mark.parametrize("torn", [b"", b"{", b'{"a": 9', b'{"a": 9}', b"\0" * 5000, b'{"a": "' + b"x" * 3_000_000])
@@ -53,6 +54,22 @@ def test_a_file_is_whole_or_not_there(tmp_path):
     assert not is_whole(tmp_path / "link", digest) and not is_whole(tmp_path / "absent", digest)
     (tmp_path / "a").write_bytes(b"whale")
     assert not is_whole(tmp_path / "a", digest) and not is_whole(tmp_path, digest)
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_whole_files_and_whole_lines(tmp_path):
+    lines = Lines(tmp_path / "lines.jsonl")
+    lines.append({"a": 1})
+    with full_disk(1000):
+        with pytest.raises(Disk, match=r"a can't be written \(File too large\); make room"):
+            write_whole(tmp_path / "a", [b"x" * 600, b"x" * 600])
+        with pytest.raises(Disk, match=r"lines.jsonl can't be written \(File too large\); make room"):
+            lines.append({"a": "x" * 2000})
+    lines.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["lines.jsonl"]
+    lines = Lines(tmp_path / "lines.jsonl")
+    lines.append({"a": 2})
+    lines.close()
+    assert (tmp_path / "lines.jsonl").read_bytes() == b'{"a": 1}\n{"a": 2}\n'
 
 
 def test_a_folder_has_one_run_at_a_time_and_a_dead_one_leaves_it(tmp_path):

@@ -2,10 +2,12 @@
 
 import json
 import random
+import signal
 import time
 from pathlib import Path
 
 import pytest
+import requests
 from batches import (
     PORTRAIT,
     ROOT,
@@ -89,6 +91,36 @@ def test_the_same_table_gives_the_same_bytes(server, tmp_path, capsys):
     one, other = ([line["files"] for line in records(tmp_path / name)] for name in ("one", "other"))
     assert one == other and len({files[0]["sha256"] for files in one}) == 3
     assert len(executions([server], ", twice")) == 6
+
+
+def test_two_clients_at_once_and_one_that_is_stopped(server, tmp_path):
+    """Each gets its own; a prompt that one takes back, waiting or running, is nothing to the others."""
+    mark = ", two clients"
+    workflow, where = quick_portrait(tmp_path, mark), ("--server", address(server))
+    clients = [command("run", workflow, *where, "--out", tmp_path / f"{seed}", "--set", f"12.seed={seed}", "--set",
+                       f"12.steps={steps}") for seed, steps in ((1, 2), (2, 5000), (3, 5000), (4, 2))]  # fmt: skip
+    first, *stopped, last = clients
+    deadline = time.monotonic() + 60
+    while len(mine(server, mark)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for client in stopped:
+        client.send_signal(signal.SIGINT)
+    assert [client.communicate(timeout=120)[1] for client in stopped] == ["Stopped.\n"] * 2
+    found = [json.loads(client.communicate(timeout=120)[0]) for client in (first, last)]
+    assert [client.returncode for client in clients] == [0, 130, 130, 0]
+    for seed, one in zip((1, 4), found, strict=True):
+        text = json.loads(Image.open(one["files"][0]["path"]).info["prompt"])
+        assert text["12"]["inputs"]["seed"] == seed and server.history(one["prompt_id"])["status"]["completed"]
+    assert [seed for seed, _, completed in executions([server], mark) if completed] == [1, 4]
+
+
+def mine(server, mark):
+    """The ids of a batch's prompts that a server has, waiting, running or finished."""
+    queue = requests.get(f"{address(server)}/queue", timeout=60).json()
+    entries = [*queue["queue_running"], *queue["queue_pending"]]
+    return {entry[1] for entry in entries if mark in json.dumps(entry[2])} | {
+        prompt_id for _, prompt_id, _ in executions([server], mark)
+    }
 
 
 def test_killed_at_random_moments(server, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from batches import command, records
 from cli_cases import run_main
 from fake_comfyui import GRAPH, SUCCESS, FakeServer
+from full_disk import full_disk
 from likeness.cli.batch import MANIFEST, QUEUED, Options, batch
 from likeness.cli.durable import as_line
 from likeness.cli.problems import Disk, Lost, Usage
@@ -321,6 +322,36 @@ def test_a_folder_that_cannot_be_written_ends_the_batch(files, fake):
     (files[2] / "r0").write_text("in the way")
     with pytest.raises(Disk, match="r0 is in the way"):
         batch(*files, options(fake))
+
+
+@pytest.mark.parametrize("room", [100, 50_000], ids=["for no line", "for no picture"])
+def test_a_full_disk_ends_the_batch_and_with_room_it_goes_on(files, fake, capsys, room):
+    fake.files["x.png"] = b"picture" * 10_000
+    told = ("batch", *files[:2], "--out", files[2], "--server", fake.address)
+    with full_disk(room):
+        code, found, said = run_main(capsys, *told)
+    assert code == 5 and found is None and said.count("\n") == 1
+    assert "can't be written (File too large); make room or correct its rights." in said
+    assert {path.name for path in files[2].rglob("*") if path.is_file()} <= {".lock", MANIFEST, QUEUED}
+    code, counts, _ = run_main(capsys, *told)
+    assert (
+        code == 0
+        and counts["done"] == 6
+        and [line["row"] for line in records(files[2])] == [f"r{row}" for row in range(6)]
+    )
+
+
+def test_a_run_whose_disk_is_full_or_whose_server_dies_says_so(files, fake, capsys):
+    fake.files["x.png"] = b"picture" * 10_000
+    told = ("run", files[1], "--out", files[2], "--server", fake.address)
+    with full_disk(1000):
+        code, found, said = run_main(capsys, *told)
+    assert code == 5 and found is None and said.endswith("can't be written (File too large); make room or correct its "
+                                                         "rights.\n")  # fmt: skip
+    assert not [path for path in files[2].rglob("*") if path.is_file()]
+    goes_away(fake, 60)
+    code, found, said = run_main(capsys, *told)
+    assert code == 4 and found is None and said == f"{fake.address} answers 502.\n"
 
 
 def test_a_picture_that_changes_meanwhile_is_not_uploaded_as_the_old_one(files, fake):
