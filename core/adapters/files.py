@@ -38,7 +38,7 @@ def check_whole(spec: AdapterSpec, lora: LoRA, file: WeightFile):
         )
     if count == _SITES[0] and levels != _SD15_LEVELS and not own:
         raise WeightsError(
-            f"{file.name} has {count} attention sites, but not of SD1.5's widths; it is damaged or an SDXL file cut off; "
+            f"{file.name} has {count} attention sites, but not of SD1.5's widths; it is damaged or SDXL's, cut off; "
             "fetch it again."
         )
     layers, expected = len(lora.by_site), _LORA_LAYERS * count
