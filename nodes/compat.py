@@ -1,6 +1,7 @@
 """One schema for every ComfyUI from 0.3.75 on: words that an older one doesn't know yet are left out there."""
 
 import dataclasses
+import functools
 import inspect
 
 from comfy_api.latest import io
@@ -9,6 +10,9 @@ _KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
 _NEWER = {"search_aliases"}  # any other unknown word still raises: it is a typing mistake
 
 CATEGORY = "Likeness"
+_PLAIN = (str, int, float, dict, list)  # what a prompt can say in place of a link
+_MADE_OF = {"LATENT": dict, "CONDITIONING": list}
+_READ_BY_US = ("FACE_LANDMARKS", "BOUNDING_BOX")  # plain values, which their readers check
 
 
 def schema(**fields) -> io.Schema:
@@ -26,6 +30,34 @@ def offered(node, **chosen):
         if value is not None and value not in options[name]:
             return f"{name} is {value!r}, but must be one of: {', '.join(options[name])}; choose one of these."
     return True
+
+
+def connected(execute):
+    """Put around `execute`: a ValueError with one sentence for a plain value where a wire belongs.
+
+    ComfyUI lets any value of a prompt pass on an input that has no widget.
+    """
+
+    @functools.wraps(execute)
+    def checked(cls, *args, **values):
+        schema = cls.define_schema()
+        for one in schema.inputs:
+            if one.id in values and not isinstance(one, io.WidgetInput) and one.io_type not in _READ_BY_US:
+                given = values[one.id] if schema.is_input_list else [values[one.id]]
+                for value in given:
+                    _refuse_plain(one, value)
+        return execute(cls, *args, **values)
+
+    return checked
+
+
+def _refuse_plain(socket, value):
+    kind = socket.io_type
+    refused = tuple(plain for plain in _PLAIN if plain is not _MADE_OF.get(kind))
+    if isinstance(value, refused) or value is None and not socket.optional:
+        said = ascii(value)
+        said = said if len(said) <= 60 else said[:57] + "..."
+        raise ValueError(f"{socket.id} is {said}, but must come from a node that gives {kind}; connect one.")
 
 
 def advanced(input_class, *args, **options):

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..core.host import facelets
-from .compat import schema
+from .compat import connected, schema
 from .sockets import Adapter, FaceEncoder
 
 
@@ -39,5 +39,6 @@ class LoadFacelets(io.ComfyNode):
         )
 
     @classmethod
+    @connected
     def execute(cls):
         return io.NodeOutput(*facelets.load_facelets())

@@ -44,8 +44,12 @@ def _read_npy(path):
     try:
         # mapped, so that a header's claim is checked against the file before anything is made
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-        return torch.from_numpy(np.array(values, dtype=np.float32))
-    except (OSError, ValueError, TypeError, EOFError, SyntaxError) as error:
+        if values.dtype.kind not in "fiu":
+            raise ValueError(f"an array of {values.dtype}")
+        with np.errstate(all="ignore"):  # what is too large becomes infinite, and that is refused
+            return torch.from_numpy(np.array(values, dtype=np.float32))
+    # numpy has the header parsed as Python, and which error an odd one ends in depends on where it is odd
+    except Exception as error:
         raise WeightsError(f"{path.name} is no array of numbers, or damaged; fetch it again.") from error
 
 

@@ -17,7 +17,7 @@ def names() -> list[str]:
 
 def why_not_found(name: str) -> str | None:
     """One sentence when no listed file has this name, None when one has."""
-    if name in folders.direction_files():
+    if name in names():  # a list: what a prompt says may be of any type
         return None
     found = ", ".join(names()) or "none"
     where = os.path.join(folder_paths.models_dir, folders.DIRECTION_FOLDER)

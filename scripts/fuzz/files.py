@@ -5,7 +5,7 @@
     make fuzz-files ARGS="--cases 200 --seed 1"
     make fuzz-files ARGS="--only 1234"              # one case, with its file left in out/fuzz
 
-Every case must end in something that works or in a refusal of one sentence, within 2 s of processor time and 1.5 GiB of
+Every case must end in something that works or in a refusal of one sentence, within 4 s of processor time and 1.5 GiB of
 memory. Anything else is a failure, and the exit code says so.
 """
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
-SECONDS = 2.0  # of processor time for loading and one use
+SECONDS = 4.0  # of processor time for loading and one use, on a core that is shared
 MEMORY = 1536  # MiB beyond what a worker has before its first case
 PATIENCE = 10.0  # seconds on the clock before a worker is ended
 
