@@ -92,7 +92,9 @@ class LoadIDAdapter(io.ComfyNode):
     def validate_inputs(cls, adapter, lora=None, faceid_plus=None, faces_512=None, router=None):
         # None comes over a wire and is known later
         files = [name for name in (adapter, None if router == _NO_ROUTER else router) if name is not None]
-        reason = next(filter(None, map(folders.why_not_found, files)), None) or lora and loras.why_no_lora(lora)
+        reason = next(filter(None, map(folders.why_not_found, files)), None)
+        if lora is not None:
+            reason = reason or loras.why_no_lora(lora)
         return reason or offered(cls, faceid_plus=faceid_plus, faces_512=faces_512)
 
     @classmethod
