@@ -53,7 +53,9 @@ def read(path: Path, key_column: str = "key") -> list[Row]:
         cells = {name: value for name, value in record.items() if value is not None and name != key_column}
         for name, value in cells.items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise Usage(f"Row {number} of {path.name} has {value} in {name!r}, which is no number to work with.")
+                raise Usage(
+                    f"Row {number} of {path.name} has {value} in {shown(name, 60)!r}, which is no number to work with."
+                )
         rows.append(Row(key, cells))
     return rows
 
