@@ -59,9 +59,8 @@ def find(graph: dict, name: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise Usage(
-            f"{len(found)} nodes are titled {shown(name, 80)!r}; say which one by its id: {shown(', '.join(found), 300)}."
-        )
+        ids = shown(", ".join(found), 300)
+        raise Usage(f"{len(found)} nodes are titled {shown(name, 80)!r}; say which one by its id: {ids}.")
     titles = ", ".join(f"{node_id} {title_of(graph, node_id)!r}" for node_id in graph)
     raise Usage(f"No node has the id or the title {shown(name, 80)!r}; there are: {shown(titles, 1500)}.")
 

@@ -8,7 +8,7 @@ from ..core.host import adapter as adapters
 from ..core.host import folders
 from ..core.host import lora as loras
 from ..core.host.person import COMBINE_EMBEDS, COMPATIBILITY, Sources
-from .compat import advanced, connected, offered, schema
+from .compat import advanced, checked, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input, range_inputs
 
 _NO_ROUTER = "none"
@@ -82,7 +82,7 @@ class LoadIDAdapter(io.ComfyNode):
         )
 
     @classmethod
-    @connected
+    @checked
     def execute(cls, adapter, lora=loras.IN_THE_FILE, faceid_plus="auto", faces_512="auto", router=_NO_ROUTER):
         chosen = None if router == _NO_ROUTER else router
         loaded = adapters.load(adapter, Overrides(faceid_plus, faces_512), lora, chosen)
@@ -263,7 +263,7 @@ class ApplyIDAdapter(io.ComfyNode):
         )
 
     @classmethod
-    @connected
+    @checked
     def execute(
         cls,
         model,

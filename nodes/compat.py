@@ -6,6 +6,8 @@ import inspect
 
 from comfy_api.latest import io
 
+from ..core.quoted import quoted
+
 _KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
 _NEWER = {"search_aliases"}  # any other unknown word still raises: it is a typing mistake
 
@@ -28,36 +30,38 @@ def offered(node, **chosen):
     options = {choice.id: choice.options for choice in node.define_schema().inputs if choice.id in chosen}
     for name, value in chosen.items():
         if value is not None and value not in options[name]:
-            return f"{name} is {value!r}, but must be one of: {', '.join(options[name])}; choose one of these."
+            return f"{name} is {quoted(value)}, but must be one of: {', '.join(options[name])}; choose one of these."
     return True
 
 
-def connected(execute):
-    """Put around `execute`: a ValueError with one sentence for a plain value where a wire belongs.
+def checked(execute):
+    """Put around `execute`: a ValueError with one sentence for what ComfyUI lets pass.
 
-    ComfyUI lets any value of a prompt pass on an input that has no widget.
+    That is a plain value on an input that has no widget, and on one that has, whatever comes over a wire: for these
+    `validate_inputs` is asked again.
     """
 
     @functools.wraps(execute)
-    def checked(cls, *args, **values):
+    def refusing(cls, *args, **values):
         schema = cls.define_schema()
         for one in schema.inputs:
             if one.id in values and not isinstance(one, io.WidgetInput) and one.io_type not in _READ_BY_US:
-                given = values[one.id] if schema.is_input_list else [values[one.id]]
-                for value in given:
+                for value in values[one.id] if schema.is_input_list else [values[one.id]]:
                     _refuse_plain(one, value)
+        asked = inspect.signature(cls.validate_inputs).parameters.keys() & values.keys()
+        reason = cls.validate_inputs(**{name: values[name] for name in asked}) if asked else True
+        if reason is not True:
+            raise ValueError(reason)
         return execute(cls, *args, **values)
 
-    return checked
+    return refusing
 
 
 def _refuse_plain(socket, value):
     kind = socket.io_type
     refused = tuple(plain for plain in _PLAIN if plain is not _MADE_OF.get(kind))
     if isinstance(value, refused) or value is None and not socket.optional:
-        said = ascii(value)
-        said = said if len(said) <= 60 else said[:57] + "..."
-        raise ValueError(f"{socket.id} is {said}, but must come from a node that gives {kind}; connect one.")
+        raise ValueError(f"{socket.id} is {quoted(value)}, but must come from a node that gives {kind}; connect one.")
 
 
 def advanced(input_class, *args, **options):

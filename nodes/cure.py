@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 from ..core.cure import MODES, TRAJECTORIES
 from ..core.host import cure, cure_mask
 from ..core.host.strength import Strength
-from .compat import connected, offered, schema
+from .compat import checked, offered, schema
 from .sockets import range_inputs
 
 
@@ -100,7 +100,7 @@ class AttributeCure(io.ComfyNode):
         )
 
     @classmethod
-    @connected
+    @checked
     def execute(
         cls,
         model,
@@ -166,7 +166,7 @@ class CureMask(io.ComfyNode):
         )
 
     @classmethod
-    @connected
+    @checked
     def execute(cls, model, image, opacity=0.5):
         masks, overlay = cure_mask.show_masks(model, image, opacity)
         return io.NodeOutput(masks, overlay, ui=ui.PreviewImage(overlay, cls=cls))

@@ -5,7 +5,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.faces.assign import BY, PEOPLE
 from ..core.host import people
-from .compat import connected, offered, schema
+from .compat import checked, offered, schema
 from .sockets import Faces, Identity, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
 
 
@@ -70,7 +70,7 @@ class AssignFaces(io.ComfyNode):
         )
 
     @classmethod
-    @connected
+    @checked
     def execute(
         cls,
         face_encoder,

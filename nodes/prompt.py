@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..core.host import arc2face, id_prompt
 from ..core.host.person import Sources
-from .compat import connected, offered, schema
+from .compat import checked, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input
 
 
@@ -76,7 +76,7 @@ class IDTextEncode(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    @connected
+    @checked
     def execute(
         cls,
         clip,
@@ -121,7 +121,7 @@ class Arc2FaceTextEncode(io.ComfyNode):
         )
 
     @classmethod
-    @connected
+    @checked
     def execute(cls, clip, on_no_face, identity=None, face_encoder=None, image=None):
         return io.NodeOutput(
             arc2face.encode(clip, Sources(identity, face_encoder, image, on_no_face=on_no_face))

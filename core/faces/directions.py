@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..quoted import quoted
 from ..weights import WeightsError, read_weights
 from .identity import Identity
 
@@ -63,7 +64,7 @@ def parse_layers(layers: str) -> list[int]:
         ends = (first, last if dash else first)
         if not all(end.isascii() and end.isdigit() and int(end[:3]) < ROWS for end in ends):
             raise ValueError(
-                f'The layers {layers!r} are not understood: write "all", or numbers from 0 to {ROWS - 1} such as '
+                f'The layers {quoted(layers)} are not understood: write "all", or numbers from 0 to {ROWS - 1} such as '
                 '"0-7" or "0-3, 8".'
             )
         rows += range(int(ends[0]), int(ends[1]) + 1)
