@@ -43,8 +43,8 @@ def why_not_found(name: str, kind: str) -> str | None:
     single = os.path.join(folder_paths.models_dir, folders.ENCODER_FOLDER)
     return (
         f"{kind} is {quoted(name)}, but must be one of: {', '.join(known)}; choose one of these, or put an InsightFace "
-        f"pack (a folder of .onnx files) into {where}{f' or a single file into {single}' if kind == 'encoder' else ''} and "
-        "refresh the page."
+        f"pack (a folder of .onnx files) into {where}{f' or a single file into {single}' if kind == 'encoder' else ''} "
+        "and refresh the page."
     )
 
 
