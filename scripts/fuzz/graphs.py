@@ -10,6 +10,15 @@ WIRES = {"INT": 0, "FLOAT": 1, "STRING": 2, "BOOLEAN": 3, "FACE_LANDMARKS": 4, "
 TENSORS = {"IMAGE": 0, "MASK": 1, "LATENT": 2}
 PICTURES = ("anna.png", "carl.png", "nobody.png", "one.png", "grey.png", "clear.png", "wide.png", "group.jpg")
 _KITS = ("facelets", "facelets", "tiny_sd15", "tiny_sdxl")
+_PACK = "insightface/buffalo_l"
+# adapter and face encoder that belong to a kit's model
+_BELONG = {
+    "facelets": ((None, None),),
+    "tiny_sd15": (("instantid/tiny_instantid_sd15.bin", "embedded"), ("ipadapter/faceid-sd15.bin", _PACK),
+                  ("ipadapter/portrait-sd15.bin", _PACK), ("ipadapter/consistentid-sd15.bin", _PACK)),
+    "tiny_sdxl": (("instantid/tiny_instantid.bin", "embedded"), ("ipadapter/photomaker-v2.bin", _PACK),
+                  ("ipadapter/pulid-v1.1.bin", _PACK)),
+}  # fmt: skip
 _BAD_LINKS = ([], ["0"], ["0", 99], ["0", -1], ["none", 0], ["0", "0"], [0, 0], ["0", 1.5], [None, None], ["0", 0, 0])
 _FACELETS = {"MODEL": 0, "CLIP": 1, "VAE": 2, "CONTROL_NET": 3, "LIKENESS_ADAPTER": 4, "LIKENESS_FACE_ENCODER": 5}
 _CHECKPOINT = {"MODEL": 0, "CLIP": 1, "VAE": 2}
@@ -21,6 +30,7 @@ class _Graph:
     def __init__(self, draw, info: dict):
         self.draw, self.info, self.nodes = draw, info, {}
         self.kit = draw(st.sampled_from(_KITS))
+        self.adapter, self.encoder = draw(st.sampled_from(_BELONG[self.kit]))
 
     def add(self, kind: str, /, **inputs) -> str:
         name = f"{len(self.nodes)}"
@@ -48,11 +58,13 @@ class _Graph:
         if kind == "CONTROL_NET":
             return [self.shared("ControlNetLoader", control_net_name="tiny_sdxl_controlnet.safetensors"), 0]
         if kind == "LIKENESS_FACE_ENCODER":
-            return [self.shared("LoadFaceEncoder", encoder="embedded", detector="auto", min_confidence=0.5,
-                                search=self.draw(st.sampled_from(("plain", "auto")))), 0]  # fmt: skip
+            search = "auto" if self.chance(3) else "plain"
+            return [self.shared("LoadFaceEncoder", encoder=self.encoder or "embedded", detector="mtcnn",
+                                min_confidence=0.5, search=search), 0]  # fmt: skip
         if kind == "LIKENESS_ADAPTER":
             options = self.info["LoadIDAdapter"]["input"]["required"]["adapter"]
-            return [self.shared("LoadIDAdapter", adapter=self.draw(values.allowed("adapter", *options))), 0]
+            name = self.draw(values.allowed("adapter", *options)) if self.chance(4) else self.adapter
+            return [self.shared("LoadIDAdapter", adapter=name or "instantid/tiny_instantid.bin"), 0]
         return self.odd("STRING")  # CLIP_VISION and others for which there is nothing small
 
     def chance(self, of: int) -> bool:
@@ -140,6 +152,7 @@ def prompts(draw, info: dict, names: tuple[str, ...]):
     graph = _Graph(draw, info)
     name = draw(st.sampled_from(names))
     inputs, described = {}, info[name]["input"]
+    given = _prepared(graph, name)
     optional = described.get("optional", {})
     every = {**described.get("required", {}), **optional}
     count = draw(st.sampled_from((0, 1, 1, 1, 2, 2, len(every))))
@@ -151,6 +164,9 @@ def prompts(draw, info: dict, names: tuple[str, ...]):
             value = graph.hostile(key, word)
             if value is not None:
                 inputs[key] = value
+        elif key in given:
+            if given[key] is not None:
+                inputs[key] = given[key]
         elif key in optional and graph.chance(2):
             continue
         elif word in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"):
@@ -163,6 +179,42 @@ def prompts(draw, info: dict, names: tuple[str, ...]):
         if kind == "MODEL" and graph.chance(2):
             _sample(graph, node, info[name]["output"])
     return name, graph.nodes
+
+
+def _prepared(graph, name) -> dict:
+    """Inputs of a node that have to belong together for it to do its work, None: left out."""
+    if not graph.chance(5):
+        if name == "EditIdentity":
+            return {"identity": [graph.shared("LoadIdentity", identity_file="code.safetensors [input]"), 0]}
+        if name == "CureMask":
+            return _cured(graph)
+        if name == "IDTextEncode" and graph.chance(2):
+            graph.kit, graph.encoder = "tiny_sdxl", _PACK
+            graph.adapter = "ipadapter/photomaker-v2.bin"
+            return {"prompt": "photo of a woman img", "trigger": "img", "image": graph.source("IMAGE"),
+                    "face_encoder": graph.source("LIKENESS_FACE_ENCODER"), "identity": None}  # fmt: skip
+        if name in ("ApplyIDAdapter", "IDTextEncode", "Arc2FaceTextEncode"):
+            if graph.chance(2) or "photomaker" in str(graph.adapter):
+                return {"identity": None, "face_encoder": graph.source("LIKENESS_FACE_ENCODER"),
+                        "image": [graph.shared("LoadImage", image="anna.png"), 0]}  # fmt: skip
+            return {"image": None, "face_encoder": None, "identity": graph.source("LIKENESS_IDENTITY")}
+        if name == "IDSimilarity":
+            return {"reference": None, "identity": graph.source("LIKENESS_IDENTITY")}
+    return {}
+
+
+def _cured(graph) -> dict:
+    """A cured model that a sampler has run with, and the picture that came out."""
+    model, clip, vae = (graph.source(kind) for kind in ("MODEL", "CLIP", "VAE"))
+    text = "portrait of a person, glasses, smiling"
+    cure = graph.add("AttributeCure", model=model, clip=clip, prompt=text, attributes="", mode="noise_blend",
+                     trajectory="shared", strength=1.0, abstract_pass=0.0, start_at=0.0, end_at=1.0)  # fmt: skip
+    prompts = [[graph.shared("CLIPTextEncode", clip=clip, text=words), 0] for words in (text, "")]
+    latent = [graph.add("EmptyLatentImage", width=64, height=64, batch_size=2 if graph.chance(3) else 1), 0]
+    sampled = graph.add("KSampler", model=[cure, 0], positive=prompts[0], negative=prompts[1], latent_image=latent,
+                        seed=1, steps=2, cfg=3.0, sampler_name="euler", scheduler="normal", denoise=1.0)  # fmt: skip
+    picture = graph.add("VAEDecode", samples=[sampled, 0], vae=vae)
+    return {"model": [cure, 0], "image": [picture, 0]}
 
 
 def _sample(graph, node, outputs):

@@ -167,6 +167,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=2500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--node", action="append", default=[], help="only these node classes")
+    parser.add_argument("--sentences", action="store_true", help="print what each node said most")
     parser.add_argument("--only", type=Path, help="a prompt that was left, to look at")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="likeness-fuzz-") as root:
@@ -193,6 +194,11 @@ def main() -> None:
         *(f"  {times} x {text!r}" for text, times in foreign.most_common(15)),
         sep="\n",
     )
+    if options.sentences:
+        said = Counter((name, found.text[:150]) for name, found, _ in results if found.word == verdict.OURS)
+        print(
+            "\nSentences:", *(f"  {times} x {name}: {text}" for (name, text), times in said.most_common(80)), sep="\n"
+        )
     print(f"\nOpened or done outside ComfyUI's folders: {breaches or 'nothing'}")
     print(f"The same prompt before and after: {'the same answer' if before == after else f'{before!r}, {after!r}'}")
     print(f"Tracebacks of the pack beside those of failed nodes: {len(strays)}", *strays[:3], sep="\n")

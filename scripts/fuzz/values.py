@@ -33,6 +33,7 @@ PROMPTS = (
     "a man", "((((", "(a:1e999)", "(a:nan)", "embedding:../../secret", "{a|b", "green hat " * 300, "BREAK AND", "\\(",
 )  # fmt: skip
 _LAYERS = ("0-7", "all", "17-0", "0-99999999", "0-3, 8", "-", "0--1", "9" * 5000, "0," * 5000)
+_DAMAGED = ("bad_", "odd_", "broken")  # in the names of what `place` puts into the folders
 _PLAIN = st.one_of(st.sampled_from(TEXTS), st.text(max_size=40), st.sampled_from(NAMES))
 _JSON = st.recursive(
     st.one_of(st.sampled_from([*NUMBERS, *TEXTS, None, True, False]), st.integers(), st.floats(), st.text(max_size=8)),
@@ -63,16 +64,21 @@ MESHES = (
 def allowed(name: str, kind, options: dict) -> st.SearchStrategy:
     """Values that a widget of this name, kind and options takes."""
     if isinstance(kind, list) or kind == "COMBO":
-        return st.sampled_from(kind if isinstance(kind, list) else options.get("options") or [""])
+        choices = kind if isinstance(kind, list) else options.get("options") or [""]
+        whole = [choice for choice in choices if not any(word in str(choice) for word in _DAMAGED)]
+        usual = st.just(options["default"]) if "default" in options else st.sampled_from(whole or choices)
+        return _often(usual, st.sampled_from(choices))
     if kind == "BOOLEAN":
         return st.booleans()
     if kind == "STRING":
-        return st.one_of(_BY_NAME.get(name, st.text(max_size=20)), st.just(options.get("default", "")))
+        return _often(st.just(options.get("default", "")), _BY_NAME.get(name, st.text(max_size=20)))
     low, high = options.get("min", -(2**31)), options.get("max", 2**31)
-    if kind == "INT":
-        # SampleIdentity's count: as many people as there is time for
-        return st.one_of(st.just(options.get("default", 0)), st.integers(low, high), st.sampled_from((low, high)))
-    return st.one_of(st.just(options.get("default", 0.0)), st.floats(low, high), st.sampled_from((low, high)))
+    numbers = st.integers(low, high) if kind == "INT" else st.floats(low, high)
+    return _often(st.just(options.get("default", 0)), st.one_of(numbers, st.sampled_from((low, high))))
+
+
+def _often(usual, other):
+    return st.integers(0, 2).flatmap(lambda way: usual if way else other)
 
 
 def hostile(name: str) -> st.SearchStrategy:

@@ -112,7 +112,7 @@ class FuzzSink:
     def INPUT_TYPES(cls):
         return {"required": {"value": (AnyType("*"), {})}}
 
-    def take(self, value):
+    def take(self, value=None):  # a list of nothing comes as no value at all
         return {}
 
 
