@@ -13,7 +13,6 @@ _NEWER = {"search_aliases"}  # any other unknown word still raises: it is a typi
 
 CATEGORY = "Likeness"
 _PLAIN = (str, int, float, dict, list)  # what a prompt can say in place of a link
-_MADE_OF = {"LATENT": dict, "CONDITIONING": list}
 _READ_BY_US = ("FACE_LANDMARKS", "BOUNDING_BOX")  # plain values, which their readers check
 
 
@@ -37,17 +36,17 @@ def offered(node, **chosen):
 def checked(execute):
     """Put around `execute`: a ValueError with one sentence for what ComfyUI lets pass.
 
-    That is a plain value on an input that has no widget, and on one that has, whatever comes over a wire: for these
-    `validate_inputs` is asked again.
+    That is a plain value on an input that has no widget; and on one that has, whatever comes over a wire, and NaN,
+    which no limit stops. For the choices `validate_inputs` is asked again.
     """
 
     @functools.wraps(execute)
     def refusing(cls, *args, **values):
         schema = cls.define_schema()
-        for one in schema.inputs:
-            if one.id in values and not isinstance(one, io.WidgetInput) and one.io_type not in _READ_BY_US:
-                for value in values[one.id] if schema.is_input_list else [values[one.id]]:
-                    _refuse_plain(one, value)
+        for one in (one for one in schema.inputs if one.id in values):
+            refuse = _refuse_number if isinstance(one, io.Int.Input | io.Float.Input) else _refuse_plain
+            for value in values[one.id] if schema.is_input_list else [values[one.id]]:
+                refuse(one, value)
         asked = inspect.signature(cls.validate_inputs).parameters.keys() & values.keys()
         reason = cls.validate_inputs(**{name: values[name] for name in asked}) if asked else True
         if reason is not True:
@@ -57,11 +56,29 @@ def checked(execute):
     return refusing
 
 
+def _refuse_number(widget, value):
+    if not isinstance(value, int | float) or not widget.min <= value <= widget.max:
+        limits = f"{widget.min} to {widget.max}"
+        raise ValueError(f"{widget.id} is {quoted(value)}, but must be a number from {limits}; correct it.")
+
+
 def _refuse_plain(socket, value):
     kind = socket.io_type
-    refused = tuple(plain for plain in _PLAIN if plain is not _MADE_OF.get(kind))
-    if isinstance(value, refused) or value is None and not socket.optional:
+    if isinstance(socket, io.WidgetInput) or kind in _READ_BY_US:
+        return
+    is_form = {"LATENT": _is_latent, "CONDITIONING": _is_conditioning}.get(kind, lambda value: False)
+    if isinstance(value, _PLAIN) and not is_form(value) or value is None and not socket.optional:
         raise ValueError(f"{socket.id} is {quoted(value)}, but must come from a node that gives {kind}; connect one.")
+
+
+def _is_latent(value):
+    return isinstance(value, dict) and "samples" in value
+
+
+def _is_conditioning(value):
+    return isinstance(value, list) and all(
+        isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[1], dict) for entry in value
+    )
 
 
 def advanced(input_class, *args, **options):

@@ -1,10 +1,11 @@
 """What ComfyUI lets pass: plain values on inputs without a widget, and any word that comes over a wire."""
 
 import pytest
+import torch
 from comfy_process import ComfyError
 from node_cases import Wired, face, outputs
 
-SOCKETS = ("IMAGE", "MASK", "MODEL", "CLIP", "VAE", "CONTROL_NET")
+SOCKETS = ("IMAGE", "MASK", "MODEL", "CLIP", "VAE", "CONTROL_NET", "CONDITIONING", "LATENT")
 
 
 @pytest.mark.parametrize("value", ["a", 5, True, float("nan"), {"a": 1}, [["a"]]])
@@ -36,3 +37,12 @@ def test_a_word_over_a_wire_that_is_not_offered(pack, encoder, applied):
         outputs(pack, "DetectFaces", **inputs, on_no_face="error")
     line = str(caught.value).splitlines()[0]
     assert "order is 'xxx" in line and "xx..., but must be one of: largest" in line and len(line) < 300
+
+
+@pytest.mark.parametrize("shape", [(), (8,), (1, 4, 8), (1, 4, 0, 8), (0, 4, 8, 8)])
+def test_a_latent_without_a_size(pack, shape):
+    landmarks = pack.module("core.host.landmarks")
+    with pytest.raises(
+        ValueError, match=r"^A LATENT has the shape \[batch, channels, height, width\], but this one is \["
+    ):
+        landmarks.canvas_size(torch.zeros(1, 8, 8, 3), {"samples": torch.zeros(shape)})
