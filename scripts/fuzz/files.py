@@ -29,11 +29,11 @@ SOURCES = {"encoders": ("damaged.cases", 2000), "readers": ("damaged.readers", 5
 SLOWEST = 8  # rows of the second table
 
 
-def tables(results: list[Result]) -> str:
-    """Markdown: counts by kind, then the slowest and the largest cases."""
+def tables(results: list[Result], readers: bool) -> str:
+    """Markdown: counts by kind (`readers`: by what reads them), then the slowest and the largest cases."""
     by_kind = defaultdict(list)
     for result in results:
-        by_kind[result.kind].append(result)
+        by_kind[result.kind.partition(":")[0] if readers else result.kind].append(result)
     lines = ["| what was damaged, and how | cases | refused | loaded | failed | slowest, s | most memory, MiB |",
              "|---|---|---|---|---|---|---|"]  # fmt: skip
     for kind, own in [*sorted(by_kind.items()), ("**all**", results)]:
@@ -80,8 +80,8 @@ def main() -> None:
         results.append(result)
         if result.result == "failed":
             print(f"FAILED {result.number} {result.kind}, {result.name}: {result.text}", file=sys.stderr, flush=True)
-    print(f"{len(results)} cases, seed {options.seed}, {time.monotonic() - start:.0f} s on {options.processes} "
-          f"processes\n\n{tables(results)}")  # fmt: skip
+    spent = f"{time.monotonic() - start:.0f} s on {options.processes} processes"
+    print(f"{len(results)} cases, seed {options.seed}, {spent}\n\n{tables(results, options.what == 'readers')}")
     if any(result.result == "failed" for result in results):
         sys.exit(1)
 
