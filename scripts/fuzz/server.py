@@ -175,7 +175,7 @@ def main() -> None:
         target.start()
         try:
             if options.only is not None:
-                print(target.asked(json.loads(options.only.read_text()))[0])
+                print(target.asked(json.loads((ROOT / options.only).read_text()))[0])
                 return
             before = target.good()
             with target.canaries:
