@@ -11,7 +11,7 @@ from pathlib import Path
 
 SECONDS = 4.0  # of processor time for loading and one use, on a core that is shared
 MEMORY = 1536  # MiB beyond what a worker has before its first case
-PATIENCE = 10.0  # seconds on the clock before a worker is ended
+PATIENCE = 60.0  # seconds on the clock before a worker is ended: cores may be busy with other things
 
 
 @dataclass(frozen=True)
