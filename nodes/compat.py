@@ -12,6 +12,7 @@ _KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
 _NEWER = {"search_aliases"}  # any other unknown word still raises: it is a typing mistake
 
 CATEGORY = "Likeness"
+_NUMBERS, _WIDGETS = ("INT", "FLOAT"), ("STRING", "BOOLEAN", "COMBO")
 _PLAIN = (str, int, float, dict, list)  # what a prompt can say in place of a link
 _READ_BY_US = ("FACE_LANDMARKS", "BOUNDING_BOX")  # plain values, which their readers check
 
@@ -44,7 +45,7 @@ def checked(execute):
     def refusing(cls, *args, **values):
         schema = cls.define_schema()
         for one in (one for one in schema.inputs if one.id in values):
-            refuse = _refuse_number if isinstance(one, io.Int.Input | io.Float.Input) else _refuse_plain
+            refuse = _refuse_number if one.io_type in _NUMBERS else _refuse_plain
             for value in values[one.id] if schema.is_input_list else [values[one.id]]:
                 refuse(one, value)
         asked = inspect.signature(cls.validate_inputs).parameters.keys() & values.keys()
@@ -64,7 +65,7 @@ def _refuse_number(widget, value):
 
 def _refuse_plain(socket, value):
     kind = socket.io_type
-    if isinstance(socket, io.WidgetInput) or kind in _READ_BY_US:
+    if kind in _WIDGETS or kind in _READ_BY_US:
         return
     is_form = {"LATENT": _is_latent, "CONDITIONING": _is_conditioning}.get(kind, lambda value: False)
     if isinstance(value, _PLAIN) and not is_form(value) or value is None and not socket.optional:
