@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz-encoders bench-identity bench-cure installed kill soak bench-batch verify-facelets facelets help-pages help-pictures
+.PHONY: demo test test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz fuzz-encoders fuzz-files fuzz-server bench-identity bench-cure installed kill soak bench-batch verify-facelets facelets help-pages help-pictures
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -51,9 +51,17 @@ bench-layouts: setup-test
 bench-found: setup-test
 	@OMP_NUM_THREADS=1 $(RUN) benchmarks/found.py $(ARGS)
 
-# 2,000 damaged and hostile encoder files
+# hostile input by the thousand: 2,000 encoder files, 5,000 files for all other readers, 2,500 prompts
+fuzz: fuzz-encoders fuzz-files fuzz-server
+
 fuzz-encoders: setup-test
-	@$(RUN) scripts/fuzz_encoders.py $(ARGS)
+	@cd scripts && ../$(RUN) -m fuzz.files encoders $(ARGS)
+
+fuzz-files: setup-test
+	@cd scripts && ../$(RUN) -m fuzz.files readers $(ARGS)
+
+fuzz-server: setup-test
+	@cd scripts && ../$(RUN) -m fuzz.server $(ARGS)
 
 # ARGS=--record for the setting of the numbers in benchmarks/README.md
 bench-identity: setup

@@ -15,6 +15,7 @@ from .table import Row, columns_of, read
 
 MANIFEST, QUEUED, LOCK = "manifest.jsonl", "queued.jsonl", ".lock"
 _GATE = "IDSimilarity"
+_NOTED = ("row", "work", "server", "prompt_id")  # what a line of QUEUED holds
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def batch(table: Path, workflow: Path, out: Path, options: Options) -> dict:
 
 
 def _run(jobs, out, options):
-    records = {record.get("row"): record for record in read_lines(out / MANIFEST)}
+    records = {record["row"]: record for record in read_lines(out / MANIFEST) if _is_result(record)}
     left = [job for job in jobs if not _is_done(job, records.get(job.row.key), out, options.retry_failed)]
     _find_queued(left, records, out)
     manifest, queued = Lines(out / MANIFEST), Lines(out / QUEUED)
@@ -148,14 +149,29 @@ def _job(graph, inputs, row, folder):
         return Job(row, None, str(error), own, others)
 
 
+def _is_result(record):
+    """Whether a line is one that a batch wrote: another's, or a damaged one, counts as if it were not there."""
+    files = record.get("files")
+    return (
+        _has_texts(record, ("row",))
+        and record.get("status") in ("done", "failed")
+        and {"gate", "work"} <= record.keys()
+        and isinstance(files, list)
+        and all(isinstance(file, dict) and _has_texts(file, ("path", "sha256")) for file in files)
+    )
+
+
+def _has_texts(record, keys):
+    return all(isinstance(record.get(key), str) for key in keys)
+
+
 def _is_done(job, record, out, retry_failed):
     """Whether a whole line says that this very work is done, and its files are there with their hashes."""
-    if record is None or job.plan is None or record.get("work") != job.digest:
+    if record is None or job.plan is None or record["work"] != job.digest:
         return False
-    if record.get("status") == "failed":
+    if record["status"] == "failed":
         return not retry_failed
-    files = record.get("files")
-    return isinstance(files, list) and all(is_whole(_place(out, job.row.key, file), file["sha256"]) for file in files)
+    return all(is_whole(_place(out, job.row.key, file), file["sha256"]) for file in record["files"])
 
 
 def _place(out, key, file):
@@ -164,7 +180,7 @@ def _place(out, key, file):
 
 def _remove_old(out, record):
     """Take away the files of a line that counts no more, so that a folder holds what its new line says."""
-    for file in (record or {}).get("files") or ():
+    for file in () if record is None else record["files"]:
         _place(out, record["row"], file).unlink(missing_ok=True)
 
 
@@ -173,11 +189,11 @@ def _find_queued(jobs, records, out):
 
     A row that is to be tried again has none: its failed prompt would only be found to have failed.
     """
-    last = {record.get("row"): record for record in read_lines(out / QUEUED)}
+    last = {record["row"]: record for record in read_lines(out / QUEUED) if _has_texts(record, _NOTED)}
     for job in jobs:
         record = last.get(job.row.key)
-        failed = records.get(job.row.key, {}).get("status") == "failed"
-        if record is not None and record.get("work") == job.digest and not failed:
+        failed = job.row.key in records and records[job.row.key]["status"] == "failed"
+        if record is not None and record["work"] == job.digest and not failed:
             job.queued = record["server"], record["prompt_id"]
 
 

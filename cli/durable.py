@@ -131,7 +131,7 @@ def read_lines(path: Path) -> Iterator[dict]:
     for line in content.split(b"\n")[:-1]:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
             yield record

@@ -59,16 +59,17 @@ def find(graph: dict, name: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise Usage(f"{len(found)} nodes are titled {name!r}; say which one by its id: {', '.join(found)}.")
+        ids = shown(", ".join(found), 300)
+        raise Usage(f"{len(found)} nodes are titled {shown(name, 80)!r}; say which one by its id: {ids}.")
     titles = ", ".join(f"{node_id} {title_of(graph, node_id)!r}" for node_id in graph)
-    raise Usage(f"No node has the id or the title {name!r}; there are: {shown(titles, 1500)}.")
+    raise Usage(f"No node has the id or the title {shown(name, 80)!r}; there are: {shown(titles, 1500)}.")
 
 
 def split(target: str) -> tuple[str, str]:
     """`TITLE_OR_ID.input` at its last dot, for titles have dots of their own."""
     name, dot, key = target.rpartition(".")
     if not (name and key):
-        raise Usage(f"{target!r} names no input; write TITLE_OR_ID.input, such as Sampler.seed.")
+        raise Usage(f"{shown(target, 80)!r} names no input; write TITLE_OR_ID.input, such as Sampler.seed.")
     return name, key
 
 
@@ -121,7 +122,7 @@ def input_of(graph: dict, infos: Infos, target: str) -> Input:
     node_id = find(graph, name)
     known = _known_inputs(graph, infos, node_id)
     if key not in known:
-        raise Usage(f"{named(graph, node_id)} has no input {key!r}; it has: {', '.join(known)}.")
+        raise Usage(f"{named(graph, node_id)} has no input {shown(key, 80)!r}; it has: {', '.join(known)}.")
     value = graph[node_id]["inputs"].get(key)
     if isinstance(value, list):
         source = named(graph, str(value[0])) if value else "elsewhere"

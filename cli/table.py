@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from .problems import Usage, shown
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 # The batch's own files end in .jsonl and .part; Windows can't have folders of these names, whatever comes behind a dot.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+# Far above any table of prompts: what a small Parquet file may grow to.
+_ROWS, _BYTES, _AT_ONCE = 1_000_000, 2**28, 64
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ def read(path: Path, key_column: str = "key") -> list[Row]:
         cells = {name: value for name, value in record.items() if value is not None and name != key_column}
         for name, value in cells.items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise Usage(f"Row {number} of {path.name} has {value} in {name!r}, which is no number to work with.")
+                raise Usage(
+                    f"Row {number} of {path.name} has {value} in {shown(name, 60)!r}, which is no number to work with."
+                )
         rows.append(Row(key, cells))
     return rows
 
@@ -75,9 +80,9 @@ def _csv(path):
         lines = csv.reader(file, strict=True)
         try:
             head = next(lines, [])
-            twice = {name for name in head if head.count(name) > 1}
+            twice = {name for name, times in Counter(head).items() if times > 1}
             if twice:
-                raise Usage(f"{path} has the column {min(twice)!r} twice; name each differently.")
+                raise Usage(f"{path} has the column {shown(min(twice), 60)!r} twice; name each differently.")
             records = []
             for cells in lines:
                 if cells and len(cells) != len(head):
@@ -107,15 +112,27 @@ def _jsonl(path):
 def _parquet(path):
     try:
         from pyarrow import ArrowException
-        from pyarrow.parquet import read_table
+        from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise Usage(
             "Parquet tables need the package pyarrow; install it with pip install pyarrow, or save the table as CSV."
         ) from error
     try:
-        records = read_table(path).to_pylist()
+        with ParquetFile(path) as file:
+            if file.metadata.num_rows > _ROWS:
+                raise Usage(f"{path} has {file.metadata.num_rows:,} rows, and {_ROWS:,} are the most; split it.")
+            batches, size = [], 0
+            # few at a time: a small file may hold one long text, or one row, a million times
+            for batch in file.iter_batches(_AT_ONCE):
+                size += batch.nbytes
+                if size > _BYTES:
+                    raise Usage(f"{path} holds more than {_BYTES:,} bytes of values; split it, or save it as CSV.")
+                batches += batch.to_pylist()
     except ArrowException as error:
         raise Usage(f"{path} is no Parquet table ({shown(error, 100)}).") from error
+    # dates and spans of time that Python has no object for
+    except (ValueError, OverflowError) as error:
+        raise Usage(f"{path} holds values that can't be read ({shown(error, 100)}); save it as CSV.") from error
     plain = (str, int, float, bool, type(None))
     # dates, decimals and the like go by their text, lists and structures nowhere
-    return [{name: value if isinstance(value, plain) else str(value) for name, value in one.items()} for one in records]
+    return [{name: value if isinstance(value, plain) else str(value) for name, value in one.items()} for one in batches]

@@ -8,7 +8,7 @@ from ..core.host import adapter as adapters
 from ..core.host import eva, folders, parser
 from ..core.host import lora as loras
 from ..core.host.person import COMBINE_EMBEDS, COMPATIBILITY, Sources
-from .compat import advanced, offered, schema
+from .compat import advanced, checked, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input, range_inputs
 
 _NO_ROUTER = "none"
@@ -82,6 +82,7 @@ class LoadIDAdapter(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, adapter, lora=loras.IN_THE_FILE, faceid_plus="auto", faces_512="auto", router=_NO_ROUTER):
         chosen = None if router == _NO_ROUTER else router
         loaded = adapters.load(adapter, Overrides(faceid_plus, faces_512), lora, chosen)
@@ -91,7 +92,9 @@ class LoadIDAdapter(io.ComfyNode):
     def validate_inputs(cls, adapter, lora=None, faceid_plus=None, faces_512=None, router=None):
         # None comes over a wire and is known later
         files = [name for name in (adapter, None if router == _NO_ROUTER else router) if name is not None]
-        reason = next(filter(None, map(folders.why_not_found, files)), None) or lora and loras.why_no_lora(lora)
+        reason = next(filter(None, map(folders.why_not_found, files)), None)
+        if lora is not None:
+            reason = reason or loras.why_no_lora(lora)
         return reason or offered(cls, faceid_plus=faceid_plus, faces_512=faces_512)
 
     @classmethod
@@ -261,6 +264,7 @@ class ApplyIDAdapter(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model,

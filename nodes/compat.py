@@ -1,14 +1,20 @@
 """One schema for every ComfyUI from 0.3.75 on: words that an older one doesn't know yet are left out there."""
 
 import dataclasses
+import functools
 import inspect
 
 from comfy_api.latest import io
+
+from ..core.quoted import quoted
 
 _KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
 _NEWER = {"search_aliases"}  # any other unknown word still raises: it is a typing mistake
 
 CATEGORY = "Likeness"
+_NUMBERS, _WIDGETS = ("INT", "FLOAT"), ("STRING", "BOOLEAN", "COMBO")
+_PLAIN = (str, int, float, dict, list)  # what a prompt can say in place of a link
+_READ_BY_US = ("FACE_LANDMARKS", "BOUNDING_BOX")  # plain values, which their readers check
 
 
 def schema(**fields) -> io.Schema:
@@ -24,8 +30,56 @@ def offered(node, **chosen):
     options = {choice.id: choice.options for choice in node.define_schema().inputs if choice.id in chosen}
     for name, value in chosen.items():
         if value is not None and value not in options[name]:
-            return f"{name} is {value!r}, but must be one of: {', '.join(options[name])}; choose one of these."
+            return f"{name} is {quoted(value)}, but must be one of: {', '.join(options[name])}; choose one of these."
     return True
+
+
+def checked(execute):
+    """Put around `execute`: a ValueError with one sentence for what ComfyUI lets pass.
+
+    That is a plain value on an input that has no widget; and on one that has, whatever comes over a wire, and NaN,
+    which no limit stops. For the choices `validate_inputs` is asked again.
+    """
+
+    @functools.wraps(execute)
+    def refusing(cls, *args, **values):
+        schema = cls.define_schema()
+        for one in (one for one in schema.inputs if one.id in values):
+            refuse = _refuse_number if one.io_type in _NUMBERS else _refuse_plain
+            for value in values[one.id] if schema.is_input_list else [values[one.id]]:
+                refuse(one, value)
+        asked = inspect.signature(cls.validate_inputs).parameters.keys() & values.keys()
+        reason = cls.validate_inputs(**{name: values[name] for name in asked}) if asked else True
+        if reason is not True:
+            raise ValueError(reason)
+        return execute(cls, *args, **values)
+
+    return refusing
+
+
+def _refuse_number(widget, value):
+    if not isinstance(value, int | float) or not widget.min <= value <= widget.max:
+        limits = f"{widget.min} to {widget.max}"
+        raise ValueError(f"{widget.id} is {quoted(value)}, but must be a number from {limits}; correct it.")
+
+
+def _refuse_plain(socket, value):
+    kind = socket.io_type
+    if kind in _WIDGETS or kind in _READ_BY_US:
+        return
+    is_form = {"LATENT": _is_latent, "CONDITIONING": _is_conditioning}.get(kind, lambda value: False)
+    if isinstance(value, _PLAIN) and not is_form(value) or value is None and not socket.optional:
+        raise ValueError(f"{socket.id} is {quoted(value)}, but must come from a node that gives {kind}; connect one.")
+
+
+def _is_latent(value):
+    return isinstance(value, dict) and "samples" in value
+
+
+def _is_conditioning(value):
+    return isinstance(value, list) and all(
+        isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[1], dict) for entry in value
+    )
 
 
 def advanced(input_class, *args, **options):

@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 from ..core.cure import MODES, TRAJECTORIES
 from ..core.host import cure, cure_mask, parser
 from ..core.host.strength import Strength
-from .compat import offered, schema
+from .compat import checked, offered, schema
 from .sockets import range_inputs
 
 
@@ -100,6 +100,7 @@ class AttributeCure(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model,
@@ -169,6 +170,7 @@ class CureMask(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model, image, opacity=0.5):
         masks, overlay = cure_mask.show_masks(model, image, opacity)
         return io.NodeOutput(masks, overlay, ui=ui.PreviewImage(overlay, cls=cls))

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..core.host import directions
-from .compat import schema
+from .compat import checked, schema
 from .sockets import Identity
 
 
@@ -49,6 +49,7 @@ class EditIdentity(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, identity, direction, strength, layers):
         return io.NodeOutput(directions.edit(identity, direction, strength, layers))
 

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..core.host import facelets
-from .compat import schema
+from .compat import checked, schema
 from .sockets import Adapter, FaceEncoder
 
 
@@ -39,5 +39,6 @@ class LoadFacelets(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls):
         return io.NodeOutput(*facelets.load_facelets())

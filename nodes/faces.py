@@ -8,7 +8,7 @@ from ..core.faces.search import MODES
 from ..core.host import detection, encoder_files, parser
 from ..core.host import encoder as encoders
 from ..core.host.shown import faces_to_show
-from .compat import advanced, offered, schema
+from .compat import advanced, checked, offered, schema
 from .sockets import FaceEncoder, Faces, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
 
 
@@ -77,6 +77,7 @@ class LoadFaceEncoder(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, encoder, detector, min_confidence, search="auto", min_size=0):
         return io.NodeOutput(encoders.load(encoder, detector, min_confidence, search, min_size))
 
@@ -152,6 +153,7 @@ class DetectFaces(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         face_encoder,

@@ -7,7 +7,7 @@ from ..core.faces.sample_identity import sample_identities
 from ..core.host import identity as identities
 from ..core.host.detection import find_faces
 from ..core.host.shown import faces_to_show
-from .compat import offered, schema
+from .compat import checked, offered, schema
 from .sockets import Identity, face_encoder_input, face_index_input, on_no_face_input
 
 
@@ -54,6 +54,7 @@ class EncodeIdentity(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, face_encoder, image, combine, face_index, on_no_face):
         found = find_faces(face_encoder, image, face_index)
         identity, report = identities.encode(face_encoder, image, combine, face_index, on_no_face, found=found)
@@ -86,6 +87,7 @@ class SaveIdentity(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, identity, filename_prefix):
         saved = identities.save(identity, filename_prefix)
         return io.NodeOutput(identity, ui={"identities": [saved], **ui.PreviewText(saved["filename"]).as_dict()})
@@ -116,6 +118,7 @@ class LoadIdentity(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, identity_file):
         return io.NodeOutput(identities.load(identity_file))
 
@@ -181,5 +184,6 @@ class SampleIdentity(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, identities, seed, max_similarity, count):
         return io.NodeOutput(sample_identities(identities, seed[0], max_similarity[0], count[0]))

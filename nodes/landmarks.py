@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..core.host import landmarks as control
 from ..core.host.shown import faces_to_show
-from .compat import advanced, offered, schema
+from .compat import advanced, checked, offered, schema
 from .sockets import face_encoder_input, face_index_input, on_no_face_input, range_inputs
 
 
@@ -120,6 +120,7 @@ class LandmarkControl(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         positive,

@@ -5,7 +5,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.faces.assign import BY, PEOPLE
 from ..core.host import parser, people
-from .compat import offered, schema
+from .compat import checked, offered, schema
 from .sockets import Faces, Identity, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
 
 
@@ -70,6 +70,7 @@ class AssignFaces(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         face_encoder,

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..core.host import arc2face, id_prompt, parser
 from ..core.host.person import Sources
-from .compat import offered, schema
+from .compat import checked, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input
 
 
@@ -76,6 +76,7 @@ class IDTextEncode(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    @checked
     def execute(
         cls,
         clip,
@@ -124,6 +125,7 @@ class Arc2FaceTextEncode(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, clip, on_no_face, identity=None, face_encoder=None, image=None):
         return io.NodeOutput(
             arc2face.encode(clip, Sources(identity, face_encoder, image, on_no_face=on_no_face))

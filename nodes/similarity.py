@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.host import similarity
-from .compat import advanced, offered, schema
+from .compat import advanced, checked, offered, schema
 from .sockets import Identity, face_encoder_input, on_no_face_input
 
 
@@ -74,6 +74,7 @@ class IDSimilarity(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, face_encoder, image, threshold, on_no_face, identity=None, reference=None, centralise=False):
         result = similarity.compare(face_encoder, image, identity, reference, threshold, on_no_face, centralise)
         heaps = (p if len(p) else ExecutionBlocker(None) for p in (result.accepted, result.rejected, result.best))

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..quoted import quoted
+
 _WORDS = json.loads((Path(__file__).parent / "vocabulary.json").read_text(encoding="utf-8"))
 _MODIFIERS, _ARTICLES = frozenset(_WORDS["modifiers"]), frozenset(_WORDS["articles"])
 _JOINED_BY = frozenset(_WORDS["joined by"])
@@ -92,7 +94,7 @@ def named_attributes(prompt: str, names: str) -> list[Attribute]:
         if match is None:
             seen = ", ".join(known) or "none that the vocabulary knows"
             raise ValueError(
-                f"The attribute {name!r} is not in the prompt; write it exactly as the prompt does, or leave "
+                f"The attribute {quoted(name)} is not in the prompt; write it exactly as the prompt does, or leave "
                 f"attributes empty to have them found (found here: {seen})."
             )
         if name.lower() in known:

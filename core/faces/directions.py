@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..quoted import quoted
 from ..weights import WeightsError, read_weights
 from .identity import Identity
 
@@ -44,8 +45,12 @@ def _read_npy(path):
     try:
         # mapped, so that a header's claim is checked against the file before anything is made
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-        return torch.from_numpy(np.array(values, dtype=np.float32))
-    except (OSError, ValueError, TypeError, EOFError, SyntaxError) as error:
+        if values.dtype.kind not in "fiu":
+            raise ValueError(f"an array of {values.dtype}")
+        with np.errstate(all="ignore"):  # what is too large becomes infinite, and that is refused
+            return torch.from_numpy(np.array(values, dtype=np.float32))
+    # numpy has the header parsed as Python, and which error an odd one ends in depends on where it is odd
+    except Exception as error:
         raise WeightsError(f"{path.name} is no array of numbers, or damaged; fetch it again.") from error
 
 
@@ -59,7 +64,7 @@ def parse_layers(layers: str) -> list[int]:
         ends = (first, last if dash else first)
         if not all(end.isascii() and end.isdigit() and int(end[:3]) < ROWS for end in ends):
             raise ValueError(
-                f'The layers {layers!r} are not understood: write "all", or numbers from 0 to {ROWS - 1} such as '
+                f'The layers {quoted(layers)} are not understood: write "all", or numbers from 0 to {ROWS - 1} such as '
                 '"0-7" or "0-3, 8".'
             )
         rows += range(int(ends[0]), int(ends[1]) + 1)

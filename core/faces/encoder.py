@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..quoted import quoted
 from .descriptor import DlibResNet, read_dlib_resnet
 from .ffhq import FFHQ, ffhq_crop
 from .geometry import apply, invert, similarity_transform, upright, warp
@@ -124,7 +125,9 @@ def parse_index(index: str) -> list[int] | None:
         return None
     parts = [part.strip() for part in index.split(",")]
     if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
-        raise ValueError(f'Face index {index!r} is not understood: write "all", or positions from 0 such as "0,2".')
+        raise ValueError(
+            f'Face index {quoted(index)} is not understood: write "all", or positions from 0 such as "0,2".'
+        )
     return list(dict.fromkeys(int(part) for part in parts))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from ..quoted import quoted
 from .encoder import Faces, HostFace
 
 # Points of MediaPipe's face mesh: around the image-left and the image-right eye, the nose's tip, the corners of the
@@ -128,8 +129,7 @@ def _kind(value):
         return "a dictionary with " + (", ".join(sorted(str(key) for key in value)[:6]) or "nothing")
     if isinstance(value, torch.Tensor | np.ndarray):
         return f"an array of shape {list(value.shape)}"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return quoted(value)
 
 
 def _size(size):

@@ -9,6 +9,8 @@ from .pose import FARTHEST, as_faces
 
 EXPECTED = 'expected {"size": [width, height], "faces": [[[x, y], ... 5 points], ...]}, one face or a list of faces'
 
+_FACES = 300  # far above any picture; each is drawn by itself
+
 
 def landmarks_to_json(landmarks, height: int, width: int) -> str:
     """Landmarks [N,5,2] or [5,2] and the size of the canvas they are on as one line of JSON.
@@ -48,6 +50,8 @@ def parse_landmarks(text: str) -> tuple[np.ndarray, tuple[int, int] | None]:
         raise ValueError(f"Landmarks are {_kind(value)}; {EXPECTED}.")
     if value and isinstance(value[0], list) and value[0] and not isinstance(value[0][0], list):
         value = [value]
+    if len(value) > _FACES:
+        raise ValueError(f"Landmarks hold {len(value):,} faces, and {_FACES} are the most; {EXPECTED}.")
     faces = [_face(face, f"face {number}") for number, face in enumerate(value, 1)]
     return np.array(faces, dtype=np.float64).reshape(-1, 5, 2), size
 

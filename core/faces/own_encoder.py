@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ..weights import WeightsError
+from ..weights import WeightsError, shown
 from ..weights.onnx_file import read_onnx
 from .descriptors import Descriptor
 from .onnx_embedder import Preprocessing, load_embedder
@@ -43,7 +43,8 @@ def description_beside(path: Path) -> Path:
 def read_description(path: Path) -> Description:
     """The description in a JSON file; WeightsError with one sentence for what is no such thing."""
     try:
-        content = path.read_bytes()[: _LIMIT + 1]
+        with path.open("rb") as file:
+            content = file.read(_LIMIT + 1)
         known = json.loads(content) if len(content) <= _LIMIT else None
     except OSError as error:
         raise WeightsError(f"{path.name} can't be opened ({error.strerror}); check that it is readable.") from error
@@ -53,7 +54,7 @@ def read_description(path: Path) -> Description:
         raise _wrong(path, "the whole file", "an object with keys such as input_size, mean and std")
     odd = sorted(set(known) - set(_KEYS))
     if odd:
-        raise _wrong(path, f"the key {odd[0]!r}", f"one of {', '.join(_KEYS)}")
+        raise _wrong(path, f"the key {shown(odd[0])!r}", f"one of {', '.join(_KEYS)}")
     return Description(
         _size(path, known), _preprocessing(path, known), _template(path, known),
         _checked(path, known, "half_precision", False, lambda value: isinstance(value, bool), "true or false"),

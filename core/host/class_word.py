@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from ..cure import plain_text
+from ..quoted import quoted
 from .prompt import own_tokens
 
 
@@ -55,7 +56,7 @@ def repeat_class_word(clip, prompt: str, trigger: str, copies: int) -> Repeated:
 
 def _misplaced(trigger, where):
     return (
-        f"The trigger {trigger!r} is {where}; write it once, right behind the word for the person, as in: "
+        f"The trigger {quoted(trigger)} is {where}; write it once, right behind the word for the person, as in: "
         f"photo of a woman {trigger}."
     )
 

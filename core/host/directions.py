@@ -7,6 +7,7 @@ import folder_paths
 
 from ..faces import directions
 from ..faces.identity import Identity
+from ..quoted import quoted
 from . import folders
 
 
@@ -17,13 +18,13 @@ def names() -> list[str]:
 
 def why_not_found(name: str) -> str | None:
     """One sentence when no listed file has this name, None when one has."""
-    if name in folders.direction_files():
+    if name in names():  # a list: what a prompt says may be of any type
         return None
     found = ", ".join(names()) or "none"
     where = os.path.join(folder_paths.models_dir, folders.DIRECTION_FOLDER)
     return (
-        f"The direction {name!r} was not found; put its file (.npy, .pt or .safetensors, such as those in w_direction "
-        f"of csxmli2016/w-plus-adapter on GitHub) into {where} and refresh the page. Found: {found}."
+        f"The direction {quoted(name)} was not found; put its file (.npy, .pt or .safetensors, such as those in "
+        f"w_direction of csxmli2016/w-plus-adapter on GitHub) into {where} and refresh the page. Found: {found}."
     )
 
 

@@ -15,6 +15,7 @@ from ..faces.own_encoder import description_beside, load_own
 from ..faces.packs import Pack, load_pack_descriptor, read_pack
 from ..faces.scrfd import load_scrfd
 from ..faces.spaces import space_of
+from ..quoted import quoted
 from ..weights import read_weights
 from ..weights.fingerprint import fingerprint_of
 from . import folders
@@ -41,9 +42,9 @@ def why_not_found(name: str, kind: str) -> str | None:
     where = os.path.join(folder_paths.models_dir, folders.PACK_FOLDER, "models")
     single = os.path.join(folder_paths.models_dir, folders.ENCODER_FOLDER)
     return (
-        f"{kind} is {name!r}, but must be one of: {', '.join(known)}; choose one of these, or put an InsightFace pack "
-        f"(a folder of .onnx files) into {where}{f' or a single file into {single}' if kind == 'encoder' else ''} and "
-        "refresh the page."
+        f"{kind} is {quoted(name)}, but must be one of: {', '.join(known)}; choose one of these, or put an InsightFace "
+        f"pack (a folder of .onnx files) into {where}{f' or a single file into {single}' if kind == 'encoder' else ''} "
+        "and refresh the page."
     )
 
 

@@ -6,6 +6,7 @@ import os
 import folder_paths
 
 from ..places import ADAPTER_FOLDERS, DIRECTION_FOLDER, ENCODER_FOLDER, PACK_FOLDER, PARSER_FOLDER
+from ..quoted import quoted
 
 EVA_FOLDERS = ("clip_vision", "text_encoders", "pulid")
 _EVA_LIMIT = 2 * 2**30  # bytes; the published file, text tower and all, is smaller in any precision
@@ -117,7 +118,7 @@ def why_not_found(name: str) -> str | None:
     found = ", ".join(adapter_files()) or "no adapter file at all"
     where = os.path.join(folder_paths.models_dir, ADAPTER_FOLDERS[0])
     return (
-        f"The adapter {name!r} was not found; put its file into {where} and refresh the page. "
+        f"The adapter {quoted(name)} was not found; put its file into {where} and refresh the page. "
         f"Found in the adapter folders: {found}."
     )
 

@@ -12,6 +12,7 @@ from ..faces.identity import Identity, agreement, combine_identity, outliers, sa
 from ..faces.identity_file import load_identity, save_identity
 from ..faces.identity_report import Reference, identity_report
 from ..faces.policy import faceless
+from ..quoted import quoted
 from . import folders
 from .detection import choose_faces
 from .encoder import LoadedEncoder
@@ -76,7 +77,7 @@ def save(identity: Identity, filename_prefix: str) -> dict:
     except Exception as error:
         reason = f" ({error.strerror})" if isinstance(error, OSError) else ""
         raise ValueError(
-            f"The identity can't be saved as {filename_prefix!r}{reason}; filename_prefix must be a name inside "
+            f"The identity can't be saved as {quoted(filename_prefix)}{reason}; filename_prefix must be a name inside "
             "ComfyUI's output folder, such as identities/anna, and the folder must be writable and have room."
         ) from error
     return {"filename": filename, "subfolder": subfolder, "type": "output"}
@@ -109,7 +110,7 @@ def _path(identity_file: str) -> Path:
         return Path(folder_paths.get_directory_by_type(place.rstrip("]")), name)
     found = ", ".join(files()) or "none"
     raise ValueError(
-        f"The identity file {identity_file!r} was not found in ComfyUI's input or output folder; "
+        f"The identity file {quoted(identity_file)} was not found in ComfyUI's input or output folder; "
         f"save one with SaveIdentity or copy it there. Found: {found}."
     )
 

@@ -60,7 +60,13 @@ def canvas_size(image: torch.Tensor, latent: dict | None) -> tuple[int, int]:
     if latent is None:
         height, width = checked(image).shape[1:3]
         return width, height
-    height, width = latent["samples"].shape[-2:]
+    samples = latent["samples"]
+    if samples.ndim < 4 or 0 in samples.shape:
+        raise ValueError(
+            f"A LATENT has the shape [batch, channels, height, width], but this one is {list(samples.shape)}; connect "
+            "the one that goes into the sampler."
+        )
+    height, width = samples.shape[-2:]
     return width * _LATENT_PIXELS, height * _LATENT_PIXELS
 
 

@@ -8,6 +8,7 @@ import comfy.lora_convert
 import folder_paths
 
 from ..adapters import LoRA
+from ..quoted import quoted
 from ..weights import WeightsError, kind_of, read_weights
 from . import folders
 
@@ -26,7 +27,7 @@ def why_no_lora(name: str) -> str | None:
     """One sentence when no listed LoRA has this name, None when one has."""
     if name in lora_names():
         return None
-    return f"The LoRA {name!r} was not found in ComfyUI's loras folder; put its file there and refresh the page."
+    return f"The LoRA {quoted(name)} was not found in ComfyUI's loras folder; put its file there and refresh the page."
 
 
 def lora_path(name: str) -> str:

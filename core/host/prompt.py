@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ..cure import plain_text
+from ..quoted import quoted
 
 IN_PROMPT = "likeness_in_prompt"  # marks conditioning that IDTextEncode made
 
@@ -45,8 +46,8 @@ def token_positions(clip, prompt: str, phrases: list[tuple[str, str]]) -> list[t
         stops = [i for i in range(len(wanted), len(words) + 1) if words[i - len(wanted) : i] == wanted]
         if not stops or not kept:
             raise ValueError(
-                f"The words {phrase!r} are not among the tokens of the prompt as this CLIP reads it; write them in the "
-                "prompt as whole words and connect the CLIP that belongs to the model."
+                f"The words {quoted(phrase)} are not among the tokens of the prompt as this CLIP reads it; write them "
+                "in the prompt as whole words and connect the CLIP that belongs to the model."
             )
         found.append(tuple(content[i][0] for stop in stops for i in range(stop - len(kept), stop)))
     return found

@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 _OPCODES, _IN_A_TUPLE, _DEEP = 300_000, 2**16, 50
 _ENTRIES, _LIST, _PICKLE = 50_000, 2**23, 2**26  # files in an archive, and bytes of their list and of the pickle
 _UNPACKED = 4  # sizes of the file: PyTorch compresses program code only, other tools everything
+_SMALL = 2**12  # bytes that may be asked for though they are not there
 _OLD_PICKLES = 5  # one after another in a file of the old format, storages thereafter
 
 
@@ -76,7 +77,9 @@ class _Rest:
         self.readline, self.tell = file.readline, file.tell
 
     def read(self, count: int) -> bytes:
-        return self._file.read(min(count, self._size - self._file.tell()))
+        if count > _SMALL:
+            count = min(count, self._size - self._file.tell())
+        return self._file.read(count)
 
 
 class _Scan:

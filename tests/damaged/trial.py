@@ -38,11 +38,19 @@ def load_and_run(path: Path, role: str) -> None:
 
 
 def tried(path: Path, role: str) -> Outcome:
-    """What becomes of a file. Anything but a WeightsError with one sentence, or a working encoder, has FAILED."""
+    """What becomes of an encoder's file: a WeightsError with one sentence, or one that works; else it has FAILED."""
+    return outcome_of(lambda: load_and_run(path, role), WeightsError, path.name)
+
+
+def outcome_of(load, refusals, name: str) -> Outcome:
+    """What becomes of a call that reads the file `name`: it returns, or it raises one of `refusals` with one sentence.
+
+    Anything else has FAILED.
+    """
     try:
-        load_and_run(path, role)
-    except WeightsError as error:
-        return _judged(error, path.name)
+        load()
+    except refusals as error:
+        return _judged(error, name)
     except BaseException as error:
         place = error.__traceback__
         while place.tb_next is not None:
@@ -52,7 +60,7 @@ def tried(path: Path, role: str) -> Outcome:
     return Outcome(LOADED)
 
 
-def _judged(error: WeightsError, name: str) -> Outcome:
+def _judged(error: Exception, name: str) -> Outcome:
     text = str(error)
     wrong = []
     if not text.endswith("."):

@@ -155,3 +155,10 @@ def test_any_text_parses_or_is_refused(text):
 def test_landmarks_without_a_number_are_not_written():
     with pytest.raises(ValueError, match="not finite"):
         landmarks_to_json(np.full((5, 2), np.nan), 8, 8)
+
+
+def test_no_more_faces_than_can_be_drawn_in_time():
+    face = [[30, 20], [50, 20], [40, 30], [32, 40], [48, 40]]
+    assert len(parse_landmarks(json.dumps([face] * 300))[0]) == 300
+    with pytest.raises(ValueError, match="^Landmarks hold 5,000 faces, and 300 are the most; expected {"):
+        parse_landmarks(json.dumps([face] * 5000))

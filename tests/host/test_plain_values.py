@@ -1,0 +1,46 @@
+"""What ComfyUI lets pass: plain values on inputs without a widget, and any word that comes over a wire."""
+
+import pytest
+import torch
+from comfy_process import ComfyError
+from node_cases import Wired, face, outputs
+
+SOCKETS = ("IMAGE", "MASK", "MODEL", "CLIP", "VAE", "CONTROL_NET", "CONDITIONING", "LATENT")
+
+
+@pytest.mark.parametrize("value", ["a", 5, True, float("nan"), {"a": 1}, [["a"]]])
+def test_a_plain_value_where_a_wire_belongs(pack, value):
+    for name, node in pack.own_nodes().items():
+        schema = node.define_schema()
+        for one in schema.inputs:
+            if one.io_type.startswith("LIKENESS_") or one.io_type in SOCKETS:
+                with pytest.raises(ValueError) as caught:
+                    node.execute(**{one.id: [value] if schema.is_input_list else value})
+                expected = f"{one.id} is {value!r}, but must come from a node that gives {one.io_type}; connect one."
+                assert str(caught.value) == expected, name
+
+
+def test_nothing_on_an_input_that_needs_something(pack):
+    with pytest.raises(
+        ValueError, match="^identity is None, but must come from a node that gives LIKENESS_IDENTITY; co"
+    ):
+        pack.nodes["SaveIdentity"].execute(identity=None, filename_prefix="x")
+
+
+def test_a_word_over_a_wire_that_is_not_offered(pack, encoder, applied):
+    with pytest.raises(
+        ComfyError, match="weight_type is 'steep', but must be one of: linear, .*; choose one of these."
+    ):
+        outputs(pack, "ApplyIDAdapter", **{**applied, "weight_type": Wired("steep")})
+    inputs = {"face_encoder": encoder, "image": face(), "order": Wired("x" * 5000), "index": "all"}
+    with pytest.raises(ComfyError) as caught:
+        outputs(pack, "DetectFaces", **inputs, on_no_face="error")
+    line = str(caught.value).splitlines()[0]
+    assert "order is 'xxx" in line and "xx..., but must be one of: largest" in line and len(line) < 300
+
+
+@pytest.mark.parametrize("shape", [(), (8,), (1, 4, 8), (1, 4, 0, 8), (0, 4, 8, 8)])
+def test_a_latent_without_a_size(pack, shape):
+    landmarks = pack.module("core.host.landmarks")
+    with pytest.raises(ValueError, match=r"^A LATENT has the shape \[batch, channels, height, width\], but"):
+        landmarks.canvas_size(torch.zeros(1, 8, 8, 3), {"samples": torch.zeros(shape)})
