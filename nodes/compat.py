@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+from numbers import Real
 
 from comfy_api.latest import io
 
@@ -14,6 +15,7 @@ _NEWER = {"search_aliases"}  # any other unknown word still raises: it is a typi
 CATEGORY = "Likeness"
 _NUMBERS, _WIDGETS = ("INT", "FLOAT"), ("STRING", "BOOLEAN", "COMBO")
 _PLAIN = (str, int, float, dict, list)  # what a prompt can say in place of a link
+_HAIR = 1e-6  # what arithmetic in single precision does to numbers of about 1
 _READ_BY_US = ("FACE_LANDMARKS", "BOUNDING_BOX")  # plain values, which their readers check
 
 
@@ -45,9 +47,11 @@ def checked(execute):
     def refusing(cls, *args, **values):
         schema = cls.define_schema()
         for one in (one for one in schema.inputs if one.id in values):
-            refuse = _refuse_number if one.io_type in _NUMBERS else _refuse_plain
-            for value in values[one.id] if schema.is_input_list else [values[one.id]]:
-                refuse(one, value)
+            check = _number if one.io_type in _NUMBERS else _no_plain_value
+            if schema.is_input_list:
+                values[one.id] = [check(one, value) for value in values[one.id]]
+            else:
+                values[one.id] = check(one, values[one.id])
         asked = inspect.signature(cls.validate_inputs).parameters.keys() & values.keys()
         reason = cls.validate_inputs(**{name: values[name] for name in asked}) if asked else True
         if reason is not True:
@@ -57,19 +61,23 @@ def checked(execute):
     return refusing
 
 
-def _refuse_number(widget, value):
-    if not isinstance(value, int | float) or not widget.min <= value <= widget.max:
-        limits = f"{widget.min} to {widget.max}"
-        raise ValueError(f"{widget.id} is {quoted(value)}, but must be a number from {limits}; correct it.")
+def _number(widget, value):
+    """The value; what another node's arithmetic has put a hair beyond a limit is on the limit."""
+    if isinstance(value, Real) and widget.min - _HAIR <= value <= widget.max + _HAIR:
+        return min(max(value, widget.min), widget.max)
+    limits = f"{widget.min} to {widget.max}"
+    raise ValueError(f"{widget.id} is {quoted(value)}, but must be a number from {limits}; correct it.")
 
 
-def _refuse_plain(socket, value):
+def _no_plain_value(socket, value):
     kind = socket.io_type
-    if kind in _WIDGETS or kind in _READ_BY_US:
-        return
+    # No CLIP comes from a checkpoint without one, of which its readers tell.
+    if kind in _WIDGETS or kind in _READ_BY_US or (kind == "CLIP" and value is None):
+        return value
     is_form = {"LATENT": _is_latent, "CONDITIONING": _is_conditioning}.get(kind, lambda value: False)
     if isinstance(value, _PLAIN) and not is_form(value) or value is None and not socket.optional:
         raise ValueError(f"{socket.id} is {quoted(value)}, but must come from a node that gives {kind}; connect one.")
+    return value
 
 
 def _is_latent(value):

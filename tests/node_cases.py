@@ -16,6 +16,10 @@ class Wired(str):
     """A word that comes over a wire instead of from a widget."""
 
 
+class WiredNumber(float):
+    """A number that does."""
+
+
 class Given:
     """A node that hands out a value that was put into `values`."""
 
@@ -54,7 +58,7 @@ def run_node(pack, class_type, **inputs):
     prompt, plain = {}, {}
     Given.values = {}
     for name, value in inputs.items():
-        if isinstance(value, str | int | float) and not isinstance(value, Wired):
+        if isinstance(value, str | int | float) and not isinstance(value, Wired | WiredNumber):
             plain[name] = value
         else:
             Given.values[name] = value

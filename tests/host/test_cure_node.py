@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from comfy_process import ROOT
+from comfy_process import ROOT, ComfyError
 from cure_cases import PROMPT, clip
 from graphs import text_to_image
 from host_cases import peer_patch
@@ -70,12 +70,22 @@ def prompt_of(text):
         (prompt_of("no hat, without glasses"), "No attribute was found in the prompt"),
         ({"attributes": "blue hat"}, "The attribute 'blue hat' is not in the prompt"),
         ({"mask": torch.zeros(1, 1, 8, 8)}, "The mask must be a MASK"),
-        ({"mode": Wired("strong")}, "The mode is 'strong', but must be one of: noise_blend, shared_attention, both"),
-        ({"trajectory": Wired("both")}, "The trajectory is 'both', but must be one of: shared, separate"),
     ],
 )
 def test_one_sentence(pack, wired, inputs, expected):
     assert expected in sentence(pack, "AttributeCure", **{**wired, **inputs})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ({"mode": Wired("strong")}, "mode is 'strong', but must be one of: noise_blend, shared_attention, both;"),
+        ({"trajectory": Wired("both")}, "trajectory is 'both', but must be one of: shared, separate;"),
+    ],
+)
+def test_words_over_a_wire(pack, wired, inputs, expected):
+    with pytest.raises(ComfyError, match=expected):
+        outputs(pack, "AttributeCure", **{**wired, **inputs})
 
 
 def test_other_models_are_refused_in_one_sentence(pack, case, wired):

@@ -1,9 +1,10 @@
 """What ComfyUI lets pass: plain values on inputs without a widget, and any word that comes over a wire."""
 
+import host_cases
 import pytest
 import torch
 from comfy_process import ComfyError
-from node_cases import Wired, face, outputs
+from node_cases import Wired, WiredNumber, face, outputs
 
 SOCKETS = ("IMAGE", "MASK", "MODEL", "CLIP", "VAE", "CONTROL_NET", "CONDITIONING", "LATENT")
 
@@ -44,3 +45,13 @@ def test_a_latent_without_a_size(pack, shape):
     landmarks = pack.module("core.host.landmarks")
     with pytest.raises(ValueError, match=r"^A LATENT has the shape \[batch, channels, height, width\], but"):
         landmarks.canvas_size(torch.zeros(1, 8, 8, 3), {"samples": torch.zeros(shape)})
+
+
+def test_numbers_over_a_wire(pack, applied):
+    """A hair beyond a limit is what another node's arithmetic does; more is refused."""
+    person = host_cases.identity(pack, 1)
+    kept = outputs(pack, "ApplyIDAdapter", **{**applied, "end_at": WiredNumber(1.0000001)}, identity=person)
+    assert len(host_cases.attn2(kept[0])) == 16
+    for number in (1.01, float("nan"), float("inf")):
+        with pytest.raises(ComfyError, match="end_at is .*, but must be a number from 0.0 to 1.0; correct it."):
+            outputs(pack, "ApplyIDAdapter", **{**applied, "end_at": WiredNumber(number)}, identity=person)
