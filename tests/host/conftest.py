@@ -1,6 +1,8 @@
 """ComfyUI in the test process: `pack` is Likeness as ComfyUI's own loader loads it, `tiny_files` are models to run."""
 
 import importlib.util
+import os
+import shutil
 
 import pytest
 from comfy_process import ROOT, TINY_MODELS, HostPack, start_nodes
@@ -83,3 +85,17 @@ def overhead(pack):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def parser_file(pack):
+    """A face parser of random weights in ComfyUI's folder, the only one there."""
+    import torch
+    from parser_files import reference
+
+    folder = pack.base / "models/face_parsing"
+    folder.mkdir(exist_ok=True)
+    torch.save(reference().state_dict(), folder / "79999_iter.pth")
+    os.utime(folder)  # a file that comes within the same tick of the clock would not be seen
+    yield
+    shutil.rmtree(folder)

@@ -1,12 +1,9 @@
 """The cure with a face parser: it shows it the foundation's picture to come, and goes where the parser says."""
 
 import logging
-import os
-import shutil
 
 import pytest
 import torch
-from parser_files import reference
 
 
 class Vae:
@@ -27,14 +24,8 @@ def vae(pack):
 
 
 @pytest.fixture
-def parser(pack):
-    """A parser of random weights in ComfyUI's folder."""
-    folder = pack.base / "models/face_parsing"
-    folder.mkdir(exist_ok=True)
-    torch.save(reference().state_dict(), folder / "79999_iter.pth")
-    os.utime(folder)  # a file that comes within the same tick of the clock would not be seen
-    yield pack.module("core.host.parser").find_parser()
-    shutil.rmtree(folder)
+def parser(pack, parser_file):
+    return pack.module("core.host.parser").find_parser()
 
 
 def run(case, **options):

@@ -3,8 +3,6 @@
 import dataclasses
 import gc
 import json
-import os
-import shutil
 import sys
 import weakref
 
@@ -12,17 +10,6 @@ import photographs
 import pytest
 import torch
 from comfy_process import ROOT
-from parser_files import reference
-
-
-@pytest.fixture
-def parser_file(pack):
-    folder = pack.base / "models/face_parsing"
-    folder.mkdir(exist_ok=True)
-    torch.save(reference().state_dict(), folder / "79999_iter.pth")
-    os.utime(folder)  # a file that comes within the same tick of the clock would not be seen
-    yield
-    shutil.rmtree(folder)
 
 
 def cured():
