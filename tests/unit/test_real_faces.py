@@ -2,27 +2,8 @@
 
 import photographs
 import pytest
-import torch
 from likeness.core.faces.encoder import load_embedded
 from pairs import area_under_curve
-
-
-@pytest.fixture(scope="module")
-def encoder(device):
-    return load_embedded(device=device)
-
-
-@pytest.fixture(scope="module")
-def labelled(encoder, device):
-    return photographs.labelled_faces(lambda image: encoder.detect(image.to(device)))
-
-
-@pytest.fixture(scope="module")
-def vectors(encoder, labelled, device):
-    """One descriptor per labelled face that was found."""
-    return torch.cat(
-        [encoder.embed(image.to(device), faces)[place : place + 1].cpu() for _, _, _, (image, faces), place in labelled]
-    )
 
 
 def test_every_visible_face_is_found_and_nothing_else(labelled):
