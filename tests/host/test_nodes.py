@@ -230,12 +230,12 @@ def test_pictures_of_all_nans_or_far_out_of_range_have_no_face(pack, encoder):
 
 
 def test_forty_faces(pack, encoder):
-    rows = [torch.cat([face(person, 144) for person in people], dim=2) for people in ("ABCDEFAB", "CDEFABCD")]
+    rows = [torch.cat([face(person, 112) for person in people], dim=2) for people in ("ABCDEFAB", "CDEFABCD")]
     image = torch.cat([*rows, *rows, rows[0]], dim=1)  # 8 x 5 cut-outs
     found, crops, mask, count = detect(pack, encoder, image)
     print(f"\n{count} of 40 faces found")
     assert 40 <= count <= 44 and len(crops) == count and found.counts == (count,)
-    in_cells = {(int(x // 144), int(y // 144)) for x, y in ((b[:2] + b[2:]) / 2 for b in found.boxes.cpu())}
+    in_cells = {(int(x // 112), int(y // 112)) for x, y in ((b[:2] + b[2:]) / 2 for b in found.boxes.cpu())}
     assert len(in_cells) == 40
     identity, report = encode(pack, encoder, image, "robust", "all")
     assert identity.count == count and identity.vector.isfinite().all() and len(report.splitlines()) == count + 1

@@ -12,7 +12,8 @@ def server(tmp_path_factory):
     base = prepare_base(tmp_path_factory.mktemp("comfyui"))
     # by a process of its own: here ComfyUI is never imported, so these tests run beside tests/host or without it
     subprocess.run([sys.executable, "-m", "tiny", base / "models"], cwd=ROOT / "tests", check=True)
-    with ComfyServer(base, find_comfyui()) as running:
+    # Attention as on GPUs, which is faster; tests/cli and the demo's test leave it to ComfyUI.
+    with ComfyServer(base, find_comfyui(), extra_args=["--use-pytorch-cross-attention"]) as running:
         yield running
 
 

@@ -8,7 +8,7 @@ from likeness.core.faces.encoder import load_embedded
 from likeness.core.faces.search import search
 
 # J, a profile behind a hand, is 59 x 77 pixels at a quarter of the side; looked through thoroughly, J is found as well.
-# Mirrored and turned by 180 and 270 degrees they take long, and are looked at by `make bench-found`.
+# Turned photographs take long: here every other one by 90 degrees; all of them, by all angles, in `make bench-found`.
 MISSED = {
     "as they are": set(), "turned by 90": set(), "half the side": set(), "a quarter of the side": {"sample2/J"},
     "close-ups": set(),
@@ -24,7 +24,8 @@ def encoder(device):
 @torch.no_grad()
 def test_every_face_is_found_and_nothing_else(encoder, device, condition):
     missed, made_up = set(), []
-    for name, seen in photographs.people().items():
+    known = list(photographs.people().items())
+    for name, seen in known[::2] if condition == "turned by 90" else known:
         for picture, faces, degrees in found.CONDITIONS[condition](photographs.picture(name), seen["faces"]):
             image = photographs.as_image(picture).to(device)
             there = search(encoder.detect, image, "auto", sure=encoder.sure)
