@@ -75,7 +75,7 @@ bench-cure: setup
 installed: setup
 	@$(RUN) benchmarks/installed.py $(ARGS)
 
-# kills the command line's batches at random moments, 24 times; nothing may be lost or done twice
+# kills the command line's batches at random moments, 24 times, and servers under them, 8 times; nothing may be lost
 kill: setup
 	@$(RUN) benchmarks/batches.py kill $(ARGS)
 

@@ -1,6 +1,6 @@
 """The command line's batches on real ComfyUI servers: what kills at random moments leave, and how fast they are.
 
-    python benchmarks/batches.py kill [--kills 24] [--seed 1]
+    python benchmarks/batches.py kill [--kills 24] [--server-kills 8] [--seed 1]
     python benchmarks/batches.py speed [--rows 24] [--rounds 3] [--ray-python PATH]
 
 Everything runs on Facelets and on this machine. `--ray-python` is a Python with ray, requests and websocket-client.
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -78,14 +79,20 @@ def executions(servers: list[ComfyServer], mark: str) -> list[tuple]:
 
 
 def problems(out: Path, rows: int, servers: list[ComfyServer], mark: str) -> list[str]:
-    """What is wrong with a finished batch: rows lost, doubled or done twice, files that are not what the line says."""
-    lines, ran, found = records(out), executions(servers, mark), []
-    if [line["row"] for line in lines] != [f"row{seed:02}" for seed in range(rows)]:
-        found.append(f"the manifest's rows are {[line['row'] for line in lines]}")
+    """What is wrong with a finished batch: as in `left_wrong`, and rows that any of the servers did twice."""
+    ran, found = executions(servers, mark), left_wrong(out, rows)
     if [seed for seed, _, _ in ran] != list(range(rows)):
         found.append(f"the servers ran the seeds {[seed for seed, _, _ in ran]}")
-    if {line["prompt_id"] for line in lines} != {prompt_id for _, prompt_id, _ in ran}:
+    if {line["prompt_id"] for line in records(out)} != {prompt_id for _, prompt_id, _ in ran}:
         found.append("the manifest's prompts are others than those that ran")
+    return found
+
+
+def left_wrong(out: Path, rows: int) -> list[str]:
+    """What is wrong with what a finished batch left: rows lost or doubled, files that are not what the line says."""
+    lines, found = records(out), []
+    if [line["row"] for line in lines] != [f"row{seed:02}" for seed in range(rows)]:
+        found.append(f"the manifest's rows are {[line['row'] for line in lines]}")
     for line in lines:
         for file in line["files"]:
             if hashlib.sha256((out / file["path"]).read_bytes()).hexdigest() != file["sha256"]:
@@ -133,8 +140,38 @@ def killed_batch(
     return done, open_prompts, problems(folder / "out", rows, servers, mark)
 
 
-def kill(kills: int, seed: int, rows: int = 8):
-    """Kill batches on one and on two servers; SystemExit(1) when anything is lost, doubled or damaged."""
+def batch_with_killed_server(folder: Path, one: ComfyServer, two: ComfyServer, rows: int, after: float) -> list[str]:
+    """One batch on two servers, the second killed after some seconds; returns what is wrong at the end.
+
+    A row that the dead one was at is drawn again, so what servers ran is not counted.
+    """
+    folder.mkdir()
+    told = ["batch", seeds_table(folder, rows), quick_portrait(folder, f", batch {folder.name}", steps=10)]
+    process = command(*told, "--out", folder / "out", "--server", address(one), "--server", address(two))
+    time.sleep(after)
+    early = process.poll() is not None
+    os.kill(two.pid, signal.SIGKILL)
+    _, said = process.communicate(timeout=300)
+    if early:
+        return ["it was done before the server was killed"]
+    return [f"exit code {process.returncode}: {said}"] if process.returncode else left_wrong(folder / "out", rows)
+
+
+def kill_servers(kills: int, seed: int, rows: int = 8) -> int:
+    """Kill one of two servers in the middle of batches, at random moments; returns how much went wrong."""
+    chance, wrong = random.Random(seed), 0
+    with tempfile.TemporaryDirectory() as base, start_server(Path(base, "1")) as one:
+        for number in range(kills):
+            after = chance.uniform(1.0, 6.0)
+            with start_server(Path(base, "2")) as two:
+                found = batch_with_killed_server(Path(base, f"batch {number}"), one, two, rows, after)
+            wrong += len(found)
+            print(f"a server killed after {after:.1f} s: {found or 'nothing wrong'}", flush=True)
+    return wrong
+
+
+def kill(kills: int, seed: int, rows: int = 8) -> int:
+    """Kill batches on one and on two servers; returns how much was lost, doubled or damaged."""
     chance, wrong = random.Random(seed), 0
     with (
         tempfile.TemporaryDirectory() as base,
@@ -154,7 +191,7 @@ def kill(kills: int, seed: int, rows: int = 8):
                     flush=True,
                 )
             print(f"{len(servers)} server(s): {total} kills in {batches} batches, {caught} with prompts at servers")
-    sys.exit(wrong > 0)
+    return wrong
 
 
 def timed_batch(folder: Path, table: Path, workflow: Path, servers: list[ComfyServer], *more, python=sys.executable):
@@ -214,7 +251,8 @@ def speed(rows: int, rounds: int, ray_python: str | None):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("kill", "speed"))
-    parser.add_argument("--kills", type=int, default=24)
+    parser.add_argument("--kills", type=int, default=24, help="of the command")
+    parser.add_argument("--server-kills", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rows", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
@@ -222,7 +260,8 @@ def main():
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     if given.what == "kill":
-        kill(given.kills, given.seed)
+        wrong = kill(given.kills, given.seed) if given.kills else 0
+        sys.exit(wrong + kill_servers(given.server_kills, given.seed) > 0)
     else:
         speed(given.rows, given.rounds, given.ray_python)
 
