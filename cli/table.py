@@ -121,13 +121,13 @@ def _parquet(path):
         with ParquetFile(path) as file:
             if file.metadata.num_rows > _ROWS:
                 raise Usage(f"{path} has {file.metadata.num_rows:,} rows, and {_ROWS:,} are the most; split it.")
-            batches, size = [], 0
+            records, size = [], 0
             # few at a time: a small file may hold one long text, or one row, a million times
             for batch in file.iter_batches(_AT_ONCE):
                 size += batch.nbytes
                 if size > _BYTES:
                     raise Usage(f"{path} holds more than {_BYTES:,} bytes of values; split it, or save it as CSV.")
-                batches += batch.to_pylist()
+                records += batch.to_pylist()
     except ArrowException as error:
         raise Usage(f"{path} is no Parquet table ({shown(error, 100)}).") from error
     # dates and spans of time that Python has no object for
@@ -135,4 +135,4 @@ def _parquet(path):
         raise Usage(f"{path} holds values that can't be read ({shown(error, 100)}); save it as CSV.") from error
     plain = (str, int, float, bool, type(None))
     # dates, decimals and the like go by their text, lists and structures nowhere
-    return [{name: value if isinstance(value, plain) else str(value) for name, value in one.items()} for one in batches]
+    return [{name: value if isinstance(value, plain) else str(value) for name, value in one.items()} for one in records]

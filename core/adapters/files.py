@@ -8,8 +8,7 @@ from ..weights import WeightFile, WeightsError
 from .base import AdapterSpec, LoRA
 from .sites import Tensors
 
-_SITES = (16, 70)
-_SD15_LEVELS = [5, 5, 6]  # sites of one width, two on the way down and three up, and the middle's
+_LEVELS = {16: [5, 5, 6], 70: [10, 60]}  # sites of SD1.5 and of SDXL: how many there are of each width, fewest first
 _LORA_LAYERS = 8  # q, k, v and out of the self-attention and of the cross-attention at a site
 
 
@@ -31,15 +30,10 @@ def check_whole(spec: AdapterSpec, lora: LoRA, file: WeightFile):
     """WeightsError when whole sites are missing at the end, which leave no gap in the numbers, or a LoRA is odd."""
     count, levels = len(spec.site_widths), sorted(Counter(spec.site_widths).values())
     own = any(key.startswith("likeness.") for key in file.metadata)  # made for a model of our own, such as Facelets
-    if count and count not in _SITES and not own:
+    if count and levels != _LEVELS.get(count) and not own:
         raise WeightsError(
-            f"{file.name} has {count} attention sites, but SD1.5 has {_SITES[0]} and SDXL {_SITES[1]}; it is "
-            "incomplete, so fetch it again."
-        )
-    if count == _SITES[0] and levels != _SD15_LEVELS and not own:
-        raise WeightsError(
-            f"{file.name} has {count} attention sites, but not of SD1.5's widths; it is damaged or SDXL's, cut off; "
-            "fetch it again."
+            f"{file.name} has {count} attention sites that are not those of SD1.5 ({min(_LEVELS)}) or of SDXL "
+            f"({max(_LEVELS)}); it is incomplete or damaged; fetch it again."
         )
     layers, expected = len(lora.by_site), _LORA_LAYERS * count
     if layers not in (0, expected):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from ..weights import WeightsError, shown
+from ..quoted import quoted
+from ..weights import WeightsError
 from ..weights.onnx_file import read_onnx
 from .descriptors import Descriptor
 from .onnx_embedder import Preprocessing, load_embedder
@@ -54,7 +55,7 @@ def read_description(path: Path) -> Description:
         raise _wrong(path, "the whole file", "an object with keys such as input_size, mean and std")
     odd = sorted(set(known) - set(_KEYS))
     if odd:
-        raise _wrong(path, f"the key {shown(odd[0])!r}", f"one of {', '.join(_KEYS)}")
+        raise _wrong(path, f"the key {quoted(odd[0])}", f"one of {', '.join(_KEYS)}")
     return Description(
         _size(path, known), _preprocessing(path, known), _template(path, known),
         _checked(path, known, "half_precision", False, lambda value: isinstance(value, bool), "true or false"),

@@ -21,3 +21,18 @@ def vectors(labelled, device):
         if (name, alteration) not in of_picture:
             of_picture[name, alteration] = encoder.embed(image.to(device), faces).cpu()
     return torch.stack([of_picture[name, alteration][place] for name, alteration, _, _, place in labelled])
+
+
+@pytest.fixture
+def tried_file(tmp_path):
+    """Of a function (path, role) the same one for (name, bytes, role)."""
+
+    def of(tried):
+        def outcome(name, data, role):
+            path = tmp_path / name
+            path.write_bytes(data)
+            return tried(path, role)
+
+        return outcome
+
+    return of

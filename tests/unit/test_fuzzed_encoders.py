@@ -31,15 +31,9 @@ BOMBS = [
 
 
 @pytest.fixture
-def outcome(tmp_path):
+def outcome(tried_file):
     """What becomes of a file, from its name, bytes and role."""
-
-    def outcome(name, data, role):
-        path = tmp_path / name
-        path.write_bytes(data)
-        return trial.tried(path, role)
-
-    return outcome
+    return tried_file(trial.tried)
 
 
 def refused(found, sentence):

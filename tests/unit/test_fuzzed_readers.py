@@ -15,15 +15,9 @@ PICKLES = ("adapter", "router", "identity", "direction", "parser", "eva", "descr
 
 
 @pytest.fixture
-def outcome(tmp_path):
+def outcome(tried_file):
     """What becomes of a file, from its name, bytes and role."""
-
-    def outcome(name, data, role):
-        path = tmp_path / name
-        path.write_bytes(data)
-        return uses.tried(path, role)
-
-    return outcome
+    return tried_file(uses.tried)
 
 
 def is_light(case):
@@ -103,7 +97,7 @@ def test_a_direction_of_things_that_are_no_numbers(outcome, kind):
 
 def test_a_description_that_is_too_long_or_has_a_long_key(outcome):
     refused(outcome("mine.json", b" " * 10_000_000, "description"), "the whole file must be an object")
-    refused(outcome("mine.json", b'{"' + b"x" * 60_000 + b'": 1}', "description"), "xxx...' must be one of input_size")
+    refused(outcome("mine.json", b'{"' + b"x" * 60_000 + b'": 1}', "description"), "xxx... must be one of input_size")
 
 
 def test_a_table_of_very_many_columns(outcome):
