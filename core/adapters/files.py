@@ -32,8 +32,8 @@ def check_whole(spec: AdapterSpec, lora: LoRA, file: WeightFile):
     own = any(key.startswith("likeness.") for key in file.metadata)  # made for a model of our own, such as Facelets
     if count and levels != _LEVELS.get(count) and not own:
         raise WeightsError(
-            f"{file.name} is incomplete or damaged: its {count} attention sites fit neither SD1.5 nor SDXL in number and "
-            "width; fetch it again."
+            f"{file.name} is incomplete or damaged; its {count} attention sites fit neither SD1.5 nor SDXL in number "
+            "and width; fetch it again."
         )
     layers, expected = len(lora.by_site), _LORA_LAYERS * count
     if layers not in (0, expected):
