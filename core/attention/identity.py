@@ -4,6 +4,8 @@
 IP-Adapter (Ye et al. 2023, equation 5) and InstantID. The weight is folded into V, since the residual is linear in V.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -33,16 +35,15 @@ def chunks_of(bank: torch.Tensor, cond_or_uncond: list[int]) -> torch.Tensor:
     return torch.cat([bank[1 - kind : 2 - kind] for kind in cond_or_uncond])
 
 
-def token_mask(mask: torch.Tensor, height: int, width: int, chunks: int, rows: int) -> torch.Tensor:
-    """Resize a mask batch [M,H,W] to a site's token grid -> [rows,height*width,1].
+def token_mask(mask: torch.Tensor, height: int, width: int, frames: Sequence[int]) -> torch.Tensor:
+    """Resize a mask batch [M,H,W] to a site's token grid -> [len(frames),height*width,1].
 
-    Each chunk of the batch gets masks 0, 1, ... in turn; a shorter mask batch is cycled, a longer one is cut.
+    `frames`: the number of the picture in each row. Picture 0 has mask 0; a shorter mask batch is cycled.
     """
     grid = (
         F.interpolate(mask.unsqueeze(1), size=(height, width), mode="bilinear", align_corners=False)
         .flatten(2)
         .transpose(1, 2)
     )
-    per_chunk = rows // chunks
-    index = [i % mask.shape[0] for i in range(per_chunk)] * chunks
+    index = [frame % mask.shape[0] for frame in frames]
     return grid if index == list(range(mask.shape[0])) else grid[index]

@@ -40,6 +40,12 @@ def prediction_difference(one: torch.Tensor, other: torch.Tensor) -> torch.Tenso
     return (one - other).float().abs().mean(dim=1, keepdim=True)
 
 
+def of_frames(rows: torch.Tensor, frames, of: int) -> torch.Tensor:
+    """Rows [F,...] of some pictures at their places among `of` pictures, with zeros elsewhere -> [of,...]."""
+    out = rows.new_zeros(of, *rows.shape[1:])
+    return out.index_add_(0, torch.tensor(frames, device=rows.device), rows)
+
+
 class MapSum:
     """Running mean of maps over layers, then over steps, on one grid. `decay` is the weight of the past at a step."""
 
@@ -48,13 +54,18 @@ class MapSum:
         self._step = self._past = None
         self._step_weight = self._past_weight = 0.0
 
-    def add(self, maps: torch.Tensor, where: tuple[int, int, int, int] | None = None, grid=None):
-        """Add one layer's maps [B,A,h,w]; `where` = (height, width, top, left) of a region of the whole `grid`."""
+    def add(self, maps: torch.Tensor, where: tuple[int, int, int, int] | None = None, grid=None, frames=None, of=None):
+        """Add one layer's maps [B,A,h,w]; `where` = (height, width, top, left) of a region of the whole `grid`.
+
+        `frames`: which of `of` pictures the rows are, None for all.
+        """
         weight = torch.ones_like(maps[:1, :1])
         if where is not None:
             height, width, top, left = where
             edges = (left, grid[1] - left - width, top, grid[0] - top - height)
             maps, weight = F.pad(maps, edges), F.pad(weight, edges)
+        if frames is not None:
+            maps, weight = (of_frames(part, frames, of) for part in (maps, weight.expand(len(frames), -1, -1, -1)))
         self._step = maps if self._step is None else self._step + maps
         self._step_weight = self._step_weight + weight
 

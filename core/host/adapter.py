@@ -23,6 +23,7 @@ from .prompt import IN_PROMPT
 from .routing import routed_people
 from .run import open_scope
 from .sites import attention_sites
+from .spans import span_of
 from .strength import Strength
 from .twins import NOBODY_KEY, TOKENS_KEY
 
@@ -130,7 +131,7 @@ def apply_person(
 
     tokens, bank = _build_bank(model, adapter, person, strength, sites, attn_mask, options.choices)
     patched = model.clone()
-    injection = Injection(managed(bank), *_span(model, strength), adapter.router)
+    injection = Injection(managed(bank), span_of(model, strength.start_at, strength.end_at), adapter.router)
     kept = [(index, site) for index, site in enumerate(sites) if not (without_middle and site.kind == "middle")]
     gates = adapter.patcher.model.gated
     if gates:
@@ -186,14 +187,8 @@ def _mixed(model, strength, options, sites):
     if strength.is_nothing or not options.mixed_attention:
         return model
     patched = model.clone()
-    mix_attention(patched, Mix(_span(model, strength), options.style_strength), sites)
+    mix_attention(patched, Mix(span_of(model, strength.start_at, strength.end_at), options.style_strength), sites)
     return patched
-
-
-def _span(model, strength):
-    """The noise levels (from, to) of a range, the former the higher one."""
-    sampling = model.get_model_object("model_sampling")
-    return tuple(float(sampling.percent_to_sigma(at)) for at in (strength.start_at, strength.end_at))
 
 
 def _build_bank(model, adapter, person: Person, strength, sites, attn_mask, choices):

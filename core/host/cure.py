@@ -20,7 +20,9 @@ from .masks import as_masks
 from .mixed import check_unmixed
 from .patch import IDPatch
 from .prompt import content_positions, encode, token_positions
+from .run import open_scope
 from .sites import attention_sites
+from .spans import span_of
 from .strength import Strength
 
 FULL, DEFAULTS = Strength(1.0), CureSettings()
@@ -69,7 +71,6 @@ def apply(
     positions = token_positions(clip, prompt, [_located_by(prompt, one, settings) for one in chosen])
     context = encode(clip, prompt).context
     content = content_positions(clip, prompt) if settings.relative else ()
-    sampling = model.get_model_object("model_sampling")
     reader = region_reader(vae, chosen) if settings.source != "mask" else None
     patched = model.clone()
     company = [] if reader is None else reader.models()
@@ -91,7 +92,7 @@ def apply(
         depth=abstract_pass,
         mask=mask,
         foundation=foundation,
-        blend_range=tuple(float(sampling.percent_to_sigma(at)) for at in (strength.start_at, strength.end_at)),
+        span=span_of(model, strength.start_at, strength.end_at),
         settings=settings,
         layers=layers,
         observe=observe,
@@ -205,4 +206,4 @@ def _install_patches(model, plan, reads):
         if plan.settings.source != "cross":
             model.set_model_attn1_patch(FeatureReader(plan.layers))
     if plan.shares_keys:
-        put_extra_keys(model, plan.layers.extra_keys)
+        open_scope(model, put_extra_keys(model, plan.layers.extra_keys))

@@ -20,9 +20,11 @@ from .cure_run import KEY, TEMPLATE, WITHOUT, CurePlan, CureRun
 from .gated import has_gates
 from .patch import IDPatch
 from .run import KEY as RUN_KEY
-from .run import Run
-from .twins import FOUNDATION, add_twins, apply_model
+from .run import opened, watch_forwards
+from .twins import FOUNDATION, add_twins
 from .twins import KEY as TWINS
+
+_CACHES = "easycache"  # where ComfyUI's EasyCache keeps what it knows of each entry of a batch
 
 
 class CureHooks:
@@ -54,24 +56,41 @@ class CureHooks:
             what = "the guider has no positive prompt" if not positive else "the model carries no identity"
             logging.warning("Likeness: AttributeCure has nothing to do, because %s.", what)
             return executor(*args, **kwargs)
-        positive, twins = add_twins(guider)
-        run = CureRun(self.plan, guider, positive, twins, options.get(RUN_KEY) or Run())
-        texts = {WITHOUT.format(number): encoded for number, encoded in enumerate(self.plan.without)}
-        if self.plan.template is not None:
-            texts[TEMPLATE] = self.plan.template
-        for name, encoded in texts.items():
-            guider.conds[name] = _with_text(twins, self.plan.context, encoded)
-            run.conditional |= {entry["uuid"] for entry in guider.conds[name]}
-        options[TWINS] = run
-        try:
-            result = executor(*args, **kwargs)
-        finally:
-            options.pop(TWINS, None)
-        if run.attribute_masks is not None:
-            self.latest = unite(run.attribute_masks)[:, 0].float().cpu()  # host read: once per run, to free VRAM
-            if self.plan.observe is not None:
-                self.plan.observe(self.plan.attributes, run.attribute_masks)
+        with opened(guider, args[0].shape[0]) as lives:
+            positive, twins = add_twins(guider, lives)
+            run = options[TWINS] = CureRun(self.plan, guider, positive, twins, lives)
+            texts = {WITHOUT.format(number): encoded for number, encoded in enumerate(self.plan.without)}
+            if self.plan.template is not None:
+                texts[TEMPLATE] = self.plan.template
+            for name, encoded in texts.items():
+                guider.conds[name] = _with_text(twins, self.plan.context, encoded)
+                lives.note({name: guider.conds[name]})
+            try:
+                result = executor(*args, **kwargs)
+            finally:
+                options.pop(TWINS, None)
+        self._keep(run)
         return result
+
+    def _keep(self, run: CureRun):
+        """Keep where a run has worked, and say what it could not do."""
+        if self.plan.shares_keys and run.shared_steps and not run.kept_any:
+            logging.warning(
+                "Likeness: AttributeCure's mode %s shared no keys, because it needs a step to find out where; this run "
+                "had no later one. Give a sampler two steps or more at a time, or use the mode noise_blend.",
+                self.plan.mode,
+            )
+        if run.attribute_masks is None:
+            return
+        self.latest = unite(run.attribute_masks)[:, 0].float().cpu()  # host read: once per run, to free VRAM
+        if self.plan.needs_maps and not self.latest.any():
+            logging.warning(
+                "Likeness: AttributeCure found nowhere to work, because the model predicts the same with and without "
+                "the attributes in the prompt; where another node sets prompts of its own (attention couples do), "
+                "connect a mask."
+            )
+        if self.plan.observe is not None:
+            self.plan.observe(self.plan.attributes, run.attribute_masks)
 
     def sampler_sample(
         self, executor, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *rest
@@ -98,11 +117,18 @@ class CureHooks:
 
     def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
         run = model_options["transformer_options"].get(TWINS)
-        if run is None or run.all_off or not self.plan.apart:
+        if run is None or run.all_off:
             return executor(x, timestep, model_options, seed)
-        needed, acts = run.begin_step(x, timestep)
-        if not needed:
-            return executor(x, timestep, model_options, seed)
+        run.begin_step(x, timestep, always=_CACHES in model_options["transformer_options"])
+        try:
+            if not (self.plan.apart and run.needed):
+                return executor(x, timestep, model_options, seed)
+            return self._apart(run, executor, x, timestep, model_options, seed)
+        finally:
+            run.end_step()
+
+    def _apart(self, run, executor, x, timestep, model_options, seed):
+        """A step whose foundation is a prediction of its own before the personalised one."""
         latent, denoised = run.follow(x, timestep) if self.plan.separate else (x, None)
         guider, plan = executor.class_obj, self.plan
         if not (plan.separate or plan.replaces):
@@ -113,8 +139,7 @@ class CureHooks:
             if self.plan.separate:
                 run.followed(denoised, timestep)
         personal = executor(x, timestep, model_options, seed)
-        run.end_step()
-        mask = run.mask() if acts and self.plan.replaces else None
+        mask = run.mask() if run.acts and plan.replaces else None
         if mask is None:
             return personal
         mask = mask * self.plan.strength
@@ -150,61 +175,81 @@ class CureHooks:
         inner, outer = options["transformer_options"], model_options["transformer_options"]
         inner["wrappers"] = copy_nested_dicts(foundation.wrappers)
         inner["callbacks"] = copy_nested_dicts(foundation.callbacks)
-        inner.update({key: outer[key] for key in (TWINS, "sample_sigmas") if key in outer})
+        inner.update({key: outer[key] for key in (TWINS, RUN_KEY, "sample_sigmas") if key in outer})
         return foundation.model, options
 
 
 def install_forward(model):
     """The wrappers that a foundation MODEL needs as well."""
+    watch_forwards(model)
     model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, calc_cond_batch)
-    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, apply_model)
 
 
 def calc_cond_batch(executor, model, conds, x, timestep, model_options):
-    """One step's predictions: [conditional, unconditional, ...], as a guider asks for them."""
-    run = model_options["transformer_options"].get(TWINS)
+    """One evaluation of lists of conditionings, [conditional, unconditional, ...], for a guider or for a node."""
+    options = model_options["transformer_options"]
+    run = options.get(TWINS)
     if run is None:
         return executor(model, conds, x, timestep, model_options)
-    plan = run.plan
-    run.begin_forward(conds, x)
-    if run.all_off:
-        return _with_foundation(executor, run, model, conds, x, timestep, model_options)
-    if plan.apart:
-        return run.answered(executor(model, conds, x, timestep, model_options))
-    needed, acts = run.begin_step(x, timestep)
-    # With "absent" the unconditional half is another one without identity, so where it is blended it is evaluated too.
-    halves = (0, 1) if plan.replaces and plan.settings.identity_off == "absent" else (0,)
-    paired = [i for i, kind in enumerate(run.kinds) if conds[i] and kind in halves]
-    if not needed or 0 not in [run.kinds[i] for i in paired]:
-        return run.answered(executor(model, conds, x, timestep, model_options))
-    twins = [run.twins(conds[i]) for i in paired]
-    run.kinds += [run.kinds[i] for i in paired]
-    run.note_areas(twins, x)
-    out = _with_foundation(executor, run, model, [*conds, *twins], x, timestep, model_options, first=len(conds))
-    run.end_step()
-    out, without = run.answered(list(out[: len(conds)])), out[len(conds) :]
-    mask = run.mask() if acts and plan.replaces else None
-    if mask is not None:
-        for i, foundation in zip(paired, without, strict=True):
-            out[i] = blend_denoised(out[i], foundation, mask * plan.strength)
+    with run.run.calling(conds, x, options):  # whose pictures these are
+        kinds = run.run.kinds(conds)
+        if run.all_off:
+            return _foundation_alone(executor, run, model, conds, kinds, x, timestep, model_options)
+        return _personalised(executor, run, model, conds, kinds, x, timestep, model_options)
+
+
+def _foundation_alone(executor, run, model, conds, kinds, x, timestep, model_options):
+    """Lists of conditionings without identity, beside those that they are compared with."""
+    asked = 0 in kinds and (run.acts or run.collects or run.compares) and run.begin_pictures((run.frames, "alone"))
+    without = run.without() if asked else []
+    out = run.evaluate(executor, model, conds, without, [], x, timestep, model_options)
+    compared, out = out[: len(without)], out[len(without) :]
+    if asked:
+        unconditional = next((out[i] for i, kind in enumerate(kinds) if kind == 1 and conds[i]), None)
+        run.add_foundation(out[kinds.index(0)], unconditional, compared)
     return out
 
 
-def _with_foundation(executor, run, model, conds, x, timestep, model_options, first=0):
-    """Predictions of lists of conditionings, of which those from `first` on are the foundation's.
+def _personalised(executor, run, model, conds, kinds, x, timestep, model_options):
+    """Lists of conditionings with identity, beside their twins where this step needs them and they aren't there yet."""
+    plan = run.plan
+    # With "absent" the unconditional half is another one without identity, so where it is blended it is evaluated too.
+    halves = (0, 1) if plan.replaces and plan.settings.identity_off == "absent" else (0,)
+    paired = [i for i, kind in enumerate(kinds) if conds[i] and kind in halves]
+    asked = run.needed and 0 in [kinds[i] for i in paired] and run.begin_pictures(run.frames)
+    beside = not plan.apart and (asked or run.gives_keys) and bool(paired)
+    twins = [run.twins(conds[i]) if kinds[i] == 0 else conds[i] for i in paired] if beside else []
+    without = run.without() if asked and beside else []
+    # The response is what parts the foundation's prediction from the unconditional one: some guiders ask for it later.
+    has_unconditional = any(kind == 1 and entries for kind, entries in zip(kinds, conds, strict=True))
+    lone = asked and plan.responds and run.answers_by_guidance and not has_unconditional
+    more = [run.of_window(run.guider.conds["negative"])] if lone else []
+    if not (twins or without or more):
+        return run.answered(executor(model, conds, x, timestep, model_options), kinds)
+    out = run.evaluate(executor, model, [*conds, *more], without, twins, x, timestep, model_options)
+    compared, out, foundation = _parted(out, len(without), len(conds) + len(more))
+    kinds = kinds + [1] * len(more)
+    run.keys.clear()
+    if asked and beside:
+        unconditional = next((out[i] for i, kind in enumerate(kinds) if kind == 1 and [*conds, *more][i]), None)
+        run.add_foundation(foundation[[kinds[i] for i in paired].index(0)], unconditional, compared)
+        run.close_maps()
+    out = run.answered(out, kinds)[: len(conds)]
+    mask = run.mask() if run.acts and plan.replaces and beside else None
+    if mask is not None:
+        mask = run.of_pictures(mask) * plan.strength
+        for i, prediction in zip(paired, foundation, strict=True):
+            out[i] = blend_denoised(out[i], prediction, mask)
+    return out
 
-    Where the step compares, the lists that lack some attributes go in the same batch.
-    """
-    if not (run.acts or run.collects) or 0 not in run.kinds[first:]:
-        return executor(model, conds, x, timestep, model_options)
-    foundation, without = run.kinds.index(0, first), run.without()
-    unconditional = next((i for i, kind in enumerate(run.kinds) if kind == 1 and conds[i]), None)
-    run.kinds += [0] * len(without)
-    run.note_areas(without, x)
-    out = executor(model, [*conds, *without], x, timestep, model_options)
-    reference = None if unconditional is None else out[unconditional]
-    run.add_foundation(out[foundation], reference, out[len(conds) :])
-    return out[: len(conds)]
+
+def _parted(values, *lengths):
+    """A list cut into pieces of these lengths, and the rest."""
+    pieces, start = [], 0
+    for length in lengths:
+        pieces.append(list(values[start : start + length]))
+        start += length
+    return *pieces, list(values[start:])
 
 
 def _has_identity(options):

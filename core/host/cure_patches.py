@@ -3,7 +3,8 @@
 from ..cure.maps import attention_maps
 from .cure_layers import CureLayers, running_key
 from .cure_run import CureRun
-from .extra_keys import conditional_chunks, token_grid, uuids_of
+from .extra_keys import token_grid
+from .rows import rows_of
 from .sites import attention_modules
 from .twins import KEY
 
@@ -20,12 +21,11 @@ class _Reader:
     def __call__(self, n, context, value, options):
         run = options.get(KEY)
         if run is not None and run.collects and self._wanted(options):
-            size, uuids = token_grid(options, n.shape[1]), uuids_of(options)
-            grid = tuple(options["original_shape"][-2:])
+            size, rows = token_grid(options, n.shape[1]), rows_of(options, n.shape[0])
             for personal in (False, True) if self._reads_personal(run) else (False,):
-                for index in conditional_chunks(options, not personal) if size is not None else ():
-                    if run.is_whole(uuids[index], grid):
-                        self._read(run, n.chunk(len(uuids))[index], options, size, grid, uuids[index], personal)
+                for index in rows.conditional(not personal) if size is not None and rows.places else ():
+                    if rows.places[index].tile is None:
+                        self._read(run, n.split(rows.size)[index], options, size, rows.places[index], personal)
         return n, context, value
 
 
@@ -46,13 +46,13 @@ class MapReader(_Reader):
     def _reads_personal(self, run):
         return run.plan.settings.map_rows == "both"
 
-    def _read(self, run: CureRun, rows, options, size, grid, uuid, personal):
+    def _read(self, run: CureRun, rows, options, size, place, personal):
         key = running_key(options)
         module = self._modules[key]
         if key not in run.text_keys:
             run.text_keys[key] = module.to_k(run.plan.context.to(rows))
         maps = attention_maps(module.to_q(rows), run.text_keys[key], run.select(rows.device), options["n_heads"])
-        run.add_maps(maps, size, grid, uuid, personal)
+        run.add_maps(maps, size, place, personal)
 
 
 class FeatureReader(_Reader):
@@ -64,5 +64,5 @@ class FeatureReader(_Reader):
     def _reads_personal(self, run):
         return False
 
-    def _read(self, run: CureRun, rows, options, size, grid, uuid, personal):
-        run.add_features(rows, size, grid, uuid)
+    def _read(self, run: CureRun, rows, options, size, place, personal):
+        run.add_features(rows, size, place)

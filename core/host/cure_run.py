@@ -6,17 +6,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from comfy.samplers import CFGGuider
 
 from ..cure import Attribute, CureSettings
 from ..cure.blend import add_response
 from ..cure.inversion import euler_step
-from ..cure.maps import MapSum, prediction_difference, to_grid
+from ..cure.maps import MapSum, of_frames, prediction_difference, to_grid
 from ..cure.masks import cluster, covered_clusters, cross_attention_masks, feather, picture_masks, unite, with_regions
 from .cure_layers import CureLayers
 from .cure_regions import RegionReader
 from .prompt import Encoded
+from .rows import Place
 from .run import Run
-from .twins import FOREVER, TwinRun
+from .spans import FOREVER, Span
+from .twins import TwinRun
 
 KEY = "likeness_cure"
 TEMPLATE, WITHOUT = "likeness_template", "likeness_without_{}"  # conditionings that the cure adds to a guider's own
@@ -24,7 +27,7 @@ TEMPLATE, WITHOUT = "likeness_template", "likeness_without_{}"  # conditionings 
 
 @dataclass(frozen=True)
 class CurePlan:
-    """What to cure in any run of a model. Noise levels are (from, to), the former the higher one.
+    """What to cure in any run of a model.
 
     `context` [1,T,D] is the encoded prompt, `select` [T,A] picks its attribute tokens; `mask` [M,H,W] is the artist's.
     """
@@ -41,7 +44,7 @@ class CurePlan:
     depth: float
     mask: torch.Tensor | None
     foundation: Any | None  # a MODEL of its own
-    blend_range: tuple[float, float]
+    span: Span  # when it blends
     settings: CureSettings
     layers: CureLayers
     observe: Any | None  # called at the end of a run with the attributes and their masks [B,A,H,W]
@@ -79,18 +82,27 @@ class CurePlan:
 
 
 class CureRun(TwinRun):
-    """State of one sampling run; dropped when it ends."""
+    """State of one sampling run; dropped when it ends.
 
-    def __init__(self, plan: CurePlan, guider, positive: list[dict], twins: list[dict], levels: Run):
-        super().__init__(guider, positive, twins, levels, absent=plan.settings.identity_off == "absent")
+    A step is one prediction that a sampler asks for. It may take several evaluations: context windows show some of the
+    pictures each, and guidance nodes evaluate once more. Each set of pictures is worked on once in a step; what else is
+    evaluated gets the same answer and changes nothing.
+    """
+
+    def __init__(self, plan: CurePlan, guider, positive: list[dict], twins: list[dict], run: Run):
+        super().__init__(guider, positive, twins, run, absent=plan.settings.identity_off == "absent")
         self.plan = plan
-        self.acts = self.collects = self.compares = False  # what the running step does
+        self.needed = self.acts = self.collects = self.compares = False  # what the running step does
         self._parses = False
-        self._map_range = self._parse_range = FOREVER
-        # Whether ComfyUI evaluates the unconditional half too.
-        self.guided = bool(guider.conds.get("negative")) and getattr(guider, "cfg", None) != 1
-        self.response = None  # [B,A,C,H,W]
-        self._foundation = None  # its latest prediction, until there is an unconditional one to compare with
+        self._done = set()  # the sets of pictures that this step has worked on
+        self.pictures, self.grid = 0, None  # how many are sampled, height and width of their latent
+        self.shared_steps, self.kept_any = 0, False  # how many steps share keys, and whether any were there to share
+        self._blend_range = self._map_range = self._parse_range = FOREVER
+        # Whether the unconditional half is evaluated too; it is CFGGuider's own rule that CFG 1 does without.
+        without = getattr(guider, "cfg", None) == 1 and type(guider).predict_noise is CFGGuider.predict_noise
+        self.guided = bool(guider.conds.get("negative")) and not without
+        self.responses = {}  # the latest [B,A,C,H,W] by the pictures' numbers
+        self._foundation = {}  # its predictions in this step, until there is an unconditional one to compare with
         self._age = self._map_age = -1
         self.text_keys = {}
         self._select = None
@@ -109,43 +121,59 @@ class CureRun(TwinRun):
         """Lay out what goes by shares of this run's own steps; img2img may begin late in the whole denoising."""
         settings = self.plan.settings
         start, end = _span(sigmas, settings.map_start, settings.map_end)
-        self._map_range = start, max(end, self.plan.blend_range[1])
+        self._blend_range = self.run.levels(self.plan.span)
+        self._map_range = start, max(end, self._blend_range[1])
         self._parse_range = _span(sigmas, settings.parse_at, 1.0)
 
-    def begin_step(self, x: torch.Tensor, sigmas: torch.Tensor) -> tuple[bool, bool]:
-        """Whether this step needs the foundation's prediction, and whether it blends."""
+    def begin_step(self, x: torch.Tensor, sigmas: torch.Tensor, always: bool = False):
+        """Work out what this step does. `always`: it evaluates the foundation, whether it is needed or not."""
         plan = self.plan
+        self._done = set()
         if not plan.has_place:
-            return False, False
-        self.acts = self.within(plan.blend_range, sigmas)
-        self.collects = plan.needs_maps and self.within(self._map_range, sigmas)
+            return
+        self.acts = self.run.within(self._blend_range, sigmas)
+        self.collects = plan.needs_maps and self.run.within(self._map_range, sigmas)
         by_difference = plan.settings.source == "difference"
         if self.collects and by_difference:
             self._map_age += 1
             self.collects = self._map_age % plan.settings.map_stride == 0
         self.gives_keys = self.acts and plan.shares_keys
-        self.grid = tuple(x.shape[-2:])
+        self.shared_steps += self.gives_keys
+        self.pictures, self.grid = x.shape[0], tuple(x.shape[-2:])
         self.artist_mask(x)
         responds = self.acts and plan.responds
         self._age += responds
         responds = responds and self._age % plan.settings.refresh == 0
-        self._parses = plan.reader is not None and self._regions is None and self.within(self._parse_range, sigmas)
+        self._parses = plan.reader is not None and self._regions is None and self.run.within(self._parse_range, sigmas)
         self.compares = (self.collects and by_difference) or (responds and not self.answers_by_guidance)
-        needed = responds or self.collects or self.gives_keys or (self.acts and plan.replaces)
-        return needed or (plan.separate and not self._is_over(sigmas)), self.acts
+        needed = responds or self.collects or self.gives_keys or (self.acts and plan.replaces) or always
+        self.needed = needed or (plan.separate and not self._is_over(sigmas))
+
+    def end_step(self):
+        """The prediction that the sampler asked for is made."""
+        self.close_maps()
+        self.keys.clear()
+        self._foundation.clear()
+        self.needed = self.acts = self.collects = self.compares = self._parses = self.gives_keys = False
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        """The numbers of the pictures in the evaluation that is running."""
+        return self.run.call.frames
+
+    def begin_pictures(self, frames: tuple[int, ...]) -> bool:
+        """Whether this step has not worked on these pictures yet; now it has."""
+        first = frames not in self._done
+        self._done.add(frames)
+        return first
 
     def _is_over(self, sigmas):
         """Whether both ranges lie behind, so that a trajectory of its own leads nowhere any more."""
-        last = min(self.plan.blend_range[1], self._map_range[1] if self.plan.needs_maps else FOREVER[0])
-        return last > FOREVER[1] and self.levels.sigma(sigmas) < last
-
-    def end_step(self):
-        self.keys.clear()
-        self.collects = self.compares = self.gives_keys = False
-        self.close_maps()
+        last = min(self._blend_range[1], self._map_range[1] if self.plan.needs_maps else FOREVER[0])
+        return last > FOREVER[1] and self.run.sigma(sigmas) < last
 
     def close_maps(self):
-        """Let the maps of this step count."""
+        """Let the maps that have come in count."""
         if any([maps.end_step() for maps in self._maps]):
             self._mask, self._tokens = None, {}
 
@@ -157,16 +185,22 @@ class CureRun(TwinRun):
             self._select = self.plan.select.to(device)
         return self._select
 
-    def add_maps(self, maps, size, grid, uuid, personal):
-        """Attention maps [B,A,N] of one layer with size[0] x size[1] tokens, from a chunk of `grid` latent cells.
+    def add_maps(self, maps, size, place: Place, personal):
+        """Attention maps [B,A,N] of one layer with size[0] x size[1] tokens, from a block that shows `place`.
 
         `personal`: of the rows with identity rather than the foundation's.
         """
-        self._maps[personal].add(to_grid(maps, size, grid), self.areas.get(uuid), self.grid)
+        grid = self.grid if place.area is None else place.area[:2]
+        self._add(self._maps[personal], to_grid(maps, size, grid), place.frames, place.area)
+
+    def _add(self, maps: MapSum, found, frames, area=None):
+        some = None if len(frames) == self.pictures else frames
+        maps.add(found, area, self.grid, some, self.pictures)
 
     def without(self) -> list[list[dict]]:
         """The foundation's conditionings that lack some attributes, where this step compares with them."""
-        return [self.guider.conds[WITHOUT.format(number)] for number in range(len(self.plan.without) * self.compares)]
+        names = [WITHOUT.format(number) for number in range(len(self.plan.without) * self.compares)]
+        return [self.of_window(self.guider.conds[name]) for name in names]
 
     @property
     def answers_by_guidance(self) -> bool:
@@ -174,45 +208,62 @@ class CureRun(TwinRun):
         return self.plan.settings.response == "prompt" and self.guided
 
     def add_foundation(self, prediction: torch.Tensor, unconditional: torch.Tensor | None, without: list[torch.Tensor]):
-        """The foundation's predictions [B,C,H,W] in a step: its own, the unconditional one if it was evaluated at the
-        same latent already, and those that lack some attributes."""
+        """The foundation's predictions [B,C,H,W] of the running pictures: its own, the unconditional one if it was
+        evaluated at the same latent already, and those that lack some attributes."""
+        frames = self.frames
         if self.collects and self.plan.settings.source == "difference":
-            self._maps[0].add(torch.cat([prediction_difference(prediction, other) for other in without], dim=1))
+            difference = torch.cat([prediction_difference(prediction, other) for other in without], dim=1)
+            self._add(self._maps[0], difference, frames)
         if self._parses:
-            self._regions = self.plan.reader.regions(self.guider.inner_model, prediction)
-            self._mask, self._tokens = None, {}
+            self._add_regions(self.plan.reader.regions(self.guider.inner_model, prediction), frames)
         if not (self.acts and self.plan.responds):
             return
         if not self.answers_by_guidance:
-            self.response = torch.stack([prediction - other for other in without], dim=1)
+            self.responses[frames] = torch.stack([prediction - other for other in without], dim=1)
         elif unconditional is not None:
-            self.response = (prediction - unconditional).unsqueeze(1)
+            self.responses[frames] = (prediction - unconditional).unsqueeze(1)
         else:
-            self._foundation = prediction
+            self._foundation[frames] = prediction
 
-    def answered(self, predictions: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The predictions [B,C,H,W] of the running forward, the conditional ones with the response."""
-        if not (self.acts and self.plan.responds) or 0 not in self.kinds:
+    def _add_regions(self, regions, frames):
+        """A parser's regions [b,1,H,W] of some pictures; where windows overlap, the later one's count."""
+        if len(frames) < self.pictures:
+            regions = [None if one is None else of_frames(one, frames, self.pictures) for one in regions]
+            if self._regions is not None:
+                seen = torch.zeros(self.pictures, 1, 1, 1, dtype=torch.bool)
+                seen[list(frames)] = True
+                pairs = zip(regions, self._regions, strict=True)
+                regions = [new if new is None else torch.where(seen.to(new.device), new, old) for new, old in pairs]
+        self._regions = regions
+        self._mask, self._tokens = None, {}
+
+    def answered(self, predictions: list[torch.Tensor], kinds: list[int]) -> list[torch.Tensor]:
+        """The predictions [B,C,H,W] of the running pictures by list, the conditional ones with the response."""
+        if not (self.acts and self.plan.responds) or 0 not in kinds:
             return predictions
+        frames = self.frames
         self.close_maps()
-        if self._foundation is not None and 1 in self.kinds[: len(predictions)]:
-            self.response = (self._foundation - predictions[self.kinds.index(1)]).unsqueeze(1)
-            self._foundation = None
-        if self.response is None:
+        if frames in self._foundation and 1 in kinds:
+            unconditional = predictions[kinds.index(1)]
+            self.responses[frames] = (self._foundation.pop(frames) - unconditional).unsqueeze(1)
+        response, mask = self.responses.get(frames), self.mask()
+        if response is None or mask is None:
             return predictions
-        mask = self.mask()
-        if mask is None:
-            return predictions
-        masks = self.attribute_masks if self.attribute_masks.shape[1] == self.response.shape[1] else mask
-        masks = masks * (self.plan.strength * self.plan.settings.gain)
+        masks = self.attribute_masks if self.attribute_masks.shape[1] == response.shape[1] else mask
+        masks = self.of_pictures(masks) * (self.plan.strength * self.plan.settings.gain)
         return [
-            add_response(prediction, self.response, masks) if kind == 0 else prediction
-            for prediction, kind in zip(predictions, self.kinds, strict=False)
+            add_response(prediction, response, masks) if kind == 0 else prediction
+            for prediction, kind in zip(predictions, kinds, strict=True)
         ]
 
-    def add_features(self, features, size, grid, uuid):
+    def of_pictures(self, masks: torch.Tensor) -> torch.Tensor:
+        """The rows of masks [B,...] for the running pictures."""
+        frames = self.frames
+        return masks if len(frames) == len(masks) else masks[list(frames)]
+
+    def add_features(self, features, size, place: Place):
         """Self-attention features [B,N,C] of the whole picture; a later layer takes the place of an earlier one."""
-        if self.areas.get(uuid) is None:
+        if place.area is None and len(place.frames) == self.pictures:
             self._features, self._features_size = features, size
 
     def artist_mask(self, x: torch.Tensor) -> torch.Tensor | None:
@@ -260,32 +311,30 @@ class CureRun(TwinRun):
         chosen = covered_clusters(labels, small, settings.clusters, settings.coverage)
         return to_grid(chosen, size, self.grid)
 
-    def extra_tokens(self, size: tuple[int, int], uuid) -> tuple[torch.Tensor, torch.Tensor]:
+    def extra_tokens(self, size: tuple[int, int], place: Place) -> tuple[torch.Tensor, torch.Tensor]:
         """Which of the foundation's size[0] x size[1] tokens are given away: (index [B,E], bias [B,E]).
 
         Only tokens inside the mask; the bias is the published one plus the logarithm of mask and strength, so that a
         half-covered token, or half the strength, means half the odds. There must be a mask.
         """
-        area = self.areas.get(uuid)
-        if (size, area) not in self._tokens:
-            mask = self.mask()
-            if area is not None:
-                mask = mask.narrow(2, area[2], area[0]).narrow(3, area[3], area[1])
+        if (size, place) not in self._tokens:
+            mask = place.cut(self.mask())[list(place.frames)]
             share = F.adaptive_avg_pool2d(mask, size).flatten(1)
             count = int((share > 0).sum(dim=1).max())  # host read: how many keys to keep, once per mask and size
             share, index = share.topk(max(count, 1), dim=1)
-            self._tokens[size, area] = index, (share * self.plan.strength).log() + self.plan.layers.bias
-        return self._tokens[size, area]
+            self._tokens[size, place] = index, (share * self.plan.strength).log() + self.plan.layers.bias
+        return self._tokens[size, place]
 
-    def kept(self, k, v, size, uuid):
+    def kept(self, k, v, size, place):
         """The foundation's keys and values [B,E,C] inside the mask, or None while there is no mask."""
         if self.mask() is None:
             return None
-        index, _ = self.extra_tokens(size, uuid)
+        self.kept_any = True
+        index, _ = self.extra_tokens(size, place)
         return tuple(t.gather(1, index.unsqueeze(-1).expand(-1, -1, t.shape[-1])) for t in (k, v))
 
-    def own(self, k, v, k_extra, v_extra, size, uuid):
-        return k, v, self.extra_tokens(size, uuid)[1]
+    def own(self, k, v, k_extra, v_extra, size, place):
+        return k, v, self.extra_tokens(size, place)[1]
 
     # -- a trajectory of the foundation's own ------------------------------------------------------------------------
 
@@ -298,7 +347,7 @@ class CureRun(TwinRun):
         if self._latent is None:
             self._latent = x.clone()
         else:
-            level = self.levels.sigma(sigmas)  # host read: second-order samplers come back to a level, at no price
+            level = self.run.sigma(sigmas)  # host read: second-order samplers come back to a level, at no price
             if level == self._level:
                 return self._latent, self._denoised
             self._latent = euler_step(self._latent, self._denoised, self._sigmas, _column(sigmas))
@@ -308,7 +357,7 @@ class CureRun(TwinRun):
 
     def followed(self, denoised: torch.Tensor, sigmas: torch.Tensor):
         """Keep the foundation's prediction at this level for the step to the next."""
-        self._denoised, self._sigmas, self._level = denoised, _column(sigmas), self.levels.sigma(sigmas)
+        self._denoised, self._sigmas, self._level = denoised, _column(sigmas), self.run.sigma(sigmas)
 
 
 def _span(sigmas, start, end):

@@ -13,46 +13,45 @@ from comfy.patcher_extension import WrappersMP
 from ..attention import toward_mean
 from .cure_run import KEY as CURE
 from .extra_keys import put_extra_keys
-from .run import KEY as RUN_KEY
-from .run import Run
+from .run import Run, open_scope, opened
+from .spans import Span
 from .twins import KEY as TWINS
-from .twins import TwinRun, add_twins, apply_model
+from .twins import TwinRun, add_twins
 
 KEY = "likeness_mixed"
 
 
 @dataclass(frozen=True)
 class Mix:
-    """What one adapter asks for: between which noise levels (from, to), the former the higher one, and how far its keys
-    and values are moved towards the text-only ones, 0 to 1."""
+    """What one adapter asks for: in which part of the denoising, and how far its keys and values are moved towards the
+    text-only ones, 0 to 1."""
 
-    span: tuple[float, float]
+    span: Span
     style: float
 
 
 class MixedRun(TwinRun):
     """State of one sampling run; dropped when it ends."""
 
-    def __init__(self, mixes: tuple[Mix, ...], guider, positive: list[dict], twins: list[dict], levels: Run):
-        super().__init__(guider, positive, twins, levels, absent=True)
+    def __init__(self, mixes: tuple[Mix, ...], guider, positive: list[dict], twins: list[dict], run: Run):
+        super().__init__(guider, positive, twins, run, absent=True)
         self.mixes = mixes
         self.style = 0.0  # of the running step
 
-    def begin_step(self, x, sigmas) -> bool:
+    def begin_step(self, sigmas) -> bool:
         """Whether this step mixes; where several adapters do, with the strongest style."""
-        styles = [mix.style for mix in self.mixes if self.within(mix.span, sigmas)]
+        styles = [mix.style for mix in self.mixes if self.run.within(self.run.levels(mix.span), sigmas)]
         self.gives_keys, self.style = bool(styles), max(styles, default=0.0)
-        self.grid = tuple(x.shape[-2:])
         return self.gives_keys
 
     def end_step(self):
         self.keys.clear()
-        self.kinds, self.gives_keys = [], False
+        self.gives_keys = False
 
-    def kept(self, k, v, size, uuid):
+    def kept(self, k, v, size, place):
         return k, v
 
-    def own(self, k, v, k_extra, v_extra, size, uuid):
+    def own(self, k, v, k_extra, v_extra, size, place):
         if self.style == 0:
             return k, v, None
         return toward_mean(k, k_extra, self.style), toward_mean(v, v_extra, self.style), None
@@ -73,24 +72,24 @@ class MixedHooks:
             logging.warning("Likeness: mixed_attention has nothing to mix, because the guider has no positive prompt.")
             return executor(*args, **kwargs)
         options = guider.model_options["transformer_options"]
-        options[TWINS] = MixedRun(self.mixes, guider, *add_twins(guider), options.get(RUN_KEY) or Run())
-        try:
-            return executor(*args, **kwargs)
-        finally:
-            options.pop(TWINS, None)
+        with opened(guider, args[0].shape[0]) as run:
+            options[TWINS] = MixedRun(self.mixes, guider, *add_twins(guider, run), run)
+            try:
+                return executor(*args, **kwargs)
+            finally:
+                options.pop(TWINS, None)
 
 
 def calc_cond_batch(executor, model, conds, x, timestep, model_options):
     """One step's predictions, with text-only ones beside the conditional ones; those are of no further use."""
     run = model_options["transformer_options"].get(TWINS)
-    if run is None or not run.begin_step(x, timestep):
+    if run is None or not run.begin_step(timestep):
         return executor(model, conds, x, timestep, model_options)
-    run.begin_forward(conds, x)
-    twins = [run.twins(entries) for entries, kind in zip(conds, run.kinds, strict=True) if kind == 0]
-    run.kinds += [0] * len(twins)
-    run.note_areas(twins, x)
     try:
-        return executor(model, [*conds, *twins], x, timestep, model_options)[: len(conds)]
+        with run.run.calling(conds, x, model_options["transformer_options"]) as call:
+            conditional = [one for one, kind in zip(conds, call.kinds, strict=True) if kind == 0 and one]
+            twins = [run.twins(entries) for entries in conditional]
+            return run.evaluate(executor, model, conds, [], twins, x, timestep, model_options)[: len(conds)]
     finally:
         run.end_step()
 
@@ -111,11 +110,10 @@ def mix_attention(model, mix: Mix, sites):
     for kind, wrapper in (
         (WrappersMP.OUTER_SAMPLE, MixedHooks(mixes).outer_sample),
         (WrappersMP.CALC_COND_BATCH, calc_cond_batch),
-        (WrappersMP.APPLY_MODEL, apply_model),
     ):
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
-    put_extra_keys(model, [site.key for site in sites])
+    open_scope(model, put_extra_keys(model, [site.key for site in sites]))
 
 
 def check_unmixed(*models):

@@ -5,10 +5,10 @@ from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import CallbacksMP
 from torch import nn
 
-from ..attention import token_mask
 from .routing import keep_hidden_states, routed_people, token_shares
+from .rows import Rows, rows_of
 from .run import KEY, Run
-from .switch import KEY as IDENTITY_OFF
+from .spans import Span
 
 
 class IdentityBank(nn.Module):
@@ -24,13 +24,13 @@ class IdentityBank(nn.Module):
 
 
 class Injection:
-    """One applied adapter: the ModelPatcher that owns its bank, the noise levels it works in, and the ModelPatcher of
-    its router, for people who share the picture out. Immutable."""
+    """One applied adapter: the ModelPatcher that owns its bank, the part of the denoising it works in, and the
+    ModelPatcher of its router, for people who share the picture out. Immutable."""
 
-    __slots__ = ("patcher", "router", "sigma_end", "sigma_start")
+    __slots__ = ("patcher", "router", "span")
 
-    def __init__(self, patcher, sigma_start: float, sigma_end: float, router=None):
-        self.patcher, self.router, self.sigma_start, self.sigma_end = patcher, router, sigma_start, sigma_end
+    def __init__(self, patcher, span: Span, router=None):
+        self.patcher, self.span, self.router = patcher, span, router
 
     def __deepcopy__(self, memo):
         return self  # ComfyUI 0.3.75 deep-copies model options on every clone; the weights must not go with them
@@ -42,8 +42,9 @@ class Injection:
         """
         if not self.works(options, run):
             return None
-        kinds, off = run.kinds(options), options.get(IDENTITY_OFF)
-        site, mask = self.patcher.model.sites[index], self.mask(q, options, run)
+        rows = rows_of(options, q.shape[0])
+        kinds, off = rows.kinds, rows.off
+        site, mask = self.patcher.model.sites[index], self.mask(q, options, run, rows)
         if off is None:
             return self._of(site, kinds, q, text, mask, options)
         if not off.absent:
@@ -60,23 +61,17 @@ class Injection:
 
     def works(self, options: dict, run: Run) -> bool:
         """Whether the noise level is in the range."""
-        return self._always or self.sigma_end <= run.sigma(options["sigmas"]) <= self.sigma_start
+        return run.within(run.levels(self.span), options.get("sigmas"))
 
-    @property
-    def _always(self):
-        # percent_to_sigma gives these two for 0 % and 100 %: nothing to compare, so nothing to read from the device
-        return self.sigma_end <= 0.0 and self.sigma_start >= 999999999.0
-
-    def mask(self, q: torch.Tensor, options: dict, run: Run) -> torch.Tensor | None:
-        """The person's mask on the tokens of q [B,N,C], [B,N,1]; None without one."""
+    def mask(self, q: torch.Tensor, options: dict, run: Run, rows: Rows) -> torch.Tensor | None:
+        """The person's mask on the tokens of q [B,N,C], [B,N,1]; None without one, or where it can't be placed."""
         mask = self.patcher.model.mask
-        if mask is None:
+        if mask is None or rows.places is None:
             return None
-        height, width = options["activations_shape"][-2:]
-        chunks = len(options["cond_or_uncond"])
-        key = (self, height, width, chunks, q.shape[0], q.device, q.dtype)
+        size = tuple(options["activations_shape"][-2:])
+        key = (self, size, rows.places, q.device, q.dtype)
         if key not in run.masks:
-            run.masks[key] = token_mask(mask.to(q), height, width, chunks, q.shape[0])
+            run.masks[key] = rows.masks(mask.to(q), size)
         return run.masks[key]
 
 

@@ -3,8 +3,8 @@
 import torch
 
 from ..attention import shares
+from .rows import rows_of
 from .run import Run
-from .switch import KEY as IDENTITY_OFF
 
 _HIDDEN = "likeness_hidden_states"
 
@@ -17,15 +17,14 @@ def token_shares(injections, q: torch.Tensor, options: dict, run: Run) -> dict:
     routed = [(one, index) for one, index in injections if one.router is not None and one.works(options, run)]
     if len(routed) < 2:
         return {}
-    kinds, off = run.kinds(options), options.get(IDENTITY_OFF)
-    if off is not None:
-        kinds = off.kinds(kinds)
+    rows = rows_of(options, q.shape[0])
+    kinds = rows.kinds if rows.off is None else rows.off.kinds(rows.kinds)
     queries, scores = {}, []
     for one, index in routed:
         if one.router not in queries:
-            queries[one.router] = one.router.model.queries(index, options[_HIDDEN])
+            queries[one.router] = one.router.model.queries(index, rows.spread(options[_HIDDEN]))
         scores.append(one.patcher.model.sites[index].score(queries[one.router], kinds))
-    masks = [one.mask(q, options, run) for one, _ in routed]
+    masks = [one.mask(q, options, run, rows) for one, _ in routed]
     return dict(zip((one for one, _ in routed), shares(scores, masks), strict=True))
 
 

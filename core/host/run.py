@@ -1,35 +1,186 @@
-"""What lives for one sampling run: memos that save work between steps, and the count of sites that fired."""
+"""What lives for one sampling run: whose rows a batch has, memos that save work between steps, which sites fired."""
 
+import contextlib
 import logging
+from dataclasses import dataclass
 
 from comfy.patcher_extension import WrappersMP
 
+from .rows import KEY as ROWS
+from .rows import IdentityOff, Place, Rows
+from .spans import FOREVER, Span, levels_of
+from .tiles import ROW_MAP, RowMap, row_numbers, tiles_of
+
 KEY = "likeness"
+OURS = "likeness_"  # what the names of conditionings begin with that we add to a guider's own
+SELF = "self"  # ("self", *key) is the self-attention of a site in Run.fired
+
+
+@dataclass
+class Call:
+    """One evaluation of lists of conditionings: ComfyUI's calc_cond_batch.
+
+    For each list, `kinds` has 0 (conditional) or 1, and `off` whether it goes without identity, `absent` in which way
+    (see rows.IdentityOff). `areas`: the part of the picture that an entry is about, by its uuid. `frames`: the
+    numbers of the pictures; `grid`: height and width of the latent. `renamed`: whether there are lists that no other
+    pack knows.
+    """
+
+    kinds: list[int]
+    off: list[bool]
+    absent: bool
+    areas: dict
+    frames: tuple[int, ...]
+    grid: tuple[int, int]
+    renamed: bool
 
 
 class Run:
     """Memo of one sampling run. Everything in it is dropped when the run ends."""
 
-    def __init__(self, conds: dict[str, list[dict]] | None = None):
-        """`conds`: a guider's conditionings by name."""
+    def __init__(self, guider=None, pictures: int | None = None):
+        """`pictures`: how many the guider samples."""
         self.fired = set()
         self.masks = {}
-        self._kinds = {}
-        for name, entries in (conds or {}).items():
-            self._kinds.update({entry["uuid"]: 0 if name == "positive" else 1 for entry in entries})
+        self.call = None  # the Call that is running
+        self.guider, self.pictures = guider, pictures
+        self.row_map = None  # RowMap around another node's model function wrapper
+        self._kinds, self._levels, self._said = {}, {}, set()
         self._sigmas = None
         self._sigma = 0.0
+        if guider is not None:
+            self.note(guider.conds)
 
-    def kinds(self, options: dict) -> list[int]:
-        """0 for each conditional chunk of the batch that is running, 1 for each other.
+    def note(self, conds: dict[str, list[dict]]):
+        """Remember whose the entries of a guider's conditionings are, by the names that the guider gives them."""
+        for name, entries in conds.items():
+            self._kinds.update({entry["uuid"]: _kind(name) for entry in entries})
 
-        ComfyUI numbers the lists of a guider, which is the same for conditional and unconditional, but not for guiders
-        that have three (DualCFGGuider, PerpNegGuider).
+    def say(self, sentence: str, *values):
+        """A warning, once in a run."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            logging.warning("Likeness: " + sentence, *values)
+
+    # -- whose rows --------------------------------------------------------------------------------------------------
+
+    def kinds(self, lists: list) -> list[int]:
+        """0 for each list of conditionings that is conditional, 1 for each other.
+
+        ComfyUI's numbers mean something else in guiders with three lists, and in calls that nodes make by themselves.
+        Its entries alone don't tell either: for area prompts it copies positive ones into the negative list. So a list
+        is what the guider calls it, else what its first known entry is; copies stand at the end.
         """
-        numbers, uuids = options["cond_or_uncond"], options.get("uuids", ())
-        if len(uuids) != len(numbers):  # a model wrapper has taken the batch apart
-            uuids = [None] * len(numbers)
-        return [self._kinds.get(uuid, min(number, 1)) for uuid, number in zip(uuids, numbers, strict=True)]
+        found = [self._kind_of(entries) for entries in lists]
+        if all(kind is None for kind in found) and "positive" not in (self.guider.conds if self.guider else ()):
+            return [min(number, 1) for number in range(len(lists))]
+        if len(found) > 1 and found[0] is None and 0 not in found[1:]:
+            found[0] = 0  # prompts of another node's, in the order that every CFG has them
+        return [1 if kind is None else kind for kind in found]
+
+    def _kind_of(self, entries):
+        for name, own in self.guider.conds.items() if self.guider else ():
+            if own is entries:
+                return _kind(name)
+        return next((self._kinds[entry["uuid"]] for entry in entries or () if entry.get("uuid") in self._kinds), None)
+
+    @contextlib.contextmanager
+    def calling(self, lists: list, x, options: dict, off: list[bool] | None = None, absent: bool = False):
+        """Know of an evaluation of lists of conditionings while it runs. `off`: which lists go without identity."""
+        before, outer = self.call, self.call
+        frames = self._window(options, x.shape[0]) or tuple(range(x.shape[0]))
+        areas = {} if outer is None else dict(outer.areas)
+        areas.update(_areas(lists, x))
+        if off is None and outer is not None and len(outer.kinds) == len(lists):  # the same lists, a window of them
+            kinds, off, absent, renamed = outer.kinds, outer.off, outer.absent, outer.renamed
+        else:
+            kinds, renamed = self.kinds(lists), off is not None
+            off = off or [False] * len(lists)
+        self.call = Call(kinds, off, absent, areas, frames, tuple(x.shape[-2:]), renamed)
+        try:
+            yield self.call
+        finally:
+            self.call = before
+
+    def _window(self, options, pictures):
+        """Which pictures a context window shows, ComfyUI's own or AnimateDiff-Evolved's; None: all."""
+        window = options.get("context_window")
+        if window is not None and getattr(window, "dim", 0) == 0:
+            frames = window.index_list
+        else:
+            frames = (options.get("ad_params") or {}).get("sub_idxs")
+        if not frames or len(frames) != pictures or self.pictures is None or pictures >= self.pictures:
+            return None
+        return tuple(int(frame) for frame in frames)
+
+    def rows(self, x, options: dict, row_map=None) -> Rows:
+        """The rows of a forward on x [B,C,H,W]; `row_map` is what tiles.RowMap sent along."""
+        call, numbers = self.call, options["cond_or_uncond"]
+        uuids = options.get("uuids") or ()
+        if len(uuids) != len(numbers):  # another node has taken the batch apart
+            uuids = (None,) * len(numbers)
+        chunks = list(zip(numbers, uuids, strict=True))
+        sources = row_numbers(row_map, x)
+        if sources is not None:
+            chunks = self.row_map.chunks
+        if call is None:  # a node that calls the model by itself
+            call = Call(
+                [min(number, 1) for number in range(max(numbers) + 1)], [False] * (max(numbers) + 1), False, {},
+                tuple(range(x.shape[0] // len(numbers))), tuple(x.shape[-2:]), False,
+            )  # fmt: skip
+        blocks, size = self._blocks(x, options, call, len(chunks), sources)
+        listed, marks = zip(*(chunks[chunk] for chunk, _ in blocks), strict=True)
+        off = tuple(call.off[number] for number in listed)
+        kinds = tuple(call.kinds[number] for number in listed)
+        cut = None if self.row_map is None else self.row_map.cut
+
+        def places():
+            tiles = [None] * len(blocks)
+            if cut is not None and sources is not None:
+                found = tiles_of(x, cut, sources)
+                if found is None:
+                    self.say(
+                        "another node cuts the picture into parts and changes them before the model sees them, so "
+                        "that masks can't follow; leave that node out, or work without masks."
+                    )
+                    return None
+                tiles = found[::size]
+            return tuple(
+                Place(call.grid, frames, call.areas.get(mark), tile)
+                for (_, frames), mark, tile in zip(blocks, marks, tiles, strict=True)
+            )
+
+        switched = IdentityOff(off, call.absent) if any(off) else None
+        return Rows(kinds, marks, kinds if call.renamed else listed, size, switched, places)
+
+    def _blocks(self, x, options, call, chunks, sources):
+        """[(chunk, frames)] of the blocks of equal size that x consists of, and their size.
+
+        Tile batches repeat the whole batch for every tile, which only the row numbers (`sources`) tell for sure.
+        """
+        frames = self._inner_window(options, x.shape[0] // chunks) or call.frames
+        size = len(frames)
+        if sources is not None:
+            each = [divmod(number, size) for number in sources]
+            whole = [(each[start][0], list(range(size))) for start in range(0, len(each), size)]
+            if [(chunk, number) for chunk, numbers in whole for number in numbers] == each:
+                return [(chunk, frames) for chunk, _ in whole], size
+            return [(chunk, (frames[number],)) for chunk, number in each], 1
+        if x.shape[0] % (chunks * size):
+            size, odd = divmod(x.shape[0], chunks)
+            if odd:
+                raise ValueError(
+                    f"Another node hands the model {x.shape[0]} rows for {chunks} prompts, and which of them are the "
+                    "person's can't be known; leave that node or ApplyIDAdapter out."
+                )
+            frames = tuple(range(size))
+        return [(chunk, frames) for chunk in range(chunks)] * (x.shape[0] // (chunks * size)), size
+
+    def _inner_window(self, options, pictures):
+        """A window that another node has cut since our call began: AnimateDiff-Evolved may stand on either side."""
+        return self._window(options, pictures) if self.call and pictures < len(self.call.frames) else None
+
+    # -- when --------------------------------------------------------------------------------------------------------
 
     def sigma(self, sigmas) -> float:
         """The noise level of this forward as a number; read once per forward, however many sites ask."""
@@ -38,36 +189,135 @@ class Run:
             self._sigmas = sigmas
         return self._sigma
 
+    def levels(self, span: Span) -> tuple[float, float]:
+        """The noise levels (from, to) of a part of the denoising in this run's schedule."""
+        if self.guider is None:
+            return span.levels
+        if span not in self._levels:
+            sampling = self.guider.model_patcher.get_model_object("model_sampling")
+            self._levels[span] = levels_of(sampling, span.start_at, span.end_at)
+        return self._levels[span]
+
+    def within(self, levels: tuple[float, float], sigmas) -> bool:
+        """Whether the noise level lies between two (from, to), the former the higher one."""
+        upper, lower = levels
+        if upper <= lower:
+            return False
+        return (upper >= FOREVER[0] and lower <= FOREVER[1]) or lower <= self.sigma(sigmas) <= upper
+
+
+def _kind(name):
+    return 0 if name == "positive" or name.startswith(OURS) else 1
+
+
+def _areas(lists, x):
+    """Which part of the picture entries are about, as ComfyUI cuts it: {uuid: (height, width, top, left)}."""
+    areas = {}
+    for entry in (entry for entries in lists for entry in entries or ()):
+        if "area" in entry and "uuid" in entry:
+            height, width, top, left = entry["area"][-4:] if len(entry["area"]) == 4 else _flat(entry["area"])
+            areas[entry["uuid"]] = min(x.shape[-2] - top, height), min(x.shape[-1] - left, width), top, left
+    return areas
+
+
+def _flat(area):
+    """An area of more dimensions, (lengths ..., starts ...), in the last two."""
+    half = len(area) // 2
+    return (*area[half - 2 : half], *area[-2:])
+
+
+# -- in ComfyUI's sampling -------------------------------------------------------------------------------------------
+
 
 class RunScope:
-    """OUTER_SAMPLE wrapper: opens a Run, and warns when another node has taken attention sites from us."""
+    """OUTER_SAMPLE wrapper: opens a Run, and warns when another node has taken attention sites from us.
+
+    `sites`: names as in Run.fired.
+    """
 
     def __init__(self, sites: frozenset):
         self.sites = sites
 
     def __call__(self, executor, *args, **kwargs):
         guider = executor.class_obj
-        options = guider.model_options.setdefault("transformer_options", {})
-        run = options[KEY] = Run(guider.conds)
-        try:
+        with opened(guider, args[0].shape[0]) as run:
             result = executor(*args, **kwargs)
-        finally:
-            options.pop(KEY, None)
-        missed, sigmas = len(self.sites - run.fired), args[3]
-        if missed and len(sigmas) > 1:  # with one noise level there is no step to take
-            logging.warning(
-                "Likeness: %d of %d attention layers never got the identity; a node after ApplyIDAdapter replaced "
-                "them. Put ApplyIDAdapter after that node.",
-                missed,
-                len(self.sites),
-            )
+        missed, sigmas = self.sites - run.fired, args[3]
+        if len(sigmas) > 1:  # with one noise level there is no step to take
+            _warn_of([site for site in self.sites if site[0] != SELF], missed, "got the identity", "ApplyIDAdapter")
+            ours = "ApplyIDAdapter with mixed_attention, or AttributeCure,"
+            _warn_of([site for site in self.sites if site[0] == SELF], missed, "shared their keys", ours)
         return result
 
 
-def open_scope(model, sites):
-    """Make `model` (a clone of the caller's own) open a Run at every sampling; chained adapters share one."""
-    before = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
-    for scope in before:
+def _warn_of(sites, missed, what, ours):
+    lost = [site for site in sites if site in missed]
+    if lost:
+        logging.warning(
+            "Likeness: %d of %d %s layers never %s; a node after %s replaced them. Put %s after that node.",
+            len(lost), len(sites), "self-attention" if lost[0][0] == SELF else "attention", what, ours.rstrip(","),
+            ours.rstrip(","),
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def opened(guider, pictures: int):
+    """The Run of a guider that is about to sample, and another node's model function wrapper under watch."""
+    options = guider.model_options.setdefault("transformer_options", {})
+    if KEY in options:
+        yield options[KEY]
+        return
+    run = options[KEY] = Run(guider, pictures)
+    cutter = guider.model_options.get("model_function_wrapper")
+    if cutter is not None:
+        run.row_map = guider.model_options["model_function_wrapper"] = RowMap(cutter)
+    try:
+        yield run
+    finally:
+        options.pop(KEY, None)
+        if cutter is not None:
+            guider.model_options["model_function_wrapper"] = cutter
+
+
+def calc_cond_batch(executor, model, conds, x, timestep, model_options):
+    """One evaluation of lists of conditionings: know what they are while it runs."""
+    options = model_options["transformer_options"]
+    run = options.get(KEY)
+    if run is None:
+        return executor(model, conds, x, timestep, model_options)
+    with run.calling(conds, x, options):
+        return executor(model, conds, x, timestep, model_options)
+
+
+def apply_model(executor, x, timestep, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **rest):
+    """One forward: say whose its rows are, and call all lists conditional or not where there are some of ours.
+
+    A list of ours has a number that no other pack knows, so that must not get further than here.
+    """
+    row_map, run = rest.pop(ROW_MAP, None), (transformer_options or {}).get(KEY)
+    if run is not None and ROWS not in transformer_options and "cond_or_uncond" in transformer_options:
+        rows = run.rows(x, transformer_options, row_map)
+        numbers = list(transformer_options["cond_or_uncond"])  # attention couples lengthen the very list that they get
+        if run.call is not None and run.call.renamed:
+            numbers = [run.call.kinds[number] for number in numbers]
+        transformer_options = {**transformer_options, ROWS: rows, "cond_or_uncond": numbers}
+    return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **rest)
+
+
+def open_scope(model, sites: frozenset):
+    """Make `model` (a clone of the caller's own) open a Run at every sampling; chained adapters share one.
+
+    `sites`: the names in Run.fired of what is to be called in every run.
+    """
+    for scope in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
         sites = sites | scope.sites
     model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, RunScope(frozenset(sites)))
+    watch_forwards(model)
+
+
+def watch_forwards(model):
+    """Make `model` (a clone of the caller's own) know whose rows are whose in runs that somebody opens."""
+    for kind, wrapper in ((WrappersMP.CALC_COND_BATCH, calc_cond_batch), (WrappersMP.APPLY_MODEL, apply_model)):
+        if not model.get_wrappers(kind, KEY):
+            model.add_wrapper_with_key(kind, KEY, wrapper)

@@ -6,13 +6,12 @@ conditionings of the batch.
 
 import uuid
 
+import torch
+
 from .run import Run
-from .switch import KEY as IDENTITY_OFF
-from .switch import IdentityOff
 
 KEY = "likeness_twins"  # the TwinRun in transformer options, while a model samples
 FOUNDATION = "likeness_foundation"  # the twins among a guider's conditionings
-FOREVER = (999999999.0, 0.0)  # what percent_to_sigma gives for 0 % and 100 %
 TOKENS_KEY = "cross_attn_controlnet"  # what ComfyUI feeds a ControlNet in place of the prompt
 NOBODY_KEY = "likeness_no_identity"  # the same with the identity of no face, for rows whose identity is switched off
 PLAIN_KEY = "likeness_plain_text"  # what a prompt with a face in it was before the face went in
@@ -25,68 +24,57 @@ class TwinRun:
     shares keys in self-attention: `kept` and `own`, see `extra_keys.ExtraKeys`.
     """
 
-    def __init__(self, guider, positive: list[dict], twins: list[dict], levels: Run, absent: bool):
-        self.guider, self.absent = guider, absent
-        self.levels = levels  # reads each noise level once, however many ask
+    def __init__(self, guider, positive: list[dict], twins: list[dict], run: Run, absent: bool):
+        self.guider, self.run, self.absent = guider, run, absent
         self.twin_of = {one["uuid"]: other["uuid"] for one, other in zip(positive, twins, strict=True)}
-        self.conditional = set(self.twin_of) | set(self.twin_of.values())
         self.all_off = False  # whether the forward that is running goes without identity altogether
-        self.kinds, self.first_twin = [], 0  # of the lists of conditionings of the running forward
         self.gives_keys = False  # whether the running step shares keys
-        self.grid = None
-        self.areas = {}
         self.keys = {}
 
-    def begin_forward(self, conds: list, x):
-        """Note the lists of conditionings that a guider wants predicted; twins may follow behind."""
-        self.kinds = [0 if entries and entries[0]["uuid"] in self.conditional else 1 for entries in conds]
-        self.first_twin = len(conds)
-        self.note_areas(conds, x)
-
     def twins(self, entries: list[dict]) -> list[dict]:
-        """The foundation's entries for a list of conditionings; an unconditional entry serves as it is."""
-        by_uuid = {entry["uuid"]: entry for entry in self.guider.conds[FOUNDATION]}
-        return [by_uuid.get(self.twin_of.get(entry["uuid"]), entry) for entry in entries]
+        """The foundation's entries for a conditional list.
 
-    def within(self, span: tuple[float, float], sigmas) -> bool:
-        """Whether the noise level lies in a span (from, to), the former the higher one."""
-        if span[0] <= span[1]:
-            return False
-        return (span[0] >= FOREVER[0] and span[1] <= FOREVER[1]) or span[1] <= self.levels.sigma(sigmas) <= span[0]
+        What ComfyUI copied into the list, for an area that another one has, it copied into the foundation's as well.
+        """
+        by_uuid = {entry["uuid"]: entry for entry in self.of_window(self.guider.conds[FOUNDATION])}
+        return [by_uuid.get(self.twin_of.get(entry["uuid"], entry["uuid"]), entry) for entry in entries]
 
-    def note_areas(self, lists: list, x):
-        """Remember which part of the picture an entry is about, as ComfyUI cuts it."""
-        for entry in (entry for entries in lists for entry in entries or ()):
-            if "area" in entry:
-                height, width, top, left = entry["area"]
-                self.areas[entry["uuid"]] = min(x.shape[2] - top, height), min(x.shape[3] - left, width), top, left
+    def of_window(self, entries: list[dict]) -> list[dict]:
+        """Conditionings as a context window has them that is running: what they have of each picture, of its own."""
+        frames, pictures = self.run.call.frames, self.run.pictures
+        if len(frames) == pictures:
+            return entries
+        index = list(frames)
 
-    def is_whole(self, uuid, grid: tuple[int, int]) -> bool:
-        """Whether a forward of `grid` latent cells shows all that a conditioning entry is about, not a tile of it."""
-        area = self.areas.get(uuid)
-        return grid == (self.grid if area is None else area[:2])
+        def cut(value):
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == pictures:
+                return value[index]
+            if isinstance(value, dict):
+                return {key: cut(part) for key, part in value.items()}
+            inner = getattr(value, "cond", None)  # ComfyUI's wrapper around a tensor for the model (comfy.conds)
+            if isinstance(inner, torch.Tensor) and inner.ndim and inner.shape[0] == pictures:
+                return value._copy_with(inner[index])
+            return value
+
+        return [{key: cut(value) for key, value in entry.items()} for entry in entries]
+
+    def evaluate(self, executor, model, conds, before, after, x, timestep, model_options) -> list:
+        """Predictions [B,C,H,W] of lists of conditionings, and of those without identity before and behind them.
+
+        ComfyUI runs the last lists first: those that give their keys away stand behind those that take them.
+        """
+        lists, options = [*before, *conds, *after], model_options["transformer_options"]
+        off = [True] * len(before) + [self.all_off] * len(conds) + [True] * len(after)
+        with self.run.calling(lists, x, options, off, self.absent):
+            return executor(model, lists, x, timestep, model_options)
 
 
-def add_twins(guider) -> tuple[list[dict], list[dict]]:
+def add_twins(guider, run: Run) -> tuple[list[dict], list[dict]]:
     """Give a guider's positive entries twins, as conditionings of its own; returns both."""
     positive, negative = guider.conds["positive"], guider.conds.get("negative") or []
     guider.conds[FOUNDATION] = [_without_identity(entry, negative) for entry in positive]
+    run.note({FOUNDATION: guider.conds[FOUNDATION]})
     return positive, guider.conds[FOUNDATION]
-
-
-def apply_model(executor, x, timestep, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **rest):
-    """One forward: say which chunks go without identity, and call all chunks conditional or not, as they are.
-
-    A list of twins has a number that no other pack knows, so that must not get further than here.
-    """
-    run = transformer_options.get(KEY)
-    if run is not None and run.kinds:
-        lists = transformer_options["cond_or_uncond"]
-        off = tuple(run.all_off or which >= run.first_twin for which in lists)
-        transformer_options = {**transformer_options, "cond_or_uncond": [run.kinds[which] for which in lists]}
-        if any(off):
-            transformer_options[IDENTITY_OFF] = IdentityOff(off, run.absent)
-    return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **rest)
 
 
 def _without_identity(entry, negative):

@@ -167,17 +167,17 @@ def test_host_reads(case, overhead):
 
 def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
     patches, run_module = pack.module("core.host.cure_patches"), pack.module("core.host.cure_run")
-    off, twins = pack.module("core.host.switch"), pack.module("core.host.twins")
+    rows, twins = pack.module("core.host.rows"), pack.module("core.host.twins")
     cured = case.cure(mode="both", settings={"source": "both"})
     plan = cured.get_wrappers("outer_sample", "likeness_cure")[0].__self__.plan
     guider = SimpleNamespace(conds={}, cfg=4.0)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         run = run_module.CureRun(plan, guider, [{"uuid": 1}], [{"uuid": 2}], pack.module("core.host.run").Run())
-        run.collects, run.grid = True, (32, 32)
+        run.collects, run.grid, run.pictures = True, (32, 32), 2
         run._select = mode.from_tensor(plan.select).to("cuda")
+        blocks = rows.in_chunks([1, 0, 0], 6, [0, 1, 2], rows.IdentityOff((False, False, True), False))
         options = {
-            twins.KEY: run, off.KEY: off.IdentityOff((False, False, True), False), "cond_or_uncond": [1, 0, 0],
-            "uuids": [0, 1, 2], "original_shape": [6, 4, 32, 32], "activations_shape": [6, 128, 8, 8],
+            twins.KEY: run, rows.KEY: blocks, "original_shape": [6, 4, 32, 32], "activations_shape": [6, 128, 8, 8],
             "block": ("output", 2), "block_index": 0, "n_heads": 4,
         }  # fmt: skip
         n = torch.empty(6, 64, 128, device="cuda")
@@ -189,10 +189,11 @@ def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
         reader._modules = {("output", 2, 0): Attention}
         reader(n, None, None, options)
         patches.FeatureReader(plan.layers)(n, None, None, options)
-        run.end_step()
+        run.close_maps()
         mask = run.mask()
         assert mask.device.type == "cuda" and mask.shape == (2, 1, 32, 32)
-        run._tokens[(8, 8), None] = torch.zeros(2, 5, dtype=torch.long, device="cuda"), torch.zeros(2, 5, device="cuda")
+        index = torch.zeros(2, 5, dtype=torch.long, device="cuda")
+        run._tokens[(8, 8), blocks.places[0]] = index, torch.zeros(2, 5, device="cuda")
         run.gives_keys = True
         patch = pack.module("core.host.extra_keys").ExtraKeys(("output", 2, 0), base=lambda q, k, v, o: q)
         assert patch(n, n, n, options).shape == n.shape and not run.keys

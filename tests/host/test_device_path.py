@@ -51,7 +51,7 @@ def test_the_patch_runs_on_cuda_without_a_host_sync(pack, case, with_mask, kinds
         sites = [attend(*(mode.from_tensor(part[:2]).to("cuda") for part in (site.k, site.v))) for site in bank.sites]
         bank_on_cuda = patch_module.IdentityBank(sites, None if mask is None else mode.from_tensor(mask).to("cuda"))
         owner = type("Owner", (), {"model": bank_on_cuda})
-        on_cuda = patch_module.Injection(owner, injection.sigma_start, injection.sigma_end)
+        on_cuda = patch_module.Injection(owner, injection.span)
         rows = 2 * len(kinds)
         q = torch.empty(rows, 8 * 8, 128, device="cuda")
         sigmas = torch.empty(rows, device="cuda")

@@ -321,21 +321,16 @@ def test_guiders_of_three_prompts(pack, models, adapters, guider, expected):
         made = Guider_PerpNeg(applied[0])
         made.set_conds(*applied[1:], third)
     made.set_cfg(4.0, 2.0)
-    run, seen = pack.module("core.host.run").Run, set()
-    original = run.kinds
+    seen, key = set(), pack.module("core.host.rows").KEY
 
-    def spying(self, options):
-        kinds = original(self, options)
-        seen.update(zip(options["cond_or_uncond"], kinds, strict=True))
-        return kinds
+    def spying(hidden, context, value, options):
+        seen.update(zip(options["cond_or_uncond"], options[key].kinds, strict=True))
+        return hidden, context, value
 
-    run.kinds = spying
-    try:
-        with torch.inference_mode():
-            noise, sampler = randn(1, 4, 16, 16, seed=1), comfy.samplers.sampler_object("euler")
-            result = made.sample(noise, torch.zeros_like(noise), sampler, torch.tensor([5.0, 1.0, 0.0]), seed=1)
-    finally:
-        run.kinds = original
+    made.model_patcher.set_model_attn2_patch(spying)
+    with torch.inference_mode():
+        noise, sampler = randn(1, 4, 16, 16, seed=1), comfy.samplers.sampler_object("euler")
+        result = made.sample(noise, torch.zeros_like(noise), sampler, torch.tensor([5.0, 1.0, 0.0]), seed=1)
     assert result.isfinite().all() and seen == set(enumerate(expected))
 
 

@@ -24,12 +24,13 @@ def attn1(model):
 
 def recorded(pack, model, key):
     """The model with its self-attention at `key` written down: [(q, k, v, out, chunk kinds, which are off)]."""
-    seen, off = [], pack.module("core.host.switch").KEY
+    seen, key_of_rows = [], pack.module("core.host.rows").KEY
     ours, model = attn1(model)[key], model.clone()
 
     def spy(q, k, v, options):
         out = ours(q, k, v, options)
-        seen.append((q, k, v, out, options["cond_or_uncond"], options[off].chunks if off in options else None))
+        rows = options[key_of_rows]
+        seen.append((q, k, v, out, rows.kinds, tuple(rows.is_off(index) for index in range(len(rows.kinds)))))
         return out
 
     model.set_model_attn1_replace(spy, *key)
@@ -279,16 +280,17 @@ def test_a_whole_range_reads_nothing_from_the_device(sd15, overhead):
 
 
 def test_the_patch_runs_on_cuda_without_a_host_sync(pack):
-    mixed, twins, off = (pack.module(f"core.host.{name}") for name in ("mixed", "twins", "switch"))
+    mixed, twins, rows_of, spans = (pack.module(f"core.host.{name}") for name in ("mixed", "twins", "rows", "spans"))
     patch = pack.module("core.host.extra_keys").ExtraKeys(("middle", 0, 0), base=lambda q, k, v, options: q)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        mixes, levels = (mixed.Mix(twins.FOREVER, 0.5),), pack.module("core.host.run").Run()
-        run = mixed.MixedRun(mixes, None, [{"uuid": 1}], [{"uuid": 2}], levels)
+        mixes, lives = (mixed.Mix(spans.Span(0.0, 1.0), 0.5),), pack.module("core.host.run").Run()
+        run = mixed.MixedRun(mixes, None, [{"uuid": 1}], [{"uuid": 2}], lives)
         rows = torch.empty(6, 64, 128, device="cuda")
-        assert run.begin_step(torch.empty(2, 4, 32, 32, device="cuda"), None)
+        assert run.begin_step(None)
+        off = rows_of.IdentityOff((False, False, True), True)
         options = {
-            twins.KEY: run, off.KEY: off.IdentityOff((False, False, True), True), "cond_or_uncond": [1, 0, 0],
-            "uuids": [0, 1, 2], "original_shape": [6, 4, 32, 32], "activations_shape": [6, 128, 8, 8], "n_heads": 4,
+            twins.KEY: run, rows_of.KEY: rows_of.in_chunks([1, 0, 0], 6, [0, 1, 2], off), "n_heads": 4,
+            "activations_shape": [6, 128, 8, 8],
         }  # fmt: skip
         out = patch(rows, rows, rows, options)
         assert out.shape == rows.shape and out.device.type == "cuda" and not run.keys

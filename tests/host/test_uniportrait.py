@@ -231,9 +231,9 @@ def test_who_is_out_of_range_does_not_compete(pack, put, one):
 
 @pytest.mark.parametrize("absent", [True, False])
 def test_the_switch_that_turns_the_identity_off(pack, two, absent):
-    off = pack.module("core.host.switch")
-    switch = off.IdentityOff((False, True), absent)
-    kept, gone = run_site(two, (0, 0), **{off.KEY: switch})
+    rows = pack.module("core.host.rows")
+    one_off = rows.in_chunks([0, 0], 2, off=rows.IdentityOff((False, True), absent))
+    kept, gone = run_site(two, (0, 0), **{rows.KEY: one_off})
     with_identity = run_site(two, (0, 0))
     torch.testing.assert_close(kept, with_identity[0])
     if absent:
@@ -272,7 +272,7 @@ def test_two_people_on_cuda_without_a_host_read(pack, two):
             site = sites.Routed(sites.Attend(cuda(inner.site.k[:2]), cuda(inner.site.v[:2])), cuda(inner.key[:2]))
             owner = type("Owner", (), {"model": patching.IdentityBank([site], torch.ones(1, 8, 8, device="cuda"))})
             shared = type("Owner", (), {"model": type("Model", (), {"queries": lambda self, index, hidden: hidden})()})
-            moved.append((patching.Injection(owner, injection.sigma_start, injection.sigma_end, shared), 0))
+            moved.append((patching.Injection(owner, injection.span, shared), 0))
         q = torch.empty(2, 64, 128, device="cuda")
         options = site_options(sigmas=torch.empty(2, device="cuda"), likeness=run.Run())
         options["likeness_hidden_states"] = torch.empty(2, 64, 128, device="cuda")

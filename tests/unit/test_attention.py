@@ -43,25 +43,19 @@ def test_the_usual_layouts_copy_nothing(kinds, device, dtype):
 def test_a_mask_weighs_each_token(device, dtype):
     q = randn(2, 16, 64, seed=1, device=device, dtype=dtype)
     k, v = (randn(2, 16, 64, seed=seed, device=device, dtype=dtype) for seed in (2, 3))
-    mask = token_mask(torch.ones(1, 8, 8).tril().to(device, dtype), 4, 4, 2, 2)
+    mask = token_mask(torch.ones(1, 8, 8).tril().to(device, dtype), 4, 4, [0, 0])
     assert mask.shape == (2, 16, 1)
     assert torch.equal(identity_residual(q, k, v, 4, mask), identity_residual(q, k, v, 4) * mask)
 
 
 @pytest.mark.parametrize(
-    ("masks", "rows", "chunks", "order"),
-    [
-        (1, 2, 2, [0, 0]),
-        (2, 4, 2, [0, 1, 0, 1]),
-        (2, 3, 1, [0, 1, 0]),
-        (5, 2, 1, [0, 1]),
-        (3, 6, 2, [0, 1, 2, 0, 1, 2]),
-    ],
+    ("masks", "frames", "order"),
+    [(1, [0, 1], [0, 0]), (2, [0, 1, 2], [0, 1, 0]), (5, [0, 1], [0, 1]), (5, [3, 4], [3, 4]), (3, [2, 3], [2, 0])],
 )
-def test_masks_go_by_picture(masks, rows, chunks, order, device, dtype):
-    """A short batch of masks is cycled, a long one cut, and every chunk starts anew."""
+def test_masks_go_by_picture(masks, frames, order, device, dtype):
+    """A short batch of masks is cycled, a long one cut, and a context window has the masks of its own pictures."""
     batch = torch.arange(1, masks + 1, device=device, dtype=dtype).view(-1, 1, 1).expand(-1, 6, 10)
-    tokens = token_mask(batch, 3, 5, chunks, rows)
+    tokens = token_mask(batch, 3, 5, frames)
     assert tokens[:, :, 0].tolist() == [[number + 1.0] * 15 for number in order]
 
 
