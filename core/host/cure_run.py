@@ -111,7 +111,8 @@ class CureRun(TwinRun):
         self._maps = [MapSum(plan.settings.map_decay) for _ in range(2)]  # of the foundation, of the personalised rows
         self._features = self._features_size = None
         self._regions = None
-        self._mask, self._tokens = None, {}
+        self._mask = None
+        self._key_mask, self._tokens = None, {}  # where the running step shares keys
         self._artist = None
         self._latent = self._denoised = self._sigmas = self._level = None
 
@@ -141,6 +142,8 @@ class CureRun(TwinRun):
         self.shared_steps += self.gives_keys
         self.pictures, self.grid = x.shape[0], tuple(x.shape[-2:])
         self.artist_mask(x)
+        if self.gives_keys and self._key_mask is not self.mask():  # one for all evaluations of the step
+            self._key_mask, self._tokens = self.mask(), {}
         responds = self.acts and plan.responds
         self._age += responds
         responds = responds and self._age % plan.settings.refresh == 0
@@ -175,7 +178,7 @@ class CureRun(TwinRun):
     def close_maps(self):
         """Let the maps that have come in count."""
         if any([maps.end_step() for maps in self._maps]):
-            self._mask, self._tokens = None, {}
+            self._mask = None
 
     # -- where -------------------------------------------------------------------------------------------------------
 
@@ -234,8 +237,7 @@ class CureRun(TwinRun):
                 seen[list(frames)] = True
                 pairs = zip(regions, self._regions, strict=True)
                 regions = [new if new is None else torch.where(seen.to(new.device), new, old) for new, old in pairs]
-        self._regions = regions
-        self._mask, self._tokens = None, {}
+        self._regions, self._mask = regions, None
 
     def answered(self, predictions: list[torch.Tensor], kinds: list[int]) -> list[torch.Tensor]:
         """The predictions [B,C,H,W] of the running pictures by list, the conditional ones with the response."""
@@ -318,7 +320,7 @@ class CureRun(TwinRun):
         half-covered token, or half the strength, means half the odds. There must be a mask.
         """
         if (size, place) not in self._tokens:
-            mask = place.cut(self.mask())[list(place.frames)]
+            mask = place.cut(self._key_mask)[list(place.frames)]
             share = F.adaptive_avg_pool2d(mask, size).flatten(1)
             count = int((share > 0).sum(dim=1).max())  # host read: how many keys to keep, once per mask and size
             share, index = share.topk(max(count, 1), dim=1)
@@ -327,7 +329,7 @@ class CureRun(TwinRun):
 
     def kept(self, k, v, size, place):
         """The foundation's keys and values [B,E,C] inside the mask, or None while there is no mask."""
-        if self.mask() is None:
+        if self._key_mask is None:
             return None
         self.kept_any = True
         index, _ = self.extra_tokens(size, place)

@@ -194,7 +194,7 @@ def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
         assert mask.device.type == "cuda" and mask.shape == (2, 1, 32, 32)
         index = torch.zeros(2, 5, dtype=torch.long, device="cuda")
         run._tokens[(8, 8), blocks.places[0]] = index, torch.zeros(2, 5, device="cuda")
-        run.gives_keys = True
+        run.gives_keys, run._key_mask = True, mask
         patch = pack.module("core.host.extra_keys").ExtraKeys(("output", 2, 0), base=lambda q, k, v, o: q)
         assert patch(n, n, n, options).shape == n.shape and not run.keys
         with pytest.raises(DataDependentOutputException):

@@ -1,0 +1,252 @@
+"""The pack in compositions with ComfyUI's own nodes and with wrappers like other packs', each against what it has to
+equal. benchmarks/compositions.py tries many more, other packs' own code too."""
+
+import logging
+
+import host_cases
+import pytest
+import torch
+from cure_cases import Case
+from host_cases import adapter, apply, conditioning, randn, sample
+
+TILE, STEP = 10, 6  # of a latent that is 16 wide: the second tile begins at cell 6
+CLOSE = {"atol": 2e-4, "rtol": 0}
+
+
+@pytest.fixture(scope="module")
+def case(pack):
+    from tiny.unet import unet
+
+    return Case(pack, "sd15", unet("sd15"), adapter(pack, "sd15"))
+
+
+@pytest.fixture
+def mixed(pack, case):
+    options = pack.module("core.host.adapter").Options(mixed_attention=True)
+    return apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", options=options)
+
+
+def left_half(pictures=1):
+    mask = torch.zeros(pictures, 128, 128)
+    mask[..., :64] = 1
+    return mask
+
+
+class Tiles:
+    """A model function wrapper that shows the model tiles, `batch` at a time, each for the whole batch of prompts."""
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def __call__(self, apply_model, arguments):
+        x, c = arguments["input"], arguments["c"]
+        total, weight = torch.zeros_like(x), torch.zeros_like(x)
+        starts = (0, STEP)
+        for at in range(0, len(starts), self.batch):
+            parts = starts[at : at + self.batch]
+
+            def cut(value, parts=parts):
+                if not isinstance(value, torch.Tensor):
+                    return value
+                if value.ndim == x.ndim:
+                    return torch.cat([value[..., start : start + TILE] for start in parts])
+                return torch.cat([value] * len(parts))
+
+            kept = {key: cut(value) for key, value in c.items()}
+            out = apply_model(cut(x), cut(arguments["timestep"]), **kept)
+            for start, part in zip(parts, out.split(len(x)), strict=True):
+                total[..., start : start + TILE] += part
+                weight[..., start : start + TILE] += 1
+        return total / weight
+
+
+def tiled(model, batch):
+    model = model.clone()
+    model.set_model_unet_function_wrapper(Tiles(batch))
+    return model
+
+
+def features(pack, case):
+    """Everything that this pack puts on a model, as (model, positive, negative)."""
+    masked = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=left_half())
+    options = pack.module("core.host.adapter").Options(mixed_attention=True)
+    mixed = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", options=options)
+    modes = ("noise_blend", "shared_attention")
+    cured = {f"cure {mode}": (case.cure(mode=mode), *case.conditionings) for mode in modes}
+    separate = (case.cure(trajectory="separate"), *case.conditionings)
+    return {"masked": masked, "mixed": mixed, "separate": separate, **cured}
+
+
+NAMES = ["masked", "mixed", "separate", "cure noise_blend", "cure shared_attention"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tiles_in_one_batch_are_what_they_are_one_by_one(pack, case, name):
+    model, *prompts = features(pack, case)[name]
+    one = sample(tiled(model, 1), *prompts)
+    torch.testing.assert_close(sample(tiled(model, 2), *prompts), one, **CLOSE)
+    assert (one - sample(tiled(case.plain, 1), *case.prompts)).abs().max() > 1e-2
+
+
+def test_a_mask_knows_where_a_tile_lies(pack, case):
+    """Cells that only the right tile shows are those of the plain model while the mask is white on the left of it."""
+    mask = torch.zeros(1, 128, 128)
+    mask[..., : 8 * STEP] = 1
+    masked = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=mask)
+    got, plain = sample(tiled(masked[0], 2), *masked[1:], steps=1), sample(tiled(case.plain, 2), *case.prompts, steps=1)
+    torch.testing.assert_close(got[..., TILE:], plain[..., TILE:], **CLOSE)
+    assert (got - plain)[..., :STEP].abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["identity", "mixed", "cure shared_attention"])
+def test_area_prompts_leave_the_unconditional_rows_alone(pack, case, name):
+    """ComfyUI makes the negative list an entry for that area, which says the negative prompt."""
+    import nodes
+
+    area = nodes.ConditioningSetArea().append
+    found = {"identity": (case.model, *case.conditionings), **features(pack, case)}[name]
+    model, positive, negative = found
+    here = area(positive, 64, 128, 0, 0, 1.0)[0]
+    got = sample(model, here, negative)
+    both = [*negative, *area(negative, 64, 128, 0, 0, 1.0)[0]]
+    torch.testing.assert_close(got, sample(model, here, both), **CLOSE)
+
+
+def test_a_mask_and_an_area_prompt(pack, case):
+    """A person in the left half, and a prompt for the right half alone."""
+    import nodes
+
+    def right(prompt):
+        return nodes.ConditioningSetArea().append(prompt, 64, 128, 64, 0, 1.0)[0]
+
+    model, *prompts = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=left_half())
+    got = sample(model, *map(right, prompts), steps=1)
+    assert torch.equal(got, sample(case.plain, *map(right, case.prompts), steps=1))
+
+
+def windows(model, length=3):
+    from comfy_extras.nodes_context_windows import ContextWindowsManualNode as Node
+
+    return Node.execute(model, length, 1, "standard_static", 1, False, "flat", 0).args[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_context_windows_have_the_masks_and_keys_of_their_own_pictures(pack, case, name):
+    """The pictures of a batch have nothing to do with each other in these models, so windows change nothing."""
+    model, *prompts = features(pack, case)[name]
+    if name == "masked":
+        frames = torch.cat([left_half(), 1 - left_half(), torch.ones(1, 128, 128), torch.zeros(1, 128, 128)])
+        model, *prompts = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=frames)
+    shape = (4, 4, 16, 16)
+    steps = 3  # ComfyUI's windows compare the noise levels of all pictures with those of all steps: four with four
+    got = sample(windows(model), *prompts, shape=shape, steps=steps)
+    torch.testing.assert_close(got, sample(model, *prompts, shape=shape, steps=steps), **CLOSE)
+
+
+@pytest.mark.parametrize("which", ["cond", "uncond"])
+@pytest.mark.parametrize("name", ["mixed", "separate", "cure noise_blend", "cure shared_attention"])
+def test_one_more_evaluation_within_a_step_changes_nothing(pack, case, name, which):
+    """What PAG, SAG, SEG, SLG and their kin do, at scale 0."""
+    import comfy.samplers
+
+    def once_more(args):
+        lists = [args[which]]
+        comfy.samplers.calc_cond_batch(args["model"], lists, args["input"], args["sigma"], args["model_options"])
+        return args["denoised"]
+
+    model, *prompts = features(pack, case)[name]
+    more = model.clone()
+    more.set_model_sampler_post_cfg_function(once_more)
+    assert torch.equal(sample(more, *prompts, steps=3), sample(model, *prompts, steps=3))
+
+
+def test_perp_neg_as_a_node_has_nobody_in_its_empty_prompt(case):
+    from comfy_extras.nodes_perpneg import PerpNeg
+    from cure_cases import custom
+
+    empty = conditioning("sd15", seed=4)
+    got = sample(PerpNeg.execute(case.model, empty, 1.0).args[0], *case.conditionings, steps=3, scheduler="normal")
+    torch.testing.assert_close(got, custom(case, case.model, "perp"), **CLOSE)
+
+
+@pytest.mark.parametrize("part", [(0.0, 0.5), (0.3, 1.0)])
+def test_ranges_go_by_the_schedule_of_the_run(pack, case, part):
+    """A node behind ours that changes the schedule, as before ours."""
+    from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
+
+    def edm(model):
+        return ModelSamplingContinuousEDM().patch(model, "v_prediction", 120.0, 0.002)[0]
+
+    span = dict(zip(("start_at", "end_at"), part, strict=True))
+    after, *prompts = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", **span)
+    before, *_ = apply(pack, edm(case.plain), *case.prompts, case.adapter, kind="sd15", **span)
+    got = sample(edm(after), *prompts, steps=4, scheduler="normal")
+    assert torch.equal(got, sample(before, *prompts, steps=4, scheduler="normal"))
+    cured = case.cure(after, **span), case.cure(before, **span)
+    cured = edm(cured[0]), cured[1]
+    assert torch.equal(*(sample(one, *prompts, steps=3, scheduler="normal") for one in cured))
+
+
+def test_lost_self_attention_is_said(mixed, caplog):
+    """SAG takes the middle block's self-attention."""
+    from comfy_extras.nodes_sag import SelfAttentionGuidance
+
+    model, *prompts = mixed
+    with caplog.at_level(logging.WARNING):
+        sample(SelfAttentionGuidance.execute(model, 0.0, 2.0).args[0], *prompts)
+    assert "1 of 16 self-attention layers never shared their keys" in caplog.text
+    caplog.clear()
+    sample(model, *prompts)
+    assert "self-attention" not in caplog.text
+
+
+def test_shared_attention_says_where_a_run_has_too_few_steps(case, caplog):
+    cured = case.cure(mode="shared_attention")
+    with caplog.at_level(logging.WARNING):
+        case.sample(cured, steps=2)
+        assert "shared no keys" not in caplog.text
+        case.sample(cured, steps=1)
+    assert "shared_attention shared no keys" in caplog.text
+
+
+def test_the_cure_says_where_its_prompts_all_predict_the_same(case, caplog):
+    """As beside an attention couple, which puts its own prompts in place of ours."""
+    cured = case.cure()
+    own = host_cases.randn(1, 77, 48, seed=5)
+    cured.set_model_attn2_patch(lambda n, context, value, options: (n, own.expand_as(context), own.expand_as(context)))
+    with caplog.at_level(logging.WARNING):
+        case.sample(cured)
+    assert "found nowhere to work" in caplog.text
+
+
+def test_easy_cache_leaves_out_forwards_under_the_cure_too(case):
+    from comfy_extras.nodes_easycache import EasyCacheNode
+
+    counts = []
+    for model in (case.model, case.cure(), case.cure(start_at=0.3, end_at=0.7)):
+        cached = EasyCacheNode.execute(model, 0.5, 0.15, 0.95, False).args[0]
+        seen = []
+
+        def count(executor, *args, seen=seen, **kwargs):
+            seen.append(1)
+            return executor(*args, **kwargs)
+
+        cached.add_wrapper_with_key("diffusion_model", "a count behind the cache", count)
+        case.sample(cached, steps=8)
+        counts.append(len(seen))
+    assert counts[0] < 8 and counts[1] < 8 and counts[2] < 8
+
+
+@pytest.mark.parametrize("name", ["identity", "cure noise_blend", "mixed"])
+def test_a_batch_is_what_its_pictures_are_alone(pack, case, name):
+    model, *prompts = {"identity": (case.model, *case.conditionings), **features(pack, case)}[name]
+    import comfy.sample
+
+    noise = randn(2, 4, 16, 16, seed=1)
+
+    def run(part):
+        with torch.inference_mode():
+            latent = torch.zeros_like(part)
+            return comfy.sample.sample(model, part, 2, 4.0, "euler", "simple", *prompts, latent, seed=1)
+
+    torch.testing.assert_close(run(noise), torch.cat([run(noise[:1]), run(noise[1:])]), **CLOSE)
