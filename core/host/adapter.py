@@ -10,6 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from ..adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter, load_router
 from ..attention import block_factors
 from ..weights import read_weights
+from .control_reads import with_identity
 from .eva import find_eva
 from .folders import adapter_path
 from .gated import fired, inject_gates
@@ -24,7 +25,6 @@ from .routing import routed_people
 from .run import open_scope
 from .sites import attention_sites
 from .strength import Strength
-from .twins import NOBODY_KEY, TOKENS_KEY
 
 _SEVERAL = "several people"  # who owns the LoRA of a router, whichever of them came second
 
@@ -142,7 +142,7 @@ def apply_person(
     patched = _mixed(patched, strength, options, sites)
     if adapter.spec.needs_control_net:
         uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
-        positive, negative = _with_tokens(positive, cond, uncond), _with_tokens(negative, uncond, uncond)
+        positive, negative = with_identity([positive, negative], [cond, uncond], uncond)
     return patched, positive, negative
 
 
@@ -220,23 +220,3 @@ def _add_lora(patched, adapter, sites, strength):
     else:
         remove_lone_lora(patched)
         add_lora(patched, adapter.router.model.lora, sites, strength, _SEVERAL)
-
-
-def _with_tokens(conditioning, tokens, nobody):
-    """Conditioning entries with identity tokens for ControlNets; those of a person applied before stay in front."""
-
-    def joined(options, key, added):
-        before = options.get(key)
-        return added if before is None else torch.cat([before, added], dim=1)
-
-    return [
-        [
-            text,
-            {
-                **options,
-                TOKENS_KEY: joined(options, TOKENS_KEY, tokens),
-                NOBODY_KEY: joined(options, NOBODY_KEY, nobody),
-            },
-        ]
-        for text, options in conditioning
-    ]

@@ -6,6 +6,7 @@ conditionings of the batch.
 
 import uuid
 
+from .control_reads import without_identity
 from .run import Run
 from .switch import KEY as IDENTITY_OFF
 from .switch import IdentityOff
@@ -13,8 +14,6 @@ from .switch import IdentityOff
 KEY = "likeness_twins"  # the TwinRun in transformer options, while a model samples
 FOUNDATION = "likeness_foundation"  # the twins among a guider's conditionings
 FOREVER = (999999999.0, 0.0)  # what percent_to_sigma gives for 0 % and 100 %
-TOKENS_KEY = "cross_attn_controlnet"  # what ComfyUI feeds a ControlNet in place of the prompt
-NOBODY_KEY = "likeness_no_identity"  # the same with the identity of no face, for rows whose identity is switched off
 PLAIN_KEY = "likeness_plain_text"  # what a prompt with a face in it was before the face went in
 
 
@@ -91,10 +90,7 @@ def apply_model(executor, x, timestep, c_concat=None, c_crossattn=None, control=
 
 def _without_identity(entry, negative):
     """A conditioning entry for the foundation's rows: the prompt without a face in it, nobody for the ControlNet."""
-    nobody = entry.get(NOBODY_KEY)
-    if nobody is None and TOKENS_KEY in entry:  # another pack's: what it gives the unconditional half
-        nobody = next((other[TOKENS_KEY] for other in negative if TOKENS_KEY in other), entry[TOKENS_KEY])
-    twin = {**entry, "uuid": uuid.uuid4()}
+    twin = {**entry, **without_identity(entry, negative), "uuid": uuid.uuid4()}
     if PLAIN_KEY in entry:
         twin["cross_attn"] = entry[PLAIN_KEY]
-    return twin if nobody is None else {**twin, TOKENS_KEY: nobody}
+    return twin
