@@ -12,6 +12,7 @@ from ..attention import block_factors
 from ..weights import read_weights
 from .control_reads import with_identity
 from .eva import find_eva
+from .face_context import FaceContext
 from .folders import adapter_path
 from .gated import fired, inject_gates
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
@@ -160,7 +161,7 @@ def _check_fit(adapter, sites):
 
 def _check_prompt(adapter, positive):
     """An adapter that works through the prompt needs one with the face in it: alone, or beside what sites add."""
-    if any(options.get(IN_PROMPT) for _, options in positive):
+    if any(options.get(IN_PROMPT) or isinstance(context, FaceContext) for context, options in positive):
         return
     if not adapter.spec.site_widths:
         raise ValueError(

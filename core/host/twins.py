@@ -7,14 +7,15 @@ conditionings of the batch.
 import uuid
 
 from .control_reads import without_identity
+from .face_context import without_face
 from .run import Run
 from .switch import KEY as IDENTITY_OFF
 from .switch import IdentityOff
 
 KEY = "likeness_twins"  # the TwinRun in transformer options, while a model samples
 FOUNDATION = "likeness_foundation"  # the twins among a guider's conditionings
+PLAIN_KEY = "likeness_plain_text"  # what a prompt with a face in it was, as encoded, before the face went in
 FOREVER = (999999999.0, 0.0)  # what percent_to_sigma gives for 0 % and 100 %
-PLAIN_KEY = "likeness_plain_text"  # what a prompt with a face in it was before the face went in
 
 
 class TwinRun:
@@ -91,6 +92,6 @@ def apply_model(executor, x, timestep, c_concat=None, c_crossattn=None, control=
 def _without_identity(entry, negative):
     """A conditioning entry for the foundation's rows: the prompt without a face in it, nobody for the ControlNet."""
     twin = {**entry, **without_identity(entry, negative), "uuid": uuid.uuid4()}
-    if PLAIN_KEY in entry:
-        twin["cross_attn"] = entry[PLAIN_KEY]
+    if "cross_attn" in entry:
+        twin["cross_attn"] = without_face(entry["cross_attn"], entry.get(PLAIN_KEY))
     return twin
