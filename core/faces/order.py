@@ -14,7 +14,7 @@ _OF_SCORE = 1e-3
 
 
 class _Respect(NamedTuple):
-    """What faces are sorted by: the smaller value first; what is at most `hair` behind the first of a group is in it."""
+    """What faces are sorted by, the smaller value first; who is at most `hair` behind the first of a tie is in it."""
 
     value: Callable
     hair: Callable

@@ -45,8 +45,8 @@ def refuse_faceless(
     height, width = image_size
     raise NoFaceError(
         f"No face was found in {picture_name(missing, len(chosen), what)} ({width}x{height} pixels); use a picture "
-        "where the face looks at the camera and is over 20 pixels wide, check min_confidence in LoadFaceEncoder, or set "
-        f"on_no_face to {policies}."
+        "where the face looks at the camera and is over 20 pixels wide, check min_confidence in LoadFaceEncoder, or "
+        f"set on_no_face to {policies}."
     )
 
 

@@ -46,7 +46,8 @@ def given_faces(encoder: LoadedEncoder, image: torch.Tensor, face_landmarks, bou
             raise NoFaceError(
                 broken_picture(image, [index])
                 or f"No face was found in box {empty[-1][0] + 1} of {len(boxes)} in picture {index + 1}; use boxes "
-                "around faces that look at the camera and are over 20 pixels wide, or set on_no_face to skip or passthrough."
+                "around faces that look at the camera and are over 20 pixels wide, or set on_no_face to skip or "
+                "passthrough."
             )
         found.append(_distinct([face for faces in in_boxes for face in faces]))
     return Given(faces_of(found, size, encoder.patcher.load_device), tuple(empty))
