@@ -2,8 +2,8 @@
 
 ComfyUI knows one text for all ControlNets of a conditioning: the prompt, or what lies under TOKENS_KEY. InstantID packs
 put the identity there, so a depth or canny ControlNet beside IdentityNet reads a face as well; InstantID's authors give
-the identity to IdentityNet alone. Here it also travels as a conditioning of its own, and `Reading`s in the chain say
-who reads it.
+the identity to IdentityNet alone. So once a LandmarkControl is there, it travels as a conditioning of its own, and
+`Reading`s in the chain say who reads it.
 """
 
 import torch
@@ -11,12 +11,13 @@ from comfy.conds import CONDCrossAttn
 from comfy.controlnet import ControlBase
 
 TOKENS_KEY = "cross_attn_controlnet"  # what ComfyUI feeds every ControlNet in place of the prompt
-NOBODY_KEY = "likeness_no_identity"  # the identity of no face, for rows whose identity is switched off
+IDENTITY_KEY = "likeness_identity"  # the identity of all who were applied, behind what another pack left
+NOBODY_KEY = "likeness_no_identity"  # of as many without a face, for rows whose identity is switched off
 
 IDENTITY, PROMPT, _AS_BEFORE = "identity", "prompt", "as before"
 
 _SHARED = "crossattn_controlnet"  # TOKENS_KEY in a forward
-_OWN = "likeness_identity"  # the identity as a conditioning of its own, in `model_conds` and in a forward
+_OWN = "likeness_identity"  # the identity as a conditioning of its own: in ComfyUI's model_conds, and in a forward
 _BEFORE = "likeness_before"  # what the forward was before one ControlNet was given something of its own
 
 
@@ -72,17 +73,16 @@ def joined(net: ControlBase, before: ControlBase | None, reads: str) -> ControlB
 
 def has_identity(options: dict) -> bool:
     """Whether there is an identity to read on a conditioning, ours or another pack's."""
-    return TOKENS_KEY in options or _OWN in options.get("model_conds", {})
+    return TOKENS_KEY in options or IDENTITY_KEY in options
 
 
 def keep_apart(options: dict) -> dict:
     """Conditioning options whose identity only those read that ask for it; what another pack left there, all read."""
-    own = options.get("model_conds", {}).get(_OWN)
-    shared = options.get(TOKENS_KEY)
-    if own is None or shared is None or not torch.equal(own.cond, shared):
+    if not _is_shared(options):
         return options
+    shared = options[TOKENS_KEY]
     theirs = shared[:, : shared.shape[1] - options[NOBODY_KEY].shape[1]]
-    apart = {key: value for key, value in options.items() if key != TOKENS_KEY}
+    apart = _apart({key: value for key, value in options.items() if key != TOKENS_KEY})
     return {**apart, TOKENS_KEY: theirs} if theirs.shape[1] else apart
 
 
@@ -95,16 +95,14 @@ def with_identity(lists: list[list], tokens: list[torch.Tensor], nobody: torch.T
     links = {}  # entries that share a ControlNet share the link too, so that it runs once for them
 
     def given(options, added):
-        before, shared = options.get("model_conds", {}), options.get(TOKENS_KEY)
-        own = before[_OWN].cond if _OWN in before else shared
+        chain, shared = options.get("control"), options.get(TOKENS_KEY)
         options = {
             **options,
-            "model_conds": {**before, _OWN: CONDCrossAttn(_appended(own, added))},
+            IDENTITY_KEY: _appended(options.get(IDENTITY_KEY, shared), added),
             NOBODY_KEY: _appended(options.get(NOBODY_KEY), nobody),
         }
-        chain = options.get("control")
         if _asked_for(chain):
-            return options
+            return _apart(options)
         if chain is not None and shared is None:
             options["control"] = links.setdefault(chain, Reading(PROMPT, chain.cond_hint_original, chain))
         return {**options, TOKENS_KEY: _appended(shared, added)}
@@ -117,15 +115,25 @@ def with_identity(lists: list[list], tokens: list[torch.Tensor], nobody: torch.T
 
 def without_identity(entry: dict, negative: list[dict]) -> dict:
     """What a guider's conditioning entry has its ControlNets read where there is nobody: only what differs."""
-    conds, shared, nobody = entry["model_conds"], entry.get(TOKENS_KEY), entry.get(NOBODY_KEY)
     changed = {}
-    if nobody is not None:
-        changed["model_conds"] = {**conds, _OWN: CONDCrossAttn(nobody)}
-    if shared is not None and nobody is not None and torch.equal(shared, conds[_OWN].cond):
-        changed[TOKENS_KEY] = nobody
-    elif shared is not None:  # another pack's: what it gives the unconditional half
-        changed[TOKENS_KEY] = next((other[TOKENS_KEY] for other in negative if TOKENS_KEY in other), shared)
+    if _OWN in entry["model_conds"]:
+        changed["model_conds"] = {**entry["model_conds"], _OWN: CONDCrossAttn(entry[NOBODY_KEY])}
+    if _is_shared(entry):
+        changed[TOKENS_KEY] = entry[NOBODY_KEY]
+    elif TOKENS_KEY in entry:  # another pack's: what it gives the unconditional half
+        theirs = (other[TOKENS_KEY] for other in negative if TOKENS_KEY in other)
+        changed[TOKENS_KEY] = next(theirs, entry[TOKENS_KEY])
     return changed
+
+
+def _is_shared(options):
+    """Whether every ControlNet reads our identity, by ComfyUI's key."""
+    own, shared = options.get(IDENTITY_KEY), options.get(TOKENS_KEY)
+    return own is not None and shared is not None and torch.equal(own, shared)
+
+
+def _apart(options):
+    return {**options, "model_conds": {**options.get("model_conds", {}), _OWN: CONDCrossAttn(options[IDENTITY_KEY])}}
 
 
 def _asked_for(chain):

@@ -136,7 +136,7 @@ def test_rows_without_identity_read_nobody_and_the_same_prompt(pack, chain):
     """Mixed attention adds a row that only the prompt knows; at CFG 1 there is no unconditional one."""
     prompt = chain.conds[0][0][0]
     chain.person(mixed_attention=True).landmarks().ordinary()
-    nobody = chain.conds[1][0][1]["model_conds"]["likeness_identity"].cond
+    nobody = chain.conds[1][0][1]["likeness_identity"]
     sample(chain.model, *chain.conds, steps=1, cfg=1.0, shape=(1, 4, 8, 8))
     conditional, foundation = sorted(chain.read["landmarks"], key=lambda row: torch.equal(row, nobody[0]))
     assert torch.equal(foundation, nobody[0]) and (conditional - nobody).abs().max() > 1e-3
