@@ -3,7 +3,7 @@
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..core.faces.encoder import ORDERS
+from ..core.faces.order import ORDERS
 from ..core.faces.search import MODES
 from ..core.host import detection, encoder_files, parser
 from ..core.host import encoder as encoders

@@ -15,6 +15,7 @@ from .geometry import apply, invert, similarity_transform, upright, warp
 from .landmarks68 import CHIP_SIZE, Landmarks68, load_landmarks68
 from .landmarks68 import TEMPLATE as TEMPLATE68
 from .mtcnn import MTCNN
+from .order import in_order
 from .verify import Verified
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "embedded"
@@ -26,7 +27,6 @@ DLIB_TEMPLATE = ((47.549, 46.599), (100.476, 46.599), (74.013, 76.562), (50.415,
 # What MTCNN may propose where a second opinion follows. As published (0.6, 0.7, 0.7) it misses faces in deep shadow and
 # in profile that the verifier knows, and what else it proposes below that the verifier drops.
 DOUBTFUL = (0.5, 0.5, 0.5)
-ORDERS = ("largest", "left to right", "most confident")
 
 
 class HostFace(NamedTuple):
@@ -62,8 +62,8 @@ class Faces:
     def select(self, order: str, index: str) -> "Faces":
         """Faces in another order and, per image, only the wanted ones; reads nothing back from the device.
 
-        order: one of ORDERS. index: "all", or positions counted from 0 in that order such as "0,2"; positions that an
-        image does not have are left out. Raises ValueError for any other order or index.
+        order: one of order.ORDERS. index: "all", or positions counted from 0 in that order such as "0,2"; positions
+        that an image does not have are left out. Raises ValueError for any other order or index.
         """
         wanted = parse_index(index)
         places = self.places(order)
@@ -73,12 +73,10 @@ class Faces:
 
     def places(self, order: str) -> list[list[int]]:
         """Per image the places of its faces among all faces, as `order` numbers them. ValueError for another order."""
-        if order not in ORDERS:
-            raise ValueError(f"Unknown face order {order!r}: expected one of {', '.join(ORDERS)}.")
         places, first = [], 0
         for count in self.counts:
-            own = range(first, first + count)
-            places.append(sorted(own, key=lambda place: _rank(self.on_host[place], order)))
+            own = self.on_host[first : first + count]
+            places.append([first + place for place in in_order(own, order)])
             first += count
         return places
 
@@ -129,14 +127,6 @@ def parse_index(index: str) -> list[int] | None:
             f'Face index {quoted(index)} is not understood: write "all", or positions from 0 such as "0,2".'
         )
     return list(dict.fromkeys(int(part) for part in parts))
-
-
-def _rank(face: HostFace, order: str) -> float:
-    """Sort key of a face: smaller comes first."""
-    left, top, right, bottom = face.box
-    if order == "left to right":
-        return left + right
-    return -face.score if order == "most confident" else -(right - left) * (bottom - top)
 
 
 class FaceEncoder(nn.Module):

@@ -10,7 +10,9 @@ from comfy.model_patcher import ModelPatcher
 from ..adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter, load_router
 from ..attention import block_factors
 from ..weights import read_weights
+from .control_reads import with_identity
 from .eva import find_eva
+from .face_context import FaceContext
 from .folders import adapter_path
 from .gated import fired, inject_gates
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
@@ -25,7 +27,6 @@ from .run import open_scope
 from .sites import attention_sites
 from .spans import span_of
 from .strength import Strength
-from .twins import NOBODY_KEY, TOKENS_KEY
 
 _SEVERAL = "several people"  # who owns the LoRA of a router, whichever of them came second
 
@@ -143,7 +144,7 @@ def apply_person(
     patched = _mixed(patched, strength, options, sites)
     if adapter.spec.needs_control_net:
         uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
-        positive, negative = _with_tokens(positive, cond, uncond), _with_tokens(negative, uncond, uncond)
+        positive, negative = with_identity([positive, negative], [cond, uncond], uncond)
     return patched, positive, negative
 
 
@@ -161,7 +162,7 @@ def _check_fit(adapter, sites):
 
 def _check_prompt(adapter, positive):
     """An adapter that works through the prompt needs one with the face in it: alone, or beside what sites add."""
-    if any(options.get(IN_PROMPT) for _, options in positive):
+    if any(options.get(IN_PROMPT) or isinstance(context, FaceContext) for context, options in positive):
         return
     if not adapter.spec.site_widths:
         raise ValueError(
@@ -215,23 +216,3 @@ def _add_lora(patched, adapter, sites, strength):
     else:
         remove_lone_lora(patched)
         add_lora(patched, adapter.router.model.lora, sites, strength, _SEVERAL)
-
-
-def _with_tokens(conditioning, tokens, nobody):
-    """Conditioning entries with identity tokens for ControlNets; those of a person applied before stay in front."""
-
-    def joined(options, key, added):
-        before = options.get(key)
-        return added if before is None else torch.cat([before, added], dim=1)
-
-    return [
-        [
-            text,
-            {
-                **options,
-                TOKENS_KEY: joined(options, TOKENS_KEY, tokens),
-                NOBODY_KEY: joined(options, NOBODY_KEY, nobody),
-            },
-        ]
-        for text, options in conditioning
-    ]

@@ -1,6 +1,7 @@
 """Finding faces for the nodes: detection, choice, the no-face policy, and what is shown of it."""
 
 import json
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from ..faces.details import Details
 from ..faces.encoder import Faces, parse_index
 from ..faces.overlay import draw_faces
 from ..faces.policy import faceless, refuse_faceless
-from .encoder import LoadedEncoder, checked
+from .encoder import LoadedEncoder, broken_picture, checked
 from .face_masks import check_masks, face_masks
 from .given import given_faces
 from .progress import watched
@@ -56,7 +57,10 @@ def choose_faces(
     """
     found = find_faces(encoder, image, index, found)
     faces = found.select(order, index)
-    refuse_faceless(found.counts, faces.counts, faces.image_size, on_no_face, at_least_one, what)
+    broken = broken_picture(image, faceless(found.counts), what)
+    refuse_faceless(found.counts, faces.counts, faces.image_size, on_no_face, at_least_one, what, broken)
+    if broken:
+        logging.warning("Likeness: %s", broken)
     return faces
 
 

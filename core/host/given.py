@@ -7,7 +7,7 @@ import torch
 from ..faces.encoder import Faces, HostFace
 from ..faces.given import boxes_of, faces_of, mesh_faces
 from ..faces.policy import NoFaceError
-from .encoder import LoadedEncoder, checked
+from .encoder import LoadedEncoder, broken_picture, checked
 
 MARGIN = 0.3  # of a box's sides that is shown around it to the detector: it wants to see more than the face
 _SAME = 0.5  # overlap (intersection over union) from which two finds are one face that lies in two boxes
@@ -44,8 +44,10 @@ def given_faces(encoder: LoadedEncoder, image: torch.Tensor, face_landmarks, bou
         empty.append(tuple(number for number, faces in enumerate(in_boxes) if not faces))
         if empty[-1] and on_no_face == "error":
             raise NoFaceError(
-                f"No face was found in box {empty[-1][0] + 1} of {len(boxes)} in picture {index + 1}; use boxes around "
-                "faces that look at the camera and are over 20 pixels wide, or set on_no_face to skip or passthrough."
+                broken_picture(image, [index])
+                or f"No face was found in box {empty[-1][0] + 1} of {len(boxes)} in picture {index + 1}; use boxes "
+                "around faces that look at the camera and are over 20 pixels wide, or set on_no_face to skip or "
+                "passthrough."
             )
         found.append(_distinct([face for faces in in_boxes for face in faces]))
     return Given(faces_of(found, size, encoder.patcher.load_device), tuple(empty))

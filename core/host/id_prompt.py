@@ -11,7 +11,8 @@ from ..faces.policy import NoFaceError
 from .adapter import LoadedAdapter
 from .class_word import repeat_class_word, without_trigger
 from .detection import choose_faces
-from .encoder import checked
+from .encoder import check_colours, checked
+from .face_context import faced
 from .managed import loaded
 from .parser import find_parser
 from .person import Sources, gather
@@ -56,7 +57,10 @@ def encode(clip, adapter: LoadedAdapter, prompt: str, sources: Sources, trigger:
     fusing = (_class_word if has_trigger else _caption)(clip, adapter, prompt, sources, trigger, plain)
     if fusing is None:
         return plain
-    fused = [[_fused(adapter, fusing, context), {**options, PLAIN_KEY: context}] for context, options in fusing.entries]
+    fused = [
+        [faced(_fused(adapter, fusing, context), context), {**options, PLAIN_KEY: context}]
+        for context, options in fusing.entries
+    ]
     if start_merge_at <= 0:
         return fused
     return _during(fusing.plain, 0.0, start_merge_at) + _during(fused, start_merge_at, 1.0)
@@ -134,7 +138,7 @@ def _caption(clip, adapter, prompt, sources, trigger, plain):
 
 def _first_portrait(sources):
     """The first photograph, or the first with a face where an encoder is there to find it; None when none has one."""
-    image = checked(sources.image).float()
+    image = check_colours(checked(sources.image)).float()
     if sources.encoder is None:
         return image[:1]
     faces = choose_faces(sources.encoder, image, "largest", "0", sources.on_no_face, at_least_one=True)

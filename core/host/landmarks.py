@@ -10,14 +10,14 @@ from ..faces.draw import draw_keypoints
 from ..faces.encoder import Faces
 from ..faces.landmark_json import landmarks_to_json, parse_landmarks
 from ..faces.pose import place
+from .control_reads import IDENTITY, PROMPT, has_identity, joined, keep_apart
 from .detection import choose_faces, find_faces
 from .encoder import LoadedEncoder, checked, pixels
 from .progress import watched
 from .strength import Strength
-from .twins import NOBODY_KEY, TOKENS_KEY
 
-# auto: identity tokens where an adapter has left some in the conditioning, else the prompt
-READS = ("auto", "identity", "prompt")
+# auto: identity tokens where an adapter gives some, before or behind, else the prompt
+READS = ("auto", IDENTITY, PROMPT)
 
 _LATENT_PIXELS = 8  # pixels per latent cell of SD1.5 and SDXL
 _SHOWN = 4  # control images that the node shows
@@ -142,27 +142,27 @@ def preview(source: PoseSource, drawn: torch.Tensor, canvas: tuple[int, int]) ->
 def apply(positive, negative, control_net, drawn: torch.Tensor, strength: Strength, vae=None, reads: str = READS[0]):
     """Both conditionings with the ControlNet added; the very objects that came in when there is nothing to do.
 
-    `reads`: one of READS, what the ControlNet is given beside the picture. IdentityNet is trained on identity tokens,
-    and nothing in its file tells it from an ordinary one. ValueError where tokens are asked for and there are none.
+    `reads`: one of READS, what this ControlNet is given beside the picture; others read the prompt, see control_reads.
+    IdentityNet is trained on identity tokens, and nothing in its file tells it from an ordinary one. ValueError where
+    tokens are asked for and there are none.
     """
     if strength.is_nothing or len(drawn) == 0:
         return positive, negative
     hint = drawn.movedim(-1, 1)
     nets = {}  # entries that share a ControlNet so far share the new one too, so that it runs once for them
 
-    if reads == "identity" and not all(TOKENS_KEY in options for _, options in (*positive, *negative)):
+    if reads == IDENTITY and not all(has_identity(options) for _, options in (*positive, *negative)):
         raise ValueError(
             "LandmarkControl shall read identity tokens, but these prompts carry none; connect positive and negative "
             "from ApplyIDAdapter with an InstantID adapter, or set control_net_reads to auto."
         )
 
     def controlled(options):
-        if reads == "prompt":
-            options = {key: value for key, value in options.items() if key not in (TOKENS_KEY, NOBODY_KEY)}
         before = options.get("control")
         if before not in nets:
             net = control_net.copy().set_cond_hint(hint, strength.weight, (strength.start_at, strength.end_at), vae=vae)
-            nets[before] = net.set_previous_controlnet(before)
+            nets[before] = joined(net, before, PROMPT if reads == PROMPT else IDENTITY)
+        options = options if reads == PROMPT else keep_apart(options)
         return {**options, "control": nets[before], "control_apply_to_uncond": False}
 
     positive, negative = (

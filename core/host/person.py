@@ -12,7 +12,7 @@ from ..faces.identity import Identity, combine_embeds
 from ..faces.spaces import is_space
 from .backdrop import on_backdrop
 from .detection import choose_faces
-from .encoder import LoadedEncoder, checked
+from .encoder import LoadedEncoder, check_colours, checked
 from .eva import EVA
 from .identity import encode_faces
 from .managed import loaded
@@ -164,7 +164,7 @@ def _combined(rows, how, spec):
 def _crops(look, sources, faces, file_name):
     """[N,3,S,S] RGB in 0..1 as the look wants them."""
     if look.crop == "whole":
-        pictures = checked(sources.image).movedim(-1, 1).float()
+        pictures = check_colours(checked(sources.image)).movedim(-1, 1).float()
         if faces is None:
             return pictures
         return pictures[[index for index, count in enumerate(faces.counts) for _ in range(count)]]

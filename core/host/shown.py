@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from ..faces.encoder import ORDERS, Faces
+from ..faces.encoder import Faces
+from ..faces.order import ORDERS
 from .encoder import checked
 
 PICTURES = 16  # of a batch

@@ -8,13 +8,13 @@ import uuid
 
 import torch
 
+from .control_reads import without_identity
+from .face_context import without_face
 from .run import Run
 
 KEY = "likeness_twins"  # the TwinRun in transformer options, while a model samples
 FOUNDATION = "likeness_foundation"  # the twins among a guider's conditionings
-TOKENS_KEY = "cross_attn_controlnet"  # what ComfyUI feeds a ControlNet in place of the prompt
-NOBODY_KEY = "likeness_no_identity"  # the same with the identity of no face, for rows whose identity is switched off
-PLAIN_KEY = "likeness_plain_text"  # what a prompt with a face in it was before the face went in
+PLAIN_KEY = "likeness_plain_text"  # what a prompt with a face in it was, as encoded, before the face went in
 
 
 class TwinRun:
@@ -79,10 +79,7 @@ def add_twins(guider, run: Run) -> tuple[list[dict], list[dict]]:
 
 def _without_identity(entry, negative):
     """A conditioning entry for the foundation's rows: the prompt without a face in it, nobody for the ControlNet."""
-    nobody = entry.get(NOBODY_KEY)
-    if nobody is None and TOKENS_KEY in entry:  # another pack's: what it gives the unconditional half
-        nobody = next((other[TOKENS_KEY] for other in negative if TOKENS_KEY in other), entry[TOKENS_KEY])
-    twin = {**entry, "uuid": uuid.uuid4()}
-    if PLAIN_KEY in entry:
-        twin["cross_attn"] = entry[PLAIN_KEY]
-    return twin if nobody is None else {**twin, TOKENS_KEY: nobody}
+    twin = {**entry, **without_identity(entry, negative), "uuid": uuid.uuid4()}
+    if "cross_attn" in entry:
+        twin["cross_attn"] = without_face(entry["cross_attn"], entry.get(PLAIN_KEY))
+    return twin

@@ -313,6 +313,41 @@ def test_tensors_that_are_no_picture(pack, encoder, applied, shape):
         assert text.startswith(f"An IMAGE has the shape [batch, height, width, 3], but this one is {list(shape)}; conn")
 
 
+WRONG_NUMBERS = {
+    "bytes": (
+        lambda image: (image * 255).to(torch.uint8),
+        "An IMAGE has colours as fractions from 0 to 1, but this one",
+    ),
+    "NaN": (lambda image: image * torch.nan, "The image has numbers that are none (NaN or infinite)"),
+    "bytes as floats": (lambda image: image * 255, "The image has numbers from "),
+    "16 bits": (lambda image: image * 65535, "but an IMAGE's go from 0 (black) to 1 (white); connect it as Load Image"),
+    "white": (lambda image: (image * 256).clamp(0, 1), "The image is white nearly everywhere, as a grey picture of 16"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_NUMBERS)
+def test_pictures_with_wrong_numbers_are_not_just_without_a_face(pack, encoder, kind, caplog):
+    change, words = WRONG_NUMBERS[kind]
+    image, inputs = change(face(size=64)), {"face_encoder": encoder, "combine": "mean", "face_index": "0"}
+    for policy in ("error", "skip"):
+        assert words in sentence(pack, "EncodeIdentity", **inputs, image=image, on_no_face=policy)
+    batch = change(torch.cat([face(size=64)] * 2))
+    if kind != "bytes":
+        batch[0] = face(size=64)
+        caplog.clear()
+        identity, _ = outputs(pack, "EncodeIdentity", **inputs, image=batch, on_no_face="skip")
+        assert identity.count == 1
+        assert any(words.replace("The image", "Image 2 of 2") in said for said in caplog.messages)
+
+
+def test_an_adapter_that_looks_at_the_whole_picture_wants_colours(pack):
+    from prompt_cases import encode, photomaker_adapter
+
+    image = torch.full((1, 8, 8, 3), torch.nan)
+    with pytest.raises(ValueError, match="The image has numbers that are none"):
+        encode(pack, photomaker_adapter(pack, "v1"), "a woman img", image=image)
+
+
 def test_a_mask_that_is_none(pack, applied):
     inputs = {**applied, "identity": host_cases.identity(pack), "attn_mask": torch.ones(1, 1, 8, 8)}
     text = sentence(pack, "ApplyIDAdapter", **inputs)

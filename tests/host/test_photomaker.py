@@ -222,3 +222,67 @@ def test_applied_to_another_model(pack, adapters):
     positive = encode(pack, adapters["v1"], PROMPT, **who(pack, "v1"))
     with pytest.raises(ValueError, match=r"text width 64\), but the connected model is .* text width 48"):
         apply(pack, unet("sd15"), positive, adapters["v1"])
+
+
+# What nodes do to a prompt with a face in it
+
+
+def twins(pack, entries):
+    """The contexts of the rows without identity, as AttributeCure and mixed attention ask for them."""
+    from comfy.sampler_helpers import convert_cond
+
+    without = pack.module("core.host.twins")._without_identity
+    return [without(entry, [])["cross_attn"] for entry in convert_cond(entries)]
+
+
+OPERATIONS = {
+    "concat": lambda nodes, face, other: nodes.ConditioningConcat().concat(face, other),
+    "concat behind": lambda nodes, face, other: nodes.ConditioningConcat().concat(other, face),
+    "average": lambda nodes, face, other: nodes.ConditioningAverage().addWeighted(face, other, 0.3),
+    "average into": lambda nodes, face, other: nodes.ConditioningAverage().addWeighted(other, face, 0.3),
+    "zero": lambda nodes, face, other: nodes.ConditioningZeroOut().zero_out(face),
+    "combine": lambda nodes, face, other: nodes.ConditioningCombine().combine(other, face),
+    "range": lambda nodes, face, other: nodes.ConditioningSetTimestepRange().set_range(face, 0.2, 0.7),
+    "another pack's": lambda nodes, face, other: [
+        [[torch.lerp(one.clone()[:, :70].mul_(1.2), one.mean(1, keepdim=True), 0.5), options] for one, options in face]
+    ],
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_rows_without_the_face_follow_what_a_node_does_to_the_prompt(pack, adapters, sdxl, name, caplog):
+    import nodes
+
+    face, other = encode(pack, adapters["v1"], PROMPT, **who(pack, "v1", 2)), text_encode("at night")
+    plain = [[options["likeness_plain_text"], {"pooled_output": options["pooled_output"]}] for _, options in face]
+    [made], [expected] = (OPERATIONS[name](nodes, prompt, other) for prompt in (face, plain))
+    for twin, (context, _) in zip(twins(pack, made), expected, strict=True):
+        assert torch.equal(twin, context) and type(twin) is torch.Tensor
+    same = [torch.equal(context, without) for (context, _), (without, _) in zip(made, expected, strict=True)]
+    assert name == "zero" or not all(same)
+    assert apply(pack, sdxl, made, adapters["v1"])[1] is made
+    assert not caplog.messages
+
+
+def test_a_node_that_cannot_be_followed_is_said(pack, adapters, caplog):
+    face = encode(pack, adapters["v1"], PROMPT, **who(pack, "v1"))
+    plain = face[0][1]["likeness_plain_text"]
+    rounded = [[torch.from_numpy(context.numpy().round(1)), options] for context, options in face]
+    assert torch.equal(twins(pack, rounded)[0], plain)
+    assert "changes the prompt in a way that can't be repeated without the face" in caplog.messages[-1]
+    caplog.clear()
+    torch.zeros(1, 77, 64)[:] = face[0][0]
+    assert "changes the prompt in a way" in caplog.messages[-1]
+
+
+def test_the_model_gets_an_ordinary_tensor(pack, adapters, sdxl):
+    seen = set()
+
+    def note(q, context, value, extra_options):
+        seen.update({type(context), type(value)})
+        return q, context, value
+
+    noted = sdxl.clone()
+    noted.set_model_attn2_patch(note)
+    sample(noted, encode(pack, adapters["v1"], PROMPT, **who(pack, "v1")), conditioning(seed=2), steps=1)
+    assert seen == {torch.Tensor}

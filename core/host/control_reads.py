@@ -1,0 +1,149 @@
+"""What each ControlNet of a chain reads beside its picture: the prompt, or the identity.
+
+ComfyUI knows one text for all ControlNets of a conditioning: the prompt, or what lies under TOKENS_KEY. InstantID packs
+put the identity there, so a depth or canny ControlNet beside IdentityNet reads a face as well; InstantID's authors give
+the identity to IdentityNet alone. So once a LandmarkControl is there, it travels as a conditioning of its own, and
+`Reading`s in the chain say who reads it.
+"""
+
+import torch
+from comfy.conds import CONDCrossAttn
+from comfy.controlnet import ControlBase
+
+TOKENS_KEY = "cross_attn_controlnet"  # what ComfyUI feeds every ControlNet in place of the prompt
+IDENTITY_KEY = "likeness_identity"  # the identity of all who were applied, behind what another pack left
+NOBODY_KEY = "likeness_no_identity"  # of as many without a face, for rows whose identity is switched off
+
+IDENTITY, PROMPT, _AS_BEFORE = "identity", "prompt", "as before"
+
+_SHARED = "crossattn_controlnet"  # TOKENS_KEY in a forward
+_OWN = "likeness_identity"  # the identity as a conditioning of its own: in ComfyUI's model_conds, and in a forward
+_BEFORE = "likeness_before"  # what the forward was before one ControlNet was given something of its own
+
+
+class Reading(ControlBase):
+    """A link of a chain of ControlNets: those behind it read something else. It has no network of its own.
+
+    `reads`: IDENTITY (what ComfyUI would give, where there is none), PROMPT, or what was read before the last Reading.
+    Packs that walk along chains and cut the pictures (Ultimate SD Upscale, TiledDiffusion) find one here too.
+    """
+
+    sub_idxs = None  # ControlNets of AnimateDiff's context windows have it; there is nothing here to cut
+
+    def __init__(self, reads: str, hint: torch.Tensor | None, behind: ControlBase | None):
+        super().__init__()
+        self.reads, self.cond_hint_original = reads, hint
+        self.set_previous_controlnet(behind)
+
+    def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
+        return self.previous_controlnet.get_control(
+            x_noisy, t, _given(cond, self.reads), batched_number, transformer_options
+        )
+
+    def copy(self):
+        link = Reading(self.reads, None, None)
+        self.copy_to(link)
+        return link
+
+    def deepclone_multigpu(self, load_device, autoregister=False):
+        """A copy for another GPU, as newer versions of ComfyUI ask of every link."""
+        link = self.copy()
+        if autoregister:
+            self.multigpu_clones[load_device] = link
+        return link
+
+
+def _given(cond, reads):
+    if reads == _AS_BEFORE:
+        return cond[_BEFORE]
+    given = {**cond, _BEFORE: cond}
+    if reads == PROMPT:
+        given.pop(_SHARED, None)
+    elif _OWN in cond:
+        given[_SHARED] = cond[_OWN]
+    return given
+
+
+def joined(net: ControlBase, before: ControlBase | None, reads: str) -> ControlBase:
+    """A chain of `net`, which reads IDENTITY or PROMPT, and the chain `before` it, which reads what it would alone."""
+    hint = net.cond_hint_original
+    net.set_previous_controlnet(before and Reading(_AS_BEFORE, hint, before))
+    return Reading(reads, hint, net)
+
+
+def has_identity(options: dict) -> bool:
+    """Whether there is an identity to read on a conditioning, ours or another pack's."""
+    return TOKENS_KEY in options or IDENTITY_KEY in options
+
+
+def keep_apart(options: dict) -> dict:
+    """Conditioning options whose identity only those read that ask for it; what another pack left there, all read."""
+    if not _is_shared(options):
+        return options
+    shared = options[TOKENS_KEY]
+    theirs = shared[:, : shared.shape[1] - options[NOBODY_KEY].shape[1]]
+    apart = _apart({key: value for key, value in options.items() if key != TOKENS_KEY})
+    return {**apart, TOKENS_KEY: theirs} if theirs.shape[1] else apart
+
+
+def with_identity(lists: list[list], tokens: list[torch.Tensor], nobody: torch.Tensor) -> list[list]:
+    """Lists of conditioning entries with identity tokens [1,T,D], one for each list; people before stay in front.
+
+    ControlNets that were there before read the prompt. Those that come read the identity, as with other InstantID
+    packs, until a LandmarkControl is among them: then only its ControlNet does.
+    """
+    links = {}  # entries that share a ControlNet share the link too, so that it runs once for them
+
+    def given(options, added):
+        chain, shared = options.get("control"), options.get(TOKENS_KEY)
+        options = {
+            **options,
+            IDENTITY_KEY: _appended(options.get(IDENTITY_KEY, shared), added),
+            NOBODY_KEY: _appended(options.get(NOBODY_KEY), nobody),
+        }
+        if _asked_for(chain):
+            return _apart(options)
+        if chain is not None and shared is None:
+            options["control"] = links.setdefault(chain, Reading(PROMPT, chain.cond_hint_original, chain))
+        return {**options, TOKENS_KEY: _appended(shared, added)}
+
+    return [
+        [[text, given(options, added)] for text, options in entries]
+        for entries, added in zip(lists, tokens, strict=True)
+    ]
+
+
+def without_identity(entry: dict, negative: list[dict]) -> dict:
+    """What a guider's conditioning entry has its ControlNets read where there is nobody: only what differs."""
+    changed = {}
+    if _OWN in entry["model_conds"]:
+        changed["model_conds"] = {**entry["model_conds"], _OWN: CONDCrossAttn(entry[NOBODY_KEY])}
+    if _is_shared(entry):
+        changed[TOKENS_KEY] = entry[NOBODY_KEY]
+    elif TOKENS_KEY in entry:  # another pack's: what it gives the unconditional half
+        theirs = (other[TOKENS_KEY] for other in negative if TOKENS_KEY in other)
+        changed[TOKENS_KEY] = next(theirs, entry[TOKENS_KEY])
+    return changed
+
+
+def _is_shared(options):
+    """Whether every ControlNet reads our identity, by ComfyUI's key."""
+    own, shared = options.get(IDENTITY_KEY), options.get(TOKENS_KEY)
+    return own is not None and shared is not None and torch.equal(own, shared)
+
+
+def _apart(options):
+    return {**options, "model_conds": {**options.get("model_conds", {}), _OWN: CONDCrossAttn(options[IDENTITY_KEY])}}
+
+
+def _asked_for(chain):
+    """Whether a ControlNet of a chain reads the identity by a Reading."""
+    while chain is not None:
+        if isinstance(chain, Reading) and chain.reads == IDENTITY:
+            return True
+        chain = chain.previous_controlnet
+    return False
+
+
+def _appended(before, added):
+    return added if before is None else torch.cat([before, added], dim=1)
