@@ -15,7 +15,7 @@ from .sites import SiteKV, Tensors, site_widths
 ROWS = (4, 4, 4, 6)  # of the code, for each token
 _K_V, _Q = ("to_k_wplus", "to_v_wplus"), "to_q_wplus"
 _SITES = "wplus_adapter."
-# Training's checkpoints name the sites as IP-Adapter's do, and hold the U-Net that they were trained on as well: `unet.*`.
+# Training's checkpoints name the sites as IP-Adapter's do, and hold the U-Net that they were trained on: `unet.*`.
 _TRAINING_SITES = "ip_adapter."
 
 

@@ -76,7 +76,9 @@ def parts_plainly(pack, parser, image, clip_vision):
         mask = F.interpolate(mask, image.shape[1:3], mode="bicubic", antialias=True).clamp(0, 1)[0, 0, :, :, None]
         found.append(part)
         pictures.append(image[0] * mask)
-    return found, clip_vision.encode_image(torch.stack(pictures)).penultimate_hidden_states
+    square = pack.module("core.adapters.clip_tower").clip_square
+    pictures = square(torch.stack(pictures).movedim(-1, 1), clip_vision.image_size).movedim(1, -1)
+    return found, clip_vision.encode_image(pictures).penultimate_hidden_states
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
