@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 _SEEN = {"clip-h": (257, 1024), "clip-g": (257, 1280), "clip-l": (257, 768), "eva-l336": (577, 768)}
 _EVA_STATES, _PICTURE = 5, 224
 _OTHER = ("controlnet", "identitynet", "flux", "id_animator", "infiniteyou", "hyperlora", "withanyone", "arcface",
-          "router")  # fmt: skip
+          "router", "sd35", "lynx", "stand_in")  # fmt: skip
 
 
 def adapters() -> dict[str, str]:

@@ -119,7 +119,9 @@ class ApplyIDAdapter(io.ComfyNode):
                     "positive", tooltip="Your prompt. It comes out with the identity for LandmarkControl added."
                 ),
                 io.Conditioning.Input(
-                    "negative", tooltip="Your negative prompt; it too carries something for LandmarkControl."
+                    "negative",
+                    tooltip="Your negative prompt; it too carries something for LandmarkControl, and ConsistentID "
+                    "changes words of it.",
                 ),
                 Adapter.Input(
                     "adapter", tooltip="From LoadIDAdapter. It must be for this kind of model and this face encoder."

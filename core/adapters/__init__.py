@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..weights import WeightFile, WeightsError, fill, fitting, kind_of, known_kind, shown
+from ..weights import WeightFile, WeightsError, fill, fitting, for_a_transformer, kind_of, known_kind, shown
 from . import consistentid, faceid, fact, image, instantid, masterweaver, photomaker, pulid, uniportrait, wplus
 from .base import (
     AUTO,
@@ -22,7 +22,7 @@ from .base import (
     Seen,
     base_name,
 )  # fmt: skip
-from .files import check_whole, copied, widest_dtype
+from .files import check_whole, copied, published, widest_dtype
 from .uniportrait_router import Router, load_router
 
 # (recognise, module class) of every family; the first that recognises a file has it.
@@ -42,13 +42,6 @@ _KNOWN = (
     "InstantID, IP-Adapter FaceID, plain IP-Adapter, PuLID for SDXL, PhotoMaker, ConsistentID, UniPortrait, "
     "MasterWeaver, W+ and FaceChain-FACT files"
 )
-# Names that training scripts leave in place of the published ones.
-_TRAINING_PREFIXES = (
-    ("module.", ""),
-    ("image_proj_model.", "image_proj."),
-    ("adapter_modules.", "ip_adapter."),
-    ("w_proj_model.", "w_proj."),
-)
 
 __all__ = [
     "AUTO", "DEFAULTS", "METHODS", "VISION", "AdapterSpec", "Choices", "Clues", "FaceInput", "IDAdapter", "LoRA",
@@ -61,7 +54,7 @@ def load_adapter(file: WeightFile, overrides: Overrides = AUTO, device=None, dty
 
     Raises WeightsError with one sentence when the file is of another kind, incomplete or of odd shapes.
     """
-    tensors = {_published_key(key): tensor for key, tensor in file.tensors.items()}
+    tensors = published(file)
     with fitting(file.name):
         spec, family = _recognise(tensors, file, overrides)
         tensors, lora = family.split(tensors)
@@ -80,13 +73,14 @@ def load_adapter(file: WeightFile, overrides: Overrides = AUTO, device=None, dty
 def describe_adapter(file: WeightFile, overrides: Overrides = AUTO) -> AdapterSpec:
     """What `load_adapter` takes a file for, from its keys and shapes alone; its contents may still turn out damaged."""
     with fitting(file.name):
-        spec, _ = _recognise({_published_key(key): tensor for key, tensor in file.tensors.items()}, file, overrides)
+        spec, _ = _recognise(published(file), file, overrides)
     return spec
 
 
 def _recognise(tensors, file, overrides):
     clues = Clues(file.name, file.metadata, overrides)
-    for recognise, family in _FAMILIES:
+    # first of all those for diffusion transformers, which have a U-Net's adapters' keys
+    for recognise, family in () if for_a_transformer(tensors) else _FAMILIES:
         spec = recognise(tensors, clues)
         if spec is not None:
             return spec, family
@@ -107,10 +101,3 @@ def _parted(tensors, adapter, spec, name):
             f"{name} is {spec.named} mixed with {kind}; use a file that holds one of them, as its author published it."
         )
     return own, spare
-
-
-def _published_key(key):
-    for training, published in _TRAINING_PREFIXES:
-        if key.startswith(training):
-            key = published + key[len(training) :]
-    return key

@@ -73,11 +73,12 @@ class FaceInput:
     """One person as an adapter gets it: face vectors [N,D] (normalised where the spec asks for it) and what was seen
     of N pictures, or these themselves [N,3,H,W] (RGB, 0..1) where the look has no vision. For nobody: vectors of
     zeros, and what was seen of an empty picture. `empty`: what is seen of one, for adapters that take a certain number
-    of pictures."""
+    of pictures. `equal`: no photograph leads the others, where an adapter makes a difference."""
 
     vectors: torch.Tensor | None = None
     seen: Seen | None = None
     empty: Seen | None = None
+    equal: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,9 @@ class AdapterSpec:
 
     `face_space` names the encoder whose vectors the adapter was trained on, None when the file cannot say; `face_dim`
     0: it takes no face vector. `normalised`: vectors go in with length 1. `each`: every photograph gives tokens of its
-    own, up to so many; 1: one vector for the person. `together`: so many photographs give one set of tokens instead,
-    and nobody is a single empty one. `site_widths` holds the channels of each cross-attention site in the checkpoint's
+    own, up to so many; 1: one vector for the person. `further`: so many from each but the first, where that is not
+    `tokens`. `together`: so many photographs give one set of tokens instead, and nobody is a single empty one.
+    `site_widths` holds the channels of each cross-attention site in the checkpoint's
     own order: down, up, middle; none: it adds nothing there but a LoRA. `in_prompt`: the face goes into the prompt, by
     IDTextEncode. `guesses` are lines for the artist on what the file could not say; `default_weight` is the published
     one.
@@ -136,6 +138,7 @@ class AdapterSpec:
     licence: str
     normalised: bool = False
     each: int = 1
+    further: int = 0
     together: bool = False
     look: Look | None = None
     in_prompt: bool = False
@@ -171,6 +174,8 @@ class AdapterSpec:
     def _photographs(self):
         if self.each == 1:
             return ""
+        if self.further:
+            return f", and {self.further} for each further photograph, up to {self.each}"
         return f", from up to {self.each} photographs" if self.together else f" per photograph, up to {self.each}"
 
     def about(self, file_name: str, lora: LoRA | None = None) -> str:

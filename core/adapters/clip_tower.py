@@ -17,7 +17,14 @@ _LAYER = re.compile(r"encoder\.layers\.(\d{1,3})\.")
 
 
 def clip_pixels(image: Tensor, size: int) -> Tensor:
-    """Pictures [N,3,H,W], RGB in 0..1, as CLIPImageProcessor makes them: [N,3,size,size], normalised.
+    """Pictures [N,3,H,W], RGB in 0..1, as CLIPImageProcessor makes them: [N,3,size,size], normalised."""
+    image = clip_square(image, size)
+    mean, deviation = (image.new_tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
+    return (image - mean) / deviation
+
+
+def clip_square(image: Tensor, size: int) -> Tensor:
+    """The same before they are normalised: [N,3,size,size] in 0..1.
 
     The shorter side becomes `size`, bicubic as Pillow does it; the middle is kept; colours are whole 8-bit steps.
     """
@@ -28,9 +35,7 @@ def clip_pixels(image: Tensor, size: int) -> Tensor:
         if sides != tuple(image.shape[-2:]):
             image = F.interpolate(_eight_bit(image), sides, mode="bicubic", antialias=True)
     top, left = (image.shape[-2] - size) // 2, (image.shape[-1] - size) // 2
-    image = _eight_bit(image[..., top : top + size, left : left + size])
-    mean, deviation = (image.new_tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
-    return (image - mean) / deviation
+    return _eight_bit(image[..., top : top + size, left : left + size])
 
 
 def _eight_bit(image):

@@ -3,7 +3,7 @@
 The sites: `image_proj.*` and `ip_adapter.{n}.*` as in FaceID Plus, but CLIP sees the whole picture; on SDXL what the
 tokens saw is added to them, on SD1.5 it takes their place. The prompt: `FacialEncoder.visual_projection` (a Resampler,
 one query, dim_head 64) makes a token of CLIP's view of each part of the face, and `FacialEncoder.fuse_module` fuses it
-into a word of a caption behind the prompt.
+into a word of a caption at the prompt. The negative prompt gets those of an empty picture, at the same positions.
 """
 
 from collections.abc import Sequence
@@ -69,6 +69,7 @@ class ConsistentID(SiteAdapter):
             }
         )
         self.is_sdxl = len(spec.site_widths) == _SDXL_SITES
+        self.plain_has_caption = not self.is_sdxl  # before the face is merged in
 
     split = staticmethod(split_lora)
 
@@ -77,7 +78,7 @@ class ConsistentID(SiteAdapter):
         return self.image_proj(faces.vectors, faces.seen.hidden[0], structure).flatten(0, 1)[None]
 
     def caption(self, parts: Sequence[int]) -> tuple[str, list[str]]:
-        """What goes behind the prompt in front of the caption, and the caption's phrases: of the parts that are there.
+        """What goes in front of the caption, and the caption's phrases: of the parts that are there.
 
         Each phrase ends with the word that a part's token goes into, and is followed by a comma.
         """

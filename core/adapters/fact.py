@@ -22,6 +22,7 @@ _GATE = re.compile(
     r"(?:unet\.)?(down|up|mid)_block(?:s\.(\d{1,2}))?\.attentions\.(\d{1,2})\.transformer_blocks\.(\d{1,2})"
     r"\.attn2\.processor\.((?:linear|attn|ff|norm1|norm2|alpha_attn|alpha_dense)\b.*)"
 )
+_OF_THE_UNET = re.compile(r"(?:down_blocks|up_blocks|mid_block)\.")
 
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
@@ -50,11 +51,12 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
 
 
 def _published(tensors):
-    """The projection, and the gates as `gates.{n}.*` in the order down, up, middle; the file may hold more."""
+    """The gates as `gates.{n}.*` in the order down, up, middle; what else the file holds of the U-Net, as `unet.*`."""
     found = {key: match for key in tensors if (match := _GATE.fullmatch(key))}
     places = sorted({_place(match) for match in found.values()})
     gates = {f"gates.{places.index(_place(match))}.{match[5]}": tensors[key] for key, match in found.items()}
-    return {key: tensor for key, tensor in tensors.items() if key.startswith(_PROJECTION)} | gates
+    rest = {key: tensor for key, tensor in tensors.items() if key not in found}
+    return {f"unet.{key}" if _OF_THE_UNET.match(key) else key: tensor for key, tensor in rest.items()} | gates
 
 
 def _place(match):

@@ -1,15 +1,43 @@
 """What reading an adapter's file takes besides its tensors."""
 
+import re
 from collections import Counter
 
 import torch
 
-from ..weights import WeightFile, WeightsError
+from ..weights import WeightFile, WeightsError, shown
 from .base import AdapterSpec, LoRA
 from .sites import Tensors
 
-_LEVELS = {16: [5, 5, 6], 70: [10, 60]}  # sites of SD1.5 and of SDXL: how many there are of each width, fewest first
+# Sites of SD1.5, of SDXL and of Facelets: how many there are of each width, fewest first.
+_LEVELS = {16: [5, 5, 6], 70: [10, 60], 7: [3, 4]}
 _LORA_LAYERS = 8  # q, k, v and out of the self-attention and of the cross-attention at a site
+# What DistributedDataParallel, a Lightning module and torch.compile put before a network's keys; torch.compile puts it
+# before a part's as well. A full checkpoint begins with the second by rights.
+_WRAPPERS = re.compile(r"^(?:(?:module|model(?!\.diffusion_model\.)|_orig_mod)\.)+|(?<=\.)_orig_mod\.")
+# Names that training scripts leave in place of the published ones.
+_TRAINING_PREFIXES = (
+    ("image_proj_model.", "image_proj."),
+    ("adapter_modules.", "ip_adapter."),
+    ("w_proj_model.", "w_proj."),
+)
+
+
+def published(file: WeightFile) -> dict[str, torch.Tensor]:
+    """The file's tensors under the published names; WeightsError when two of them have the same one."""
+    tensors = {}
+    for key, tensor in file.tensors.items():
+        name = _WRAPPERS.sub("", key)
+        for training, ours in _TRAINING_PREFIXES:
+            if name.startswith(training):
+                name = ours + name[len(training) :]
+        if name in tensors:
+            raise WeightsError(
+                f"{file.name} holds {shown(name)} twice, the second time as {shown(key)}, so that nobody knows which "
+                "of both is meant; use a file that holds one of them, as its author published it."
+            )
+        tensors[name] = tensor
+    return tensors
 
 
 def copied(lora: LoRA) -> LoRA:
@@ -29,8 +57,7 @@ def widest_dtype(tensors: Tensors) -> torch.dtype:
 def check_whole(spec: AdapterSpec, lora: LoRA, file: WeightFile):
     """WeightsError when whole sites are missing at the end, which leave no gap in the numbers, or a LoRA is odd."""
     count, levels = len(spec.site_widths), sorted(Counter(spec.site_widths).values())
-    own = any(key.startswith("likeness.") for key in file.metadata)  # made for a model of our own, such as Facelets
-    if count and levels != _LEVELS.get(count) and not own:
+    if count and levels != _LEVELS.get(count):
         raise WeightsError(
             f"{file.name} is incomplete or damaged; its {count} attention sites fit neither SD1.5 nor SDXL in number "
             "and width; fetch it again."

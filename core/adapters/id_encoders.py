@@ -38,13 +38,13 @@ class IDEncoder(nn.Module):
             self.add_module(f"mapping_patch_{state}", perceptron(seen_dim, seen_hidden, output_dim, **place))
 
     def forward(self, faces: torch.Tensor, seen: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """faces [N,face_dim], seen 5 x [N,S,seen_dim] -> [1,N*10,output_dim], the tokens of each photograph in turn."""
+        """faces [N,face_dim], seen 5 x [N,S,seen_dim] -> [N,10,output_dim]."""
         tokens = [self.body(faces).unflatten(-1, (FACE_TOKENS, self.output_dim))]
         for state, hidden in enumerate(seen):
             whole = self.get_submodule(f"mapping_{state}")(hidden[:, :1])
             patches = self.get_submodule(f"mapping_patch_{state}")(hidden[:, 1:]).mean(1, keepdim=True)
             tokens.append(whole + patches)
-        return torch.cat(tokens, dim=1).flatten(0, 1)[None]
+        return torch.cat(tokens, dim=1)
 
 
 class IDFormer(nn.Module):

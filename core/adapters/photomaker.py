@@ -22,6 +22,8 @@ _TOWER, _QUERIES = "vision_model.", "qformer_perceiver."
 _LAYER = re.compile(r"qformer_perceiver\.perceiver_resampler\.layers\.(\d{1,2})\.")
 # An attention's layer in a LoRA as diffusers and peft have named it over the years; the first is what ComfyUI reads.
 _ATTENTION = re.compile(r"\.(attn[12])\.(?:processor\.)?(to_[qkv]|to_out)(?:\.0)?(?=[._]lora|\.alpha)")
+# What peft's wrapper of the U-Net puts before a layer's path.
+_PEFT = re.compile(r"^(?:unet\.)?base_model\.model\.(?:unet\.)?")
 _DIM_HEAD = 128
 _SPACE = "buffalo_l-w600k_r50"
 _PROMPT_TOKENS = 75  # of one of CLIP's contexts: no prompt holds more
@@ -125,7 +127,8 @@ class PhotoMaker(IDAdapter):
         prefix, encoder, lora = _prefix(tensors), {}, {}
         for key, tensor in tensors.items():
             if key.startswith(_LORA):
-                lora[_ATTENTION.sub(r".\1.processor.\2", key.removeprefix(_LORA))] = tensor
+                name = _PEFT.sub("unet.", key.removeprefix(_LORA))
+                lora[_ATTENTION.sub(r".\1.processor.\2", name)] = tensor
             elif not key.endswith(".position_ids"):  # counts 0, 1, 2 and so on; older transformers stored it
                 encoder[key.removeprefix(prefix)] = tensor
         return encoder, LoRA(by_name=lora)

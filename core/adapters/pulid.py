@@ -4,6 +4,9 @@ The checkpoint holds `id_adapter.*` (IDEncoder, or IDFormer in version 1.1) and
 `id_adapter_attn_layers.{n}.id_to_k|id_to_v.weight`, n = 1, 3, 5, ... over the sites in the order down, up, middle; a
 conversion calls them `image_proj.*` and `ip_adapter.{n}.to_k_ip|to_v_ip.weight`. The face vector goes in as it is,
 beside EVA's embedding at length 1; nobody is zeros for both and for the hidden states.
+
+Of several photographs, version 1 takes all 10 tokens of the first and of each further one the 5 of its face vector; all
+10 of each where people are to be mixed, as in the published demonstration ("ID Mix"). Version 1.1 makes one set of all.
 """
 
 import re
@@ -22,7 +25,7 @@ _METHODS = {"fidelity": (OrthoV2, 8), "style": (Ortho, 16), "plain": (ZeroPadded
 _LOOK = Look(vision="eva-l336", crop="head", size=512, backdrop="grey")
 _SEEN_DIM = 768  # EVA02-CLIP-L's embedding of the whole picture, which follows the face vector
 _PUBLISHED_SPACES = {512: "antelopev2-glintr100"}
-_PHOTOGRAPHS = 4  # that the published demonstration of version 1.1 takes
+_PHOTOGRAPHS = 4  # that the published demonstrations of both versions take
 
 _MARKS = ("id_adapter.", "image_proj.mapping_", "image_proj.id_embedding_mapping.")
 _OTHER_NAMES = (
@@ -51,7 +54,8 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         needs_control_net=False,
         licence=clues.metadata.get("license")
         or "Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
-        each=_PHOTOGRAPHS if former else 1,
+        each=_PHOTOGRAPHS,
+        further=0 if former else FACE_TOKENS,
         together=former,
         look=_LOOK,
         default_weight=0.8,
@@ -94,7 +98,9 @@ class PuLID(IDAdapter):
 
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS):
         seen = faces.seen
-        return self.id_adapter(torch.cat([faces.vectors, F.normalize(seen.pooled, dim=-1)], dim=-1), seen.hidden)
+        tokens = self.id_adapter(torch.cat([faces.vectors, F.normalize(seen.pooled, dim=-1)], dim=-1), seen.hidden)
+        further = tokens[1:] if faces.equal else tokens[1:, :FACE_TOKENS]  # version 1.1 has one set of tokens
+        return torch.cat([tokens[0], further.flatten(0, 1)])[None]
 
     def keys_values(self, tokens):
         return self.id_adapter_attn_layers(tokens)

@@ -12,7 +12,7 @@ from torch import nn
 from ..attention.sites import Routed
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
 from .base import AdapterSpec, LoRA
-from .files import check_whole, copied, widest_dtype
+from .files import check_whole, copied, published, widest_dtype
 from .sites import Tensors, site_widths, split_lora
 from .uniportrait import LAYERS
 
@@ -70,7 +70,7 @@ def load_router(file: WeightFile, spec: AdapterSpec, device=None, dtype=None, op
 
     Raises WeightsError with one sentence when the file is no router, incomplete, or for another adapter.
     """
-    tensors = file.tensors
+    tensors = published(file)
     if spec.family != "uniportrait" or not any(".aggr_router." in key for key in tensors):
         raise WeightsError(
             f"{file.name} is {kind_of(tensors)}, and the adapter is {spec.named}; set router to none, or choose "

@@ -15,8 +15,8 @@ from .sites import SiteKV, Tensors, site_widths
 ROWS = (4, 4, 4, 6)  # of the code, for each token
 _K_V, _Q = ("to_k_wplus", "to_v_wplus"), "to_q_wplus"
 _SITES = "wplus_adapter."
-# Training's checkpoints name the sites as IP-Adapter's do, and hold the U-Net that they were trained on as well.
-_TRAINING_SITES, _TRAINING_UNET = "ip_adapter.", "unet."
+# Training's checkpoints name the sites as IP-Adapter's do, and hold the U-Net that they were trained on: `unet.*`.
+_TRAINING_SITES = "ip_adapter."
 
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
@@ -47,7 +47,6 @@ def _published(tensors):
     return {
         key.replace(_TRAINING_SITES, _SITES, 1) if key.startswith(_TRAINING_SITES) else key: tensor
         for key, tensor in tensors.items()
-        if not key.startswith(_TRAINING_UNET)
     }
 
 

@@ -15,13 +15,14 @@ from .eva import find_eva
 from .face_context import FaceContext
 from .folders import adapter_path
 from .gated import fired, inject_gates
+from .late import count_steps
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .managed import OPERATIONS, loaded, managed
 from .masks import as_masks, gated
 from .mixed import Mix, mix_attention
 from .patch import IdentityBank, Injection, inject
 from .person import Person, Sources, gather, no_identity
-from .prompt import IN_PROMPT
+from .prompt import IN_PROMPT, with_nobody
 from .routing import routed_people
 from .run import open_scope
 from .sites import attention_sites
@@ -103,7 +104,11 @@ def apply(
     if adapter.spec.in_prompt:
         _check_prompt(adapter, positive)
     if not adapter.spec.site_widths:
-        patched = _mixed(with_lora(model, adapter, strength, options), strength, options, sites)
+        patched = model
+        if not strength.is_nothing:
+            patched = with_lora(model, adapter, strength, options).clone()
+            count_steps(patched)
+            patched = _mixed(patched, strength, options, sites)
         return patched, positive, negative, sources.identity or no_identity()
     person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
     if strength.is_nothing or person.is_nothing:
@@ -142,6 +147,9 @@ def apply_person(
     _add_lora(patched, adapter, sites, options.lora_strength)
     open_scope(patched, frozenset(fired(site.key) if gates else site.key for _, site in kept))
     patched = _mixed(patched, strength, options, sites)
+    if adapter.spec.in_prompt:
+        count_steps(patched)
+        negative = with_nobody(negative, positive, adapter.patcher)
     if adapter.spec.needs_control_net:
         uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
         positive, negative = with_identity([positive, negative], [cond, uncond], uncond)

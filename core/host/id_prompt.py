@@ -13,13 +13,15 @@ from .class_word import repeat_class_word, without_trigger
 from .detection import choose_faces
 from .encoder import check_colours, checked
 from .face_context import faced
+from .late import MERGE_KEY
 from .managed import loaded
 from .parser import find_parser
 from .person import Sources, gather
-from .prompt import IN_PROMPT, check_clip, own_tokens
+from .prompt import IN_PROMPT, NOBODY_WORDS, check_clip, fused, own_tokens
 from .twins import PLAIN_KEY
 from .vision import check_vision, see
 
+_ROOM = 77  # tokens in one of CLIP's contexts, start and end among them
 _PARSER_SOURCE = "ConsistentID's face_parsing.pth, JackAILab/ConsistentID on Hugging Face, or facexlib's copy of it"
 
 
@@ -27,13 +29,14 @@ _PARSER_SOURCE = "ConsistentID's face_parsing.pth, JackAILab/ConsistentID on Hug
 class _Fusing:
     """What is fused: conditioning entries, the positions of the words in their context, and the tokens for these.
 
-    `plain`: what the prompt is before the face is merged in.
+    `plain`: what the prompt is before the face is merged in. `nobody`: the tokens for the negative prompt, if any.
     """
 
     entries: list
     positions: list[int]
     tokens: torch.Tensor
     plain: list
+    nobody: torch.Tensor | None = None
 
 
 def encode(clip, adapter: LoadedAdapter, prompt: str, sources: Sources, trigger: str, start_merge_at: float) -> list:
@@ -57,13 +60,12 @@ def encode(clip, adapter: LoadedAdapter, prompt: str, sources: Sources, trigger:
     fusing = (_class_word if has_trigger else _caption)(clip, adapter, prompt, sources, trigger, plain)
     if fusing is None:
         return plain
-    fused = [
-        [faced(_fused(adapter, fusing, context), context), {**options, PLAIN_KEY: context}]
-        for context, options in fusing.entries
-    ]
+    merged = _merged(adapter, fusing)
     if start_merge_at <= 0:
-        return fused
-    return _during(fusing.plain, 0.0, start_merge_at) + _during(fused, start_merge_at, 1.0)
+        return merged
+    return _during(fusing.plain, 0.0, start_merge_at, start_merge_at) + _during(
+        merged, start_merge_at, 1.0, start_merge_at
+    )
 
 
 def _encoded(clip, tokens):
@@ -79,17 +81,20 @@ def _check_width(adapter, entries):
         )
 
 
-def _fused(adapter, fusing, context):
-    words = context[:, fusing.positions].to(fusing.tokens)
-    with torch.no_grad():
-        words = loaded(adapter.patcher).fuse(words, fusing.tokens)
-    context = context.clone()
-    context[:, fusing.positions] = words.to(context)
-    return context
+def _merged(adapter, fusing):
+    nobody = {} if fusing.nobody is None else {NOBODY_WORDS: (fusing.positions, fusing.nobody)}
+    return [
+        [
+            faced(fused(adapter.patcher, context, fusing.positions, fusing.tokens), context),
+            {**options, **nobody, PLAIN_KEY: context},
+        ]
+        for context, options in fusing.entries
+    ]
 
 
-def _during(entries, start, end):
-    return [[context, {**options, "start_percent": start, "end_percent": end}] for context, options in entries]
+def _during(entries, start, end, merge_at):
+    span = {"start_percent": start, "end_percent": end, MERGE_KEY: merge_at}
+    return [[context, {**options, **span}] for context, options in entries]
 
 
 def _class_word(clip, adapter, prompt, sources, trigger, plain):
@@ -126,14 +131,14 @@ def _caption(clip, adapter, prompt, sources, trigger, plain):
             f"The face parser {parser.file_name} sees no part of a face in image; connect a portrait that the face "
             "fills a good part of, or set on_no_face to passthrough."
         )
-    seen, _ = see(spec.look, pictures.movedim(-1, 1), sources.clip_vision, adapter.file_name)
-    module = loaded(adapter.patcher)
+    seen, empty = see(spec.look, pictures.movedim(-1, 1), sources.clip_vision, adapter.file_name)
+    module, device = loaded(adapter.patcher), adapter.patcher.load_device
     with torch.no_grad():
-        tokens = module.part_tokens(seen.hidden[0].to(adapter.patcher.load_device))
-    opening, phrases = module.caption(parts)
-    text = prompt + opening + " ".join(f"{phrase}," for phrase in phrases)
+        tokens, nobody = (module.part_tokens(one.hidden[0].to(device)) for one in (seen, empty))
+    text, positions = _with_caption(clip, prompt, *module.caption(parts))
     entries = _encoded(clip, clip.tokenize(text))
-    return _Fusing(entries, _last_words(clip, text, phrases), tokens, entries)
+    nobody = nobody.expand(-1, len(parts), -1).cpu()  # host read: conditioning lives on the CPU
+    return _Fusing(entries, positions, tokens, entries if module.plain_has_caption else plain, nobody)
 
 
 def _first_portrait(sources):
@@ -146,13 +151,27 @@ def _first_portrait(sources):
     return None if first is None else image[first : first + 1]
 
 
-def _last_words(clip, text, phrases):
-    """Positions of the phrases' last tokens; the phrases, a comma behind each, are the end of the text."""
+def _with_caption(clip, prompt, opening, phrases):
+    """The prompt with the caption, and the positions of its phrases' last tokens.
 
-    def said(words):
-        return own_tokens(next(iter(clip.tokenize(words, return_word_ids=True).values())))
+    The caption stands behind the prompt, or, as the authors have it, in front where both do not fit into one of CLIP's
+    contexts (with a mark for each phrase, which they count). There they cut the prompt's end off; here it goes on in a
+    context of its own, as every long prompt in ComfyUI.
+    """
+    said = opening + " ".join(f"{phrase}," for phrase in phrases)
+    behind = prompt + said
+    spots = _spots(clip, behind)
+    comma = len(_spots(clip, ","))
+    lengths = [len(_spots(clip, phrase)) + comma for phrase in phrases]
+    if len(spots) + len(phrases) + 2 <= _ROOM:
+        text, first = behind, len(spots) - sum(lengths)
+    else:
+        text, first = f"{said} Caption:{prompt}", len(_spots(clip, opening))
+        spots = _spots(clip, text)
+    return text, [spots[first + sum(lengths[: index + 1]) - comma - 1] for index in range(len(lengths))]
 
-    comma = len(said(","))
-    lengths = [len(said(phrase)) + comma for phrase in phrases]
-    positions = [position for position, *_ in said(text)][-sum(lengths) :]
-    return [positions[sum(lengths[: index + 1]) - comma - 1] for index in range(len(lengths))]
+
+def _spots(clip, text):
+    """The positions of a text's own tokens in the context."""
+    chunks = next(iter(clip.tokenize(text, return_word_ids=True).values()))
+    return [position for position, *_ in own_tokens(chunks)]

@@ -99,7 +99,8 @@ def gather(
     nobody = None if vectors is None else torch.zeros_like(vectors[:1] if spec.together else vectors)
     if sources.popular and spec.family == "instantid":
         nobody = _noise(identity).to(vectors).expand_as(vectors)
-    return Person(identity, FaceInput(vectors, seen, empty), FaceInput(nobody, nothing, empty))
+    equal = sources.combine_embeds == "concat"
+    return Person(identity, FaceInput(vectors, seen, empty, equal), FaceInput(nobody, nothing, empty, equal))
 
 
 def _noise(identity):

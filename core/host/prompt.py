@@ -6,8 +6,12 @@ import torch
 
 from ..cure import plain_text
 from ..quoted import quoted
+from .managed import loaded
 
 IN_PROMPT = "likeness_in_prompt"  # marks conditioning that IDTextEncode made
+# (positions, tokens [1,P,D]): what goes of nobody's face into the words of the negative prompt; on a negative prompt,
+# what went into it.
+NOBODY_WORDS = "likeness_nobody_in_prompt"
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,33 @@ def encode(clip, text: str) -> Encoded:
     """Encode a prompt as CLIPTextEncode does, weights and all."""
     encoded = clip.encode_from_tokens(clip.tokenize(text), return_dict=True)
     return Encoded(encoded.pop("cond"), encoded)
+
+
+def fused(patcher, context: torch.Tensor, positions: list[int], tokens: torch.Tensor) -> torch.Tensor:
+    """A context [B,T,D] with tokens [1,P,D] in the words at P positions; `patcher` is the adapter's ModelPatcher."""
+    words = context[:, positions].to(patcher.load_device, tokens.dtype)
+    with torch.no_grad():
+        words = loaded(patcher).fuse(words, tokens.to(words.device).expand(len(words), -1, -1))
+    context = context.clone()
+    context[:, positions] = words.to(context)
+    return context
+
+
+def with_nobody(negative: list, positive: list, patcher) -> list:
+    """The negative prompt with what belongs into it where `positive` has a face in it: nothing for most adapters.
+
+    ConsistentID's authors put tokens of an empty picture's parts into the words at the very positions that the parts of
+    the face have in the positive prompt, whatever stands there, and from the first step on.
+    """
+    nobody = next((options[NOBODY_WORDS] for _, options in positive if NOBODY_WORDS in options), None)
+    if nobody is None:
+        return negative
+    return [
+        [context, options]
+        if NOBODY_WORDS in options
+        else [fused(patcher, context, *nobody), {**options, NOBODY_WORDS: nobody}]
+        for context, options in negative
+    ]
 
 
 def token_positions(clip, prompt: str, phrases: list[tuple[str, str]]) -> list[tuple[int, ...]]:

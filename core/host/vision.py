@@ -4,20 +4,22 @@ import comfy.model_management as mm
 import torch
 
 from ..adapters import VISION, Look, Seen
+from ..adapters.clip_tower import clip_square
 from .eva import EVA, see_by_eva
 
 
-def see(look: Look, crops: torch.Tensor, clip_vision, file_name: str, black: bool = False) -> tuple[Seen, Seen]:
-    """What the look's model sees in crops [N,3,S,S] (RGB, 0..1) and in an empty picture.
+def see(look: Look, crops: torch.Tensor, clip_vision, file_name: str, popular: bool = False) -> tuple[Seen, Seen]:
+    """What the look's model sees in pictures [N,3,H,W] (RGB, 0..1) and in an empty picture.
 
-    The empty picture is grey, zeros after normalisation, as the published code has it; `black`: a black one, as
-    IPAdapter_plus made it. For EVA-CLIP, whose ModelPatcher takes the place of `clip_vision`, what is seen there is
+    As the published code has it, pictures become CLIP's squares by CLIPImageProcessor, and the empty one is grey, zeros
+    after normalisation. `popular`: as IPAdapter_plus had it, ComfyUI makes the squares, off by up to a pixel, and the
+    empty picture is black. For EVA-CLIP, whose ModelPatcher takes the place of `clip_vision`, what is seen there is
     zeros. ValueError with one sentence when the model is missing or another one.
     """
     if look.vision == EVA:
         return see_by_eva(crops, clip_vision)
     check_vision(look, clip_vision, file_name)
-    return _clip(crops, clip_vision, black)
+    return _clip(crops, clip_vision, popular)
 
 
 def check_vision(look: Look, clip_vision, file_name: str):
@@ -42,9 +44,11 @@ def _width(clip_vision):
     return clip_vision.model.vision_model.post_layernorm.weight.shape[0]
 
 
-def _clip(crops, clip_vision, black):
+def _clip(crops, clip_vision, popular):
+    if not popular:
+        crops = clip_square(crops, clip_vision.image_size)  # to which encode_image has nothing to add but the norm
     seen = clip_vision.encode_image(crops.movedim(1, -1))
-    if black:
+    if popular:
         nothing = clip_vision.encode_image(torch.zeros_like(crops[:1]).movedim(1, -1))
         return _seen(seen.penultimate_hidden_states, seen.image_embeds), _seen(
             nothing.penultimate_hidden_states, torch.zeros_like(nothing.image_embeds)

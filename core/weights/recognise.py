@@ -47,8 +47,28 @@ def _is_projection_alone(tensors: Tensors) -> bool:
     return "image_proj.latents" in tensors and all(key.startswith("image_proj.") for key in tensors)
 
 
+def _is_bare_resampler(tensors: Tensors) -> bool:
+    return {"latents", "proj_in.weight", "proj_out.weight", "norm_out.weight"} <= tensors.keys()
+
+
+Kinds = tuple[tuple[Callable[[Tensors], bool], str], ...]
 # First hit wins. Keys as published by each project's own training code.
-_KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
+# Of diffusion transformers. InstantX's have the keys of adapters for U-Nets, where no even number has to_k_ip.
+_FOR_TRANSFORMERS: Kinds = (
+    (_starts("image_proj.time_embedding."), "an IP-Adapter for SD3.5 by InstantX"),
+    (_has("ip_adapter.0.to_k_ip.weight"), "an IP-Adapter for FLUX by InstantX"),
+    (_starts("ip_adapter_proj_model."), "an IP-Adapter for FLUX by XLabs"),
+    (_starts("ipa."), "a WithAnyone adapter"),
+    (_starts("id_former."), "a PuLID adapter for FLUX.2, which is no work of PuLID's authors"),
+    (_has("0.to_k_ip.weight"), "a Lynx adapter for Wan"),
+    (_has("0.to_k_ref.weight"), "a Lynx adapter for Wan"),
+    (_contains(".cross_attn.ip_adapter."), "a Lynx adapter for Wan"),
+    (_contains(".self_attn.ref_adapter."), "a Lynx adapter for Wan"),
+    (_contains(".self_attn.q_loras."), "a Stand-In adapter for Wan"),
+    (_is_bare_resampler, "a projection without its adapter, such as Lynx's"),
+)
+_KINDS: Kinds = (
+    *_FOR_TRANSFORMERS,
     (_starts("pulid_ca."), "a PuLID adapter for FLUX"),
     (_starts("id_adapter."), "a PuLID adapter for SDXL"),
     (_starts("image_proj.body."), "a PuLID adapter for SDXL"),
@@ -99,6 +119,11 @@ _KINDS: tuple[tuple[Callable[[Tensors], bool], str], ...] = (
 def known_kind(tensors: Tensors) -> str | None:
     """A few words on what a file is, with its article; None when nothing fits."""
     return next((words for matches, words in _KINDS if matches(tensors)), None)
+
+
+def for_a_transformer(tensors: Tensors) -> bool:
+    """Whether a file is an adapter for a diffusion transformer, as FLUX, SD3.5 and Wan are."""
+    return any(matches(tensors) for matches, _ in _FOR_TRANSFORMERS)
 
 
 def kind_of(tensors: Tensors) -> str:

@@ -76,7 +76,18 @@ def parts_plainly(pack, parser, image, clip_vision):
         mask = F.interpolate(mask, image.shape[1:3], mode="bicubic", antialias=True).clamp(0, 1)[0, 0, :, :, None]
         found.append(part)
         pictures.append(image[0] * mask)
-    return found, clip_vision.encode_image(torch.stack(pictures)).penultimate_hidden_states
+    square = pack.module("core.adapters.clip_tower").clip_square
+    pictures = square(torch.stack(pictures).movedim(-1, 1), clip_vision.image_size).movedim(1, -1)
+    return found, clip_vision.encode_image(pictures).penultimate_hidden_states
+
+
+def part_tokens(hidden, kind):
+    """CLIP's hidden states of P pictures -> [1,P,D], by the formula."""
+    tensors, stem = consistentid(kind)["FacialEncoder"], "visual_projection."
+    x, latents = linear(hidden, tensors, f"{stem}proj_in"), tensors[f"{stem}latents"].repeat(len(hidden), 1, 1)
+    for layer in range(DEPTH):
+        latents = perceiver_layer(x, latents, tensors, f"{stem}layers.{layer}.", dim_head=64)
+    return norm(linear(latents, tensors, f"{stem}proj_out"), tensors, f"{stem}norm_out").reshape(1, len(hidden), -1)
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
@@ -95,32 +106,52 @@ def test_parts_go_into_the_words_of_the_caption(pack, adapters, parser, clip_vis
         ids += token_ids(phrase, kind)
         positions.append(len(ids))
         ids += token_ids(",", kind)
-    assert torch.equal(plain, encode_ids(ids, kind))
-
-    tensors, stem = consistentid(kind)["FacialEncoder"], "visual_projection."
-    x, latents = linear(hidden, tensors, f"{stem}proj_in"), tensors[f"{stem}latents"].repeat(len(found), 1, 1)
-    for layer in range(DEPTH):
-        latents = perceiver_layer(x, latents, tensors, f"{stem}layers.{layer}.", dim_head=64)
-    tokens = norm(linear(latents, tensors, f"{stem}proj_out"), tensors, f"{stem}norm_out").reshape(1, len(found), -1)
-    expected = fused(plain[:, positions], tokens, tensors)
-    torch.testing.assert_close(context[:, positions], expected, atol=1e-4, rtol=0)
+    with_caption, [[bare, alone]] = encode_ids(ids, kind), text_encode(PROMPT, kind)
+    if kind == "sd15":
+        assert torch.equal(plain, with_caption)
+    else:  # SDXL's is the bare prompt before the face is in it, with its own pooled output
+        assert torch.equal(plain, bare) and torch.equal(before["pooled_output"], alone["pooled_output"])
+        assert not torch.equal(after["pooled_output"], alone["pooled_output"])
     others = [at for at in range(77) if at not in positions]
-    assert torch.equal(context[:, others], plain[:, others])
+    tokens = part_tokens(hidden, kind)
+    expected = fused(with_caption[:, positions], tokens, consistentid(kind)["FacialEncoder"])
+    torch.testing.assert_close(context[:, positions], expected, atol=1e-4, rtol=0)
+    assert torch.equal(context[:, others], with_caption[:, others])
+
+    # the negative prompt: tokens of nothing, zeros after normalisation, at the same positions
+    size = clip_vision.image_size
+    with torch.inference_mode():
+        _, nothing, *_ = clip_vision.model(pixel_values=torch.zeros(1, 3, size, size), intermediate_output=-2)
+    prompts, positive = pack.module("core.host.prompt"), [[plain, before], [context, after]]
+    [[text, options]] = negative = text_encode("blurry", kind)
+    [[became, marked]] = twice = prompts.with_nobody(negative, positive, adapters[kind].patcher)
+    empty = part_tokens(nothing, kind).expand(-1, len(found), -1)
+    expected = fused(text[:, positions], empty, consistentid(kind)["FacialEncoder"])
+    torch.testing.assert_close(became[:, positions], expected, atol=1e-4, rtol=0)
+    assert torch.equal(became[:, others], text[:, others]) and (became - text).abs().max() > 0.1
+    assert torch.equal(text, text_encode("blurry", kind)[0][0]) and options.keys() < marked.keys()
+    assert prompts.with_nobody(twice, positive, adapters[kind].patcher)[0][0] is became  # once is enough
 
     [[alone, _]] = encode(pack, adapters[kind], PROMPT, kind, start_merge_at=1.0, **source)
     assert torch.equal(alone, text_encode(PROMPT, kind)[0][0])
 
 
-def test_a_weighted_prompt_of_several_chunks(pack, adapters, parser, clip_vision):
-    prompt = "(a man:1.3) in " + "a dark forest, " * 18 + "two ears, snow"
-    [[context, _]] = encode(pack, adapters["sd15"], prompt, "sd15", image=face("A", 96), clip_vision=clip_vision)
-    caption = pack.module("core.host.id_prompt")
-    phrases = WORDS["sd15"]
-    text = prompt + "Detail:" + " ".join(f"{phrase}," for phrase in phrases)
-    positions = caption._last_words(clip("sd15"), text, phrases)
-    tokens = [token for chunk in clip("sd15").tokenize(text)["l"] for token, _ in chunk]
-    assert [tokens[at] for at in positions] == [token_ids(phrase, "sd15")[-1] for phrase in phrases]
-    assert context.shape[1] == 154 and positions[0] > 77
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
+@pytest.mark.parametrize("room", [0, -1, -40])
+def test_a_prompt_that_leaves_no_room_goes_behind_the_caption(pack, kind, room):
+    """With a mark for each phrase, prompt and caption have to fit into 77 tokens with start and end, as the authors
+    count; what is over is no reason to cut anything off."""
+    opening, phrases = "Detail:" if kind == "sd15" else "; Detail:", WORDS[kind]
+    said = opening + " ".join(f"{phrase}," for phrase in phrases)
+    words = 77 - 2 - len(phrases) - len(token_ids(f". {said}", kind)) - room
+    prompt = "(snow:1.3)" + " snow" * (words - 1) + ". "
+    text, positions = pack.module("core.host.id_prompt")._with_caption(clip(kind), prompt, opening, phrases)
+    assert text == (prompt + said if room >= 0 else f"{said} Caption:{prompt}")
+    chunks = next(iter(clip(kind).tokenize(text).values()))
+    tokens = [token for chunk in chunks for token, _ in chunk]
+    assert [tokens[at] for at in positions] == [token_ids(phrase, kind)[-1] for phrase in phrases]
+    [snow] = token_ids("snow", kind)
+    assert tokens.count(snow) == words and max(positions) < 77 and len(chunks) == (2 if room == -40 else 1)
 
 
 def test_the_whole_with_apply_id_adapter(pack, adapters, parser, clip_vision, caplog):
@@ -135,8 +166,11 @@ def test_the_whole_with_apply_id_adapter(pack, adapters, parser, clip_vision, ca
     )
     model, negative = unet("sd15"), conditioning("sd15", seed=2)
     with caplog.at_level(logging.WARNING):
-        patched, *_ = host.apply(model, positive, negative, adapters["sd15"], sources, host.Strength(1.0))
-        assert not caplog.records
+        strength = host.Strength(1.0)
+        patched, after, unlike, _ = host.apply(model, positive, negative, adapters["sd15"], sources, strength)
+        assert not caplog.records and after is positive
+        assert not torch.equal(unlike[0][0], negative[0][0]) and unlike[0][1]["pooled_output"] is not None
+        assert host.apply(model, positive, negative, adapters["sd15"], sources, host.Strength(0.0))[2] is negative
         host.apply(model, text_encode(PROMPT, "sd15"), negative, adapters["sd15"], sources, host.Strength(1.0))
     assert "encode the positive prompt with ID Text Encode" in caplog.text
     assert len(patched.patches) == 128

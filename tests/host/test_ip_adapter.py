@@ -101,6 +101,34 @@ def test_a_picture_without_a_face(pack, models, encoder, clip_vision, person):
         graph.apply(plus, image=nobody, **sources)
 
 
+@pytest.mark.parametrize("layout", ["plus", "full"])
+@pytest.mark.parametrize("shape", [(130, 97), (85, 230)])
+def test_pictures_that_are_not_square_are_clips_as_the_authors_make_them(pack, clip_vision, layout, shape):
+    """Tokens against those of transformers' processor on Pillow's picture; popular packs keep ComfyUI's own squares."""
+    from PIL import Image
+    from transformers import CLIPImageProcessorPil
+
+    loaded, image = loaded_adapter(pack, ip_adapter(layout, "sd15")), face("A")[:, : shape[0], : shape[1]]
+    adapters, person = pack.module("core.adapters"), pack.module("core.host.person")
+    clip, size = clip_vision["clip-h"], clip_vision["clip-h"].image_size
+    square = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+    pixels = square(Image.fromarray((image[0] * 255).round().byte().numpy()), return_tensors="pt")["pixel_values"]
+
+    def tokens(seen):
+        return loaded.patcher.model.project(adapters.FaceInput(seen=seen))
+
+    def ours(word):
+        sources = person.Sources(image=image, clip_vision=clip, compatibility=word)
+        return tokens(person.gather(loaded.spec, "x", sources, torch.device("cpu")).face.seen)
+
+    with torch.inference_mode():
+        _, hidden, *_ = clip.model(pixel_values=pixels, intermediate_output=-2)
+        popular = tokens(adapters.Seen((clip.encode_image(image).penultimate_hidden_states,)))
+        torch.testing.assert_close(ours("reference"), tokens(adapters.Seen((hidden,))), atol=2e-3, rtol=0)
+        torch.testing.assert_close(ours("popular packs"), popular)
+        assert (popular - ours("reference")).abs().max() > (0.1 if shape == (85, 230) else 5e-3)
+
+
 @pytest.mark.parametrize("kind", SITES)
 def test_every_site_fires_with_the_lora_in_place(pack, models, person, kind, monkeypatch):
     loaded = loaded_adapter(pack, ip_adapter("faceid", kind))
@@ -238,9 +266,9 @@ def test_old_workflows_of_the_popular_packs(pack, models, encoder, clip_vision, 
     module, sizes = pack.module("core.host.person"), []
     see = module.see
 
-    def spying(look, crops, clip, name, black):
-        sizes.append((crops.shape[-1], black))
-        return see(look, crops, clip, name, black)
+    def spying(look, crops, clip, name, popular):
+        sizes.append((crops.shape[-1], popular))
+        return see(look, crops, clip, name, popular)
 
     monkeypatch.setattr(module, "see", spying)
     ours = Graph(pack, models["sdxl"], "sdxl").apply(plus, **sources)

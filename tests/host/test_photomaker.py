@@ -16,7 +16,7 @@ from prompt_cases import (
     who,
 )  # fmt: skip
 from references.fusing import fused
-from tiny.photomaker import photomaker
+from tiny.photomaker import in_pefts_wrapper, photomaker
 
 PROMPT, PLAIN = "photo of a woman img, red hair", "photo of a woman, red hair"
 TOKENS = {"v1": 1, "v2": 2}
@@ -209,6 +209,20 @@ def test_the_lora_changes_every_layer_it_has(pack, adapters, sdxl, version):
         delta = lora[f"unet.{name}_lora.up.weight"] @ lora[f"unet.{name}_lora.down.weight"]
         torch.testing.assert_close(made, before + delta, atol=1e-4, rtol=0)
     assert apply(pack, sdxl, positive, adapters[version], weight=0.0)[0] is sdxl
+
+
+@pytest.mark.parametrize("wrapper", ["base_model.model.", "unet.base_model.model."])
+def test_the_lora_in_pefts_wrapper_is_the_same(pack, sdxl, wrapper):
+    from host_cases import loaded_adapter
+
+    nested, patches = photomaker("v1"), []
+    for lora in (nested["lora_weights"], in_pefts_wrapper(nested["lora_weights"], wrapper)):
+        made = loaded_adapter(pack, nested | {"lora_weights": lora})
+        patched, *_ = apply(pack, sdxl, encode(pack, made, PROMPT, **who(pack, "v1")), made)
+        patches.append({key: [half for half in entry[1].weights[:2]] for key, [entry] in patched.patches.items()})
+    one, other = patches
+    assert one.keys() == other.keys() and len(one) == 560
+    assert all(torch.equal(a, b) for key in one for a, b in zip(one[key], other[key], strict=True))
 
 
 def test_applied_without_the_face_in_the_prompt(pack, adapters, sdxl):

@@ -59,10 +59,11 @@ def apply(pack, models, adapters, encoder, clip_l, folders):
     """(model, positive, negative) with an adapter applied to the face on photographs."""
     host, person = pack.module("core.host.adapter"), pack.module("core.host.person")
 
-    def applied(name, image=None, mask=None, method="fidelity", **strength):
+    def applied(name, image=None, mask=None, method="fidelity", combine_embeds="auto", **strength):
         kind = "sd15" if name == "masterweaver" else "sdxl"
         vision = clip_l if name == "masterweaver" else None
-        sources = person.Sources(encoder=encoder, image=face("A") if image is None else image, clip_vision=vision)
+        photographs = face("A") if image is None else image
+        sources = person.Sources(encoder=encoder, image=photographs, clip_vision=vision, combine_embeds=combine_embeds)
         options = host.Options(choices=pack.module("core.adapters").Choices(method=method))
         prompt = conditioning(kind, seed=1), conditioning(kind, seed=2)
         strength = host.Strength(**{"weight": 0.8, **strength})
@@ -121,8 +122,15 @@ def test_range_and_mask(pack, apply, plain, fired):
 
 
 def test_several_photographs(pack, apply, adapters):
-    """Version 1.1 takes each, and nobody is one empty photograph whatever their number; MasterWeaver up to three."""
+    """Version 1 takes 5 tokens of each further one, or 10 by concat, for nobody too. Version 1.1 takes each, and nobody
+    is one empty photograph whatever their number; MasterWeaver up to three."""
     several = torch.cat([face("A"), face("A").flip(2)])
+    for word, tokens in (("auto", 15), ("concat", 20), ("average", 10)):
+        k = _bank(apply("v1", several, combine_embeds=word)[0]).sites[0].k  # with 8 tokens of zeros
+        assert k.shape[1] == tokens + 8
+        assert (k[1, :10] - k[0, :10]).abs().max() > 1e-3
+        if tokens > 10:  # the same nobody as often as the person
+            torch.testing.assert_close(k[0, 10:15], k[0, :5])
     for name in ("v1.1", "masterweaver"):
         one, both = (_bank(apply(name, image)[0]).sites[0].k for image in (several[:1], several))
         assert one.shape != both.shape or (one[1] - both[1]).abs().max() > 1e-4

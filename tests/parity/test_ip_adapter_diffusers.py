@@ -36,9 +36,11 @@ def clip_vision(comfyui, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def eyes(clip_vision):
-    """The same CLIP as transformers' own: pictures [N,H,W,3] -> last but one hidden states, embeddings."""
-    from comfy.clip_vision import clip_preprocess
+def eyes(pack, clip_vision):
+    """The same CLIP as transformers' own: pictures [N,H,W,3] -> last but one hidden states, embeddings.
+
+    Pixels are ours, which tests/unit/test_photomaker.py holds to transformers' processor within a step of colour.
+    """
     from tiny.vision import PIXELS, config
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -47,7 +49,7 @@ def eyes(clip_vision):
 
     @torch.inference_mode()
     def look(pictures, empty=False):
-        pixels = clip_preprocess(pictures, size=PIXELS)
+        pixels = pack.module("core.adapters.clip_tower").clip_pixels(pictures.movedim(-1, 1), PIXELS)
         if empty:
             pixels = torch.zeros_like(pixels)
         seen = reference(pixels, output_hidden_states=True)

@@ -3,6 +3,7 @@
 import torch
 
 from .consistentid import consistentid
+from .fact import nested as fact
 from .ip_adapter import flat, ip_adapter
 from .masterweaver import masterweaver
 from .photomaker import photomaker
@@ -25,6 +26,7 @@ FILES = {
     "masterweaver": masterweaver,
     "wplus": wplus,
     "uniportrait": uniportrait,
+    "fact": fact,
 }
 
 

@@ -69,6 +69,15 @@ def lora(numbers: Numbers) -> dict[str, torch.Tensor]:
     return made
 
 
+def in_pefts_wrapper(lora: dict[str, torch.Tensor], wrapper: str) -> dict[str, torch.Tensor]:
+    """The LoRA under the names that peft gives it, `wrapper` in front: "base_model.model." and its kin."""
+    renamed = {}
+    for key, tensor in lora.items():
+        key = key.replace("unet.", wrapper).replace(".processor.to_", ".to_").replace("to_out_lora", "to_out.0_lora")
+        renamed[key.replace("_lora.down", ".lora_A").replace("_lora.up", ".lora_B")] = tensor
+    return renamed
+
+
 def _transformers():
     blocks = [(f"down_blocks.{block}", 2, depth) for block, depth in ((1, 2), (2, 10))]
     blocks += [(f"up_blocks.{block}", 3, depth) for block, depth in ((0, 10), (1, 2))]

@@ -106,7 +106,7 @@ def test_layers_come_from_the_operations_given(tensors):
     assert set(layers) == {Linear, LayerNorm}
 
 
-@pytest.mark.parametrize("outer", ["", "module."])
+@pytest.mark.parametrize("outer", ["", "module.", "model.", "_orig_mod.", "model._orig_mod."])
 @pytest.mark.parametrize("projection", ["image_proj.", "image_proj_model."])
 @pytest.mark.parametrize("sites", ["ip_adapter.", "adapter_modules."])
 def test_training_time_names_load(tensors, outer, projection, sites):
@@ -114,6 +114,29 @@ def test_training_time_names_load(tensors, outer, projection, sites):
         return outer + key.replace("image_proj.", projection).replace("ip_adapter.", sites)
 
     assert same(load({renamed(key): tensor for key, tensor in tensors.items()}), load(tensors))
+
+
+def test_parts_that_were_compiled_one_by_one_load(tensors):
+    compiled = {key.replace(".", "._orig_mod.", 1): tensor for key, tensor in tensors.items()}
+    assert compiled.keys() != tensors.keys() and same(load(compiled), load(tensors))
+
+
+def test_one_tensor_under_two_names(tensors):
+    """As in checkpoints that keep the weights and their moving average."""
+    text = complaint(tensors | {"model.image_proj.norm_out.bias": torch.zeros(48)})
+    assert "holds image_proj.norm_out.bias twice" in text and "as model.image_proj.norm_out.bias" in text
+
+
+@pytest.mark.parametrize(
+    "metadata", [{}, {"likeness.face_space": FACE_SPACE}, {"likeness.family": "instantid"}], ids=str
+)
+@pytest.mark.parametrize("sites", [1, 2, 9])
+def test_a_file_cut_by_whole_sites_is_refused_whatever_it_says_of_itself(tensors, sites, metadata):
+    """Facelets' own number of sites, which 9 fewer are, has other widths."""
+    for number in range(33 - 2 * sites, 33, 2):
+        del tensors[f"ip_adapter.{number}.to_k_ip.weight"], tensors[f"ip_adapter.{number}.to_v_ip.weight"]
+    with pytest.raises(WeightsError, match=f"its {16 - sites} attention sites fit neither SD1.5 nor SDXL"):
+        load(tensors, metadata=metadata)
 
 
 @pytest.mark.parametrize("number", [1, 15, 29])

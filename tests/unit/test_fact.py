@@ -46,7 +46,9 @@ def test_flat_nested_renamed_and_with_more_in_it_are_one(tmp_path, tensors):
     unet = {key if key in projection else f"unet.{key}": tensor for key, tensor in tensors.items()}
     more = {"face_transformer.norm.weight": torch.ones(3)}
     more |= {f"{block}.transformer_blocks.0.attn2.processor.ln.weight": torch.ones(4) for block in BLOCKS}
+    more["down_blocks.0.resnets.0.conv1.weight"] = torch.ones(2)  # the U-Net's, which has the gates' first names
     assert same(load(unet | more), expected)
+    assert "Left aside: 18 tensors that it has no use for" in load(unet | more).spec.about("anna.ckpt")
     assert same(load({f"module.{key}": tensor for key, tensor in tensors.items()}), expected)
 
 

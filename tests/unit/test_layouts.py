@@ -3,7 +3,7 @@
 import pytest
 from layouts import on_meta, shapes
 from likeness.core.adapters import load_adapter, load_router
-from likeness.core.weights import WeightFile, kind_of
+from likeness.core.weights import WeightFile, WeightsError, kind_of
 
 KINDS = {
     "ipa_faceid_sd15": "an IP-Adapter FaceID adapter",
@@ -34,6 +34,19 @@ KINDS = {
     "hyperlora_one_module_C640_xattn": "a HyperLoRA adapter",
     "withanyone_flux_ipa": "a WithAnyone adapter",
 }
+OF_TRANSFORMERS = {
+    "ipadapter_flux_instantx": "an IP-Adapter for FLUX by InstantX",
+    "ipadapter_sd35_large_instantx": "an IP-Adapter for SD3.5 by InstantX",
+    "ipadapter_flux_xlabs": "an IP-Adapter for FLUX by XLabs",
+    "withanyone_kontext_e": "a WithAnyone adapter",
+    "pulid_flux2_community": "a PuLID adapter for FLUX.2, which is no work of PuLID's authors",
+    "lynx_full_resampler": "a projection without its adapter, such as Lynx's",
+    "lynx_full_ip_layers": "a Lynx adapter for Wan",
+    "lynx_full_ref_layers": "a Lynx adapter for Wan",
+    "lynx_lite_ip_layers": "a Lynx adapter for Wan",
+    "stand_in_wan14b": "a Stand-In adapter for Wan",
+}
+KINDS |= OF_TRANSFORMERS
 FAMILIES = {
     "ipa_faceid_sd15": "faceid", "ipa_faceid_plus_sd15": "faceid", "ipa_faceid_portrait_sd15": "faceid",
     "ipa_faceid_sdxl": "faceid", "ipa_faceid_plus_sdxl": "faceid", "ipa_faceid_portrait_sdxl": "faceid",
@@ -49,6 +62,12 @@ def build(name):
 def test_every_published_layout_has_a_name():
     assert {name for name in shapes() if not name.endswith("_onnx_like")} == KINDS.keys()
     assert {name: kind_of(on_meta(name)) for name in KINDS} == KINDS
+
+
+@pytest.mark.parametrize(("name", "kind"), OF_TRANSFORMERS.items())
+def test_adapters_of_transformers_are_refused_by_their_names(name, kind):
+    with pytest.raises(WeightsError, match=f"^{name}.bin is {kind}, and LoadIDAdapter reads "):
+        build(name)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -13,7 +13,7 @@ from references.fusing import fused, gelu, linear, norm, perceiver_layer
 from safetensors.torch import save_file
 from tiny.files import CONTEXT_DIM
 from tiny.ip_adapter import Numbers, flat
-from tiny.photomaker import DEPTH, PATCH, SIDE, WIDTH, photomaker, vision_tower
+from tiny.photomaker import DEPTH, PATCH, SIDE, WIDTH, in_pefts_wrapper, photomaker, vision_tower
 from torch.nn import functional as F
 
 WIDTHS = CONTEXT_DIM["sdxl"]
@@ -148,6 +148,15 @@ def test_lora_names_of_every_year():
     assert newer.keys() != tensors.keys()
     written = set(load(newer).lora.by_name)
     assert written == {key.replace("_lora.", ".lora.") for key in load(tensors).lora.by_name}
+
+
+@pytest.mark.parametrize("wrapper", ["base_model.model.", "unet.base_model.model.", "base_model.model.unet."])
+def test_lora_names_in_pefts_wrapper(wrapper):
+    nested = photomaker("v1")
+    wrapped = nested | {"lora_weights": in_pefts_wrapper(nested["lora_weights"], wrapper)}
+    read, expected = load(flat(wrapped)).lora.by_name, load(flat(nested)).lora.by_name
+    plain = {key.replace(".lora_A", "_lora.down").replace(".lora_B", "_lora.up"): read[key] for key in read}
+    assert plain.keys() == expected.keys() and all(torch.equal(plain[key], expected[key]) for key in plain)
 
 
 def test_what_older_transformers_stored_besides():

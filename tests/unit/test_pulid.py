@@ -110,12 +110,18 @@ def test_several_photographs_make_one_set_of_tokens():
     assert "32, from up to 4 photographs" in module.spec.about("anna.safetensors")
 
 
-def test_several_photographs_of_version_1_give_tokens_in_turn():
-    """Where the artist joins them by concat; by itself the framework takes their mean."""
-    module, face = tiny("v1")[0], person(2)
-    alone = [FaceInput(face.vectors[[n]], face.seen.map(lambda rows, n=n: rows[[n]])) for n in (0, 1)]
-    expected = torch.cat([module.project(one) for one in alone], dim=1)
-    torch.testing.assert_close(module.project(face), expected)
+@pytest.mark.parametrize("equal", [False, True], ids=["auto", "concat"])
+def test_several_photographs_of_version_1(equal):
+    """All 10 tokens of the first, of each further one the 5 of its face; of people who are mixed, all of everyone."""
+    (module, tensors), face = tiny("v1"), person(3)
+    alone = [FaceInput(face.vectors[[n]], face.seen.map(lambda rows, n=n: rows[[n]])) for n in range(3)]
+    expected = [id_encoder(tensors, one) for one in alone]
+    if not equal:
+        expected[1:] = [tokens[:5] for tokens in expected[1:]]
+    tokens = module.project(FaceInput(face.vectors, face.seen, equal=equal))[0]
+    torch.testing.assert_close(tokens, torch.cat(expected), atol=1e-4, rtol=1e-4)
+    assert len(tokens) == (30 if equal else 20)
+    assert "10, and 5 for each further photograph, up to 4" in module.spec.about("anna.safetensors")
 
 
 @pytest.mark.parametrize(("version", "tokens"), [("v1", 10), ("v1.1", 32)])

@@ -52,7 +52,9 @@ def test_nested_flat_and_from_training_are_one(tmp_path, tensors):
     for name in ("a.bin", "a.safetensors"):
         assert same(load_adapter(read_weights(tmp_path / name)), expected)
     for prefix in ("", "module."):
-        assert same(load({prefix + key: tensor for key, tensor in training.items()}), expected)
+        module = load({prefix + key: tensor for key, tensor in training.items()})
+        assert same(module, expected)
+        assert "Left aside: 1 tensor that it has no use for, such as unet.conv_in" in module.spec.about("anna.bin")
 
 
 def test_incomplete_files_are_refused(tensors):

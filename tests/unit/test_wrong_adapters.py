@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from likeness.core.adapters import load_adapter
+from likeness.core.adapters import _FAMILIES, load_adapter
 from likeness.core.weights import WeightFile, WeightsError, read_weights
 from safetensors.torch import save_file
 from tiny.families import FILES, family
@@ -25,6 +25,11 @@ def refused(tensors, what):
     assert text.startswith("anna.bin ") and text.endswith(".") and ";" in text and "\n" not in text, (what, text)
     assert len(text) < 400, (what, text)
     return text
+
+
+def test_every_family_is_among_them(whole):
+    read = {type(load_adapter(WeightFile("anna.bin", tensors, {}))) for tensors in whole.values()}
+    assert read == {family for _, family in _FAMILIES}
 
 
 def own_keys(tensors):
@@ -83,6 +88,8 @@ def test_two_whole_adapters_in_one_file(whole):
     text = refused(whole["wplus"] | whole["faceid-sd15"], "two")
     assert "mixed with" in text and "W+" in text
     refused(whole["pulid-v1"] | whole["photomaker-v1"], "two")
+    net = {"controlnet_cond_embedding.conv_in.weight": torch.ones(2)}
+    assert "FaceChain-FACT adapter mixed with a ControlNet" in refused(whole["fact"] | net, "with a ControlNet")
 
 
 @pytest.mark.parametrize("name", NAMES)
