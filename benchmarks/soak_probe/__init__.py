@@ -37,10 +37,10 @@ async def held(request):
     """What is held once the C library has given back what nobody holds.
 
     "tensors": how many are alive; "objects": how many of Python's that can hold others; "blocks": how many pieces, of
-    512 bytes at most, all its objects are in; "resident": bytes of the process; "allocated": bytes that the C library has
-    given out, for larger objects, for every tensor's content and to compiled code, 0 where it does not say; "history":
-    bytes of ComfyUI's history of the prompts, which it keeps of up to 10,000. Resident memory can grow while all others
-    stand still: Python gives memory back by the MiB, and one object that lives long keeps all of that.
+    512 bytes at most, all its objects are in; "resident": bytes of the process; "allocated": bytes that the C library
+    has given out, for larger objects, for every tensor's content and to compiled code, 0 where it does not say;
+    "history": bytes of ComfyUI's history of the prompts, which it keeps of up to 10,000. Resident memory can grow while
+    all others stand still: Python gives memory back by the MiB, and one object that lives long keeps all of that.
     """
     gc.collect()
     if hasattr(_C, "malloc_trim"):  # glibc keeps freed memory for later otherwise
