@@ -3,8 +3,8 @@
     python benchmarks/soak.py [--prompts 500] [--seed 1]
 
 Good prompts come in an order drawn by lot, never one twice in a row, so that ComfyUI's cache has the models and nothing
-else of them; every tenth prompt is a bad one; every fiftieth is followed by /free. At the end a second, fresh server
-draws every good one once.
+else of them; every tenth prompt is a bad one; every fiftieth is followed by /free, in short runs every fifth part of
+them. At the end a second, fresh server draws every good one once.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 import photographs
 
 BAD_EVERY, FREE_EVERY = 10, 50
+WARM = 2 * FREE_EVERY  # prompts: what is made once is made by then
+MOST = {"tensors": 1, "objects": 100, "blocks": 2000, "allocated": 2**18}  # more alive after 100 prompts
 QUIET_AFTER = 10  # prompts: what is said once may be said by then
 MB = 2**20
 _TROUBLE = re.compile(r"warn|error|exception|traceback|deprecat|fail|likeness:", re.IGNORECASE)
@@ -94,6 +97,18 @@ class Log:
         return content.decode(errors="replace")
 
 
+@dataclass(frozen=True)
+class Held:
+    """What soak_probe says that the server holds after /free; `history` is looked at before it is forgotten."""
+
+    tensors: int
+    objects: int
+    blocks: int
+    resident: int
+    allocated: int
+    history: int
+
+
 class Soak:
     """One server, its prompts, and everything that is noticed about them in `wrong`."""
 
@@ -101,8 +116,8 @@ class Soak:
         self.server, self.good, self.bad = server, good, bad
         self.log, self.process = Log(server.log_path), psutil.Process(server.pid)
         self.first, self.pixels, self.wrong, self.ran = {}, {}, [], Counter()
-        self.memory, self.freed = [], []  # (prompts so far, bytes) while it works; and (..., tensors) after /free
-        self.count, self.cpu, self.history = 0, 0.0, 0  # prompts so far; once it is done, seconds and bytes
+        self.memory, self.freed = [], []  # (prompts so far, bytes) while it works; (..., Held) after each /free
+        self.count, self.cpu = 0, 0.0  # prompts so far; seconds, once it is done
 
     def draw(self, name: str):
         """Run a good prompt; its bytes must be those of the first time."""
@@ -168,30 +183,38 @@ class Soak:
         self.memory.append((self.count, self.process.memory_info().rss))
 
     def free(self):
-        """/free, and what is held once ComfyUI has done it: when two looks a second apart see the same.
+        """/free, and what is held once ComfyUI has done it and forgot its history of the prompts.
 
-        It is asked for before each look, for ComfyUI 0.3.75 may sleep over a /free that comes just as a prompt ends.
+        It is done when two looks a second apart see the same. It is asked for before each look, for ComfyUI 0.3.75 may
+        sleep over a /free that comes just as a prompt ends.
         """
         seen = None
         for _ in range(10):
             self.server.free()
             time.sleep(1)
-            held = requests.get(f"{address(self.server)}/soak/held", timeout=60).json()
-            if (
-                seen is not None
-                and seen["tensors"] == held["tensors"]
-                and abs(seen["resident"] - held["resident"]) < MB
-            ):
+            held = self._held()
+            if seen is not None and seen.tensors == held.tensors and abs(seen.resident - held.resident) < MB:
                 break
             seen = held
+        requests.post(f"{address(self.server)}/history", json={"clear": True}, timeout=60).raise_for_status()
+        self.freed.append((self.count, replace(self._held(), history=held.history)))
         self.log.read()
-        return self.count, held["resident"], held["tensors"]
+
+    def _held(self):
+        return Held(**requests.get(f"{address(self.server)}/soak/held", timeout=60).json())
+
+    def grown(self) -> list[str]:
+        """What there is more of after each /free, once what is made once is made."""
+        freed = [point for point in self.freed if point[0] >= WARM]
+        slopes = {kind: slope(freed, kind) for kind in MOST} if len(freed) > 2 else {}
+        return [f"after /free, {more:+.1f} {kind} per 100 prompts, and {MOST[kind]} may be"
+                for kind, more in slopes.items() if more > MOST[kind]]  # fmt: skip
 
 
-def slope(points: list) -> float:
-    """MB per 100 prompts of (prompts, bytes, ...), least squares."""
-    prompts, held = np.array([point[:2] for point in points], dtype=float).T
-    return 100 * np.polyfit(prompts, held / MB, 1)[0]
+def slope(points: list, kind: str) -> float:
+    """By how much one of Held's values grows in 100 prompts, by [(prompts, Held)]; least squares."""
+    prompts, values = zip(*((prompts, getattr(held, kind)) for prompts, held in points), strict=True)
+    return 100 * np.polyfit(prompts, values, 1)[0]
 
 
 def order(names: list[str], chance: random.Random):
@@ -229,47 +252,50 @@ def soak(prompts: int, seed: int) -> list[str]:
             one = Soak(server, soak_prompts.good(saved[0]), soak_prompts.bad())
             often = [name for name in one.good if name not in soak_prompts.DEAR]
             goods, bads = order([*one.good, *often, *often], chance), order(list(one.bad), chance)
+            every = max(1, min(FREE_EVERY, prompts // 5))
             for number in range(1, prompts + 1):
                 one.fail(next(bads)) if number % BAD_EVERY == 0 else one.draw(next(goods))
-                if number % FREE_EVERY == 0:
-                    one.freed.append(one.free())
+                if number % every == 0 or number == prompts:
+                    one.free()
                     print(_line(one, start), flush=True)
-            requests.post(f"{address(server)}/history", json={"clear": True}, timeout=60).raise_for_status()
-            one.history = one.freed[-1][1] - one.free()[1]
             one.cpu = sum(one.process.cpu_times()[:2])
         with prepared(Path(base, "2")) as server:
             again = saved_person(server)
             fresh = Soak(server, soak_prompts.good(again[0]), {})
             for name in sorted(one.pixels, reverse=True):
                 fresh.draw_as(name, one.pixels[name])
-    _report(one, fresh, time.monotonic() - start)
+    _report(one, fresh, time.monotonic() - start, warm_up=2 * every)
     different = [] if again == saved else ["a fresh server saves another person"]
-    return one.wrong + different + [f"on a fresh server, {words}" for words in fresh.wrong]
+    return one.wrong + one.grown() + different + [f"on a fresh server, {words}" for words in fresh.wrong]
 
 
 def _line(one, start):
-    _, resident, tensors = one.freed[-1]
+    _, held = one.freed[-1]
     return (f"{one.count} prompts in {time.monotonic() - start:.0f} s: {one.memory[-1][1] / MB:.0f} MB resident, "
-            f"{resident / MB:.0f} MB and {tensors} tensors after /free, {len(one.wrong)} wrong")  # fmt: skip
+            f"after /free {held.resident / MB:.1f} MB, {held.tensors} tensors, {held.objects} objects, "
+            f"{held.blocks} Python blocks, {held.allocated / MB:.2f} MB of the C library's; "
+            f"{len(one.wrong)} wrong")  # fmt: skip
 
 
-def _report(one, fresh, seconds):
+def _report(one, fresh, seconds, warm_up):
     bad = sum(one.ran[name] for name in one.bad)
     least = min(one.ran[name] for name in one.good)
-    warm = [point for point in one.memory if point[0] > 2 * FREE_EVERY]
-    freed = [point for point in one.freed if point[0] >= 2 * FREE_EVERY]
+    warm = [point for point in one.memory if point[0] > warm_up]
+    freed = [point for point in one.freed if point[0] >= warm_up]
     print(f"{one.count} prompts in {seconds / 60:.1f} minutes, {bad} of them bad in {len(one.bad)} ways; the good ones "
           f"of {len(one.good)} kinds, each drawn {least} times or more")  # fmt: skip
     print(f"samplers that ran: {one.ran['samplers']}, from the cache: {one.ran['samplers from the cache']}")
     print(f"on a fresh server: {sum(fresh.ran.values())} prompts, {len(fresh.wrong)} with other pixels or reports")
     if len(freed) > 2:
-        print(f"resident while it works, from prompt {warm[0][0]} on: {slope(warm):+.2f} MB per 100 prompts, "
+        working = 100 * np.polyfit(*zip(*warm, strict=True), 1)[0]
+        print(f"resident while it works, from prompt {warm[0][0]} on: {working / MB:+.2f} MB per 100 prompts, "
               f"{max(point[1] for point in warm) / MB:.0f} MB at most")  # fmt: skip
-        print(f"resident after /free, from prompt {freed[0][0]} on: {slope(freed):+.2f} MB per 100 prompts")
-    print(f"resident after /free: {', '.join(f'{point[1] / MB:.1f}' for point in one.freed)} MB")
-    history = one.history / MB
-    print(f"ComfyUI's history of them: {history:.1f} MB, {100 * history / one.count:.2f} per 100 prompts")
-    print(f"tensors alive after /free: {', '.join(str(point[2]) for point in one.freed)}")
+        print(f"after /free, from prompt {freed[0][0]} on, per 100 prompts: resident "
+              f"{slope(freed, 'resident') / MB:+.2f} MB, {slope(freed, 'tensors'):+.1f} tensors, "
+              f"{slope(freed, 'objects'):+.0f} objects, {slope(freed, 'blocks'):+.0f} Python blocks, "
+              f"{slope(freed, 'allocated') / MB:+.3f} MB of the C library's")  # fmt: skip
+    history = sum(held.history for _, held in one.freed) / MB
+    print(f"ComfyUI's history, forgotten with each /free: {100 * history / one.count:.2f} MB per 100 prompts")
     print(f"CPU time of the server: {one.cpu / 60:.1f} minutes")
     print(f"load of the machine over the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..quoted import quoted
+from ..weights.reader import read_weights
 from .descriptor import DlibResNet, read_dlib_resnet
 from .ffhq import FFHQ, ffhq_crop
 from .geometry import apply, invert, similarity_transform, upright, warp
@@ -229,7 +229,7 @@ class FaceEncoder(nn.Module):
 def load_detector(points68: Landmarks68, device=None, dtype=None, operations=nn) -> Verified:
     """The detector that ships with the pack: MTCNN, with the 68-point network for a second opinion."""
     detector = MTCNN(device, dtype, operations, thresholds=DOUBTFUL)
-    detector.load_state_dict(load_file(EMBEDDED / "mtcnn.safetensors"))
+    detector.load_state_dict(read_weights(EMBEDDED / "mtcnn.safetensors").tensors)
     return Verified(detector, points68).eval().requires_grad_(False)
 
 

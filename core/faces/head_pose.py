@@ -3,16 +3,17 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
+
+from ..weights.reader import read_weights
 
 _EMBEDDED = Path(__file__).resolve().parents[2] / "embedded"
 
 
 def load_mean_shape() -> Tensor:
     """The average face, [68, 3] float32: InsightFace's, x to the image's right, y down, z to the viewer."""
-    return load_file(_EMBEDDED / "meanshape68.safetensors")["points"]
+    return read_weights(_EMBEDDED / "meanshape68.safetensors").tensors["points"]
 
 
 def fit_to(mean_shape: Tensor) -> Tensor:

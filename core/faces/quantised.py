@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor
+
+from ..weights.reader import read_weights
 
 
 def read_quantised(path: Path) -> dict[str, Tensor]:
@@ -12,7 +13,7 @@ def read_quantised(path: Path) -> dict[str, Tensor]:
     Stored value = 8-bit number * scale + minimum, rounded to float32 as the original package does it. Tensors without a
     `.quantisation` beside them are float32 in the file already.
     """
-    stored, tensors = load_file(path), {}
+    stored, tensors = read_weights(path).tensors, {}
     for name, value in stored.items():
         if name.endswith(".quantisation"):
             continue

@@ -10,6 +10,7 @@ import safetensors
 import torch
 
 from .claims import check_claims
+from .mapped import mapped_tensors
 
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80\x02"  # PyTorch before its zip files: protocol 2
@@ -109,10 +110,9 @@ def _read_safetensors(path, size, head):
         raise WeightsError(_too_many(name))
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            keys = list(file.keys())
-            if len(keys) > _TENSORS:
+            if len(file.keys()) > _TENSORS:
                 raise WeightsError(_too_many(name))
-            tensors = {key: file.get_tensor(key) for key in keys}
+            tensors = mapped_tensors(path, file)
             metadata = dict(file.metadata() or {})
     except WeightsError:
         raise

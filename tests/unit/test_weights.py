@@ -1,8 +1,10 @@
 """Reading weight files: what is good loads under any name, what is bad gets one sentence and runs nothing."""
 
+import gc
 import io
 import os
 import pickle
+import sys
 import zipfile
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from likeness.core.weights import WeightsError, kind_of, read_weights
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
 NESTED = {
     "image_proj": {"latents": torch.arange(6.0).view(1, 2, 3), "proj_in.weight": torch.ones(3, 4)},
@@ -71,6 +73,39 @@ def test_a_safetensors_header_of_any_length_is_no_pickle(write):
         first_bytes.add(data[0])
         assert read_weights(write(data)).tensors.keys() == {"k" * length}
     assert 0x80 in first_bytes
+
+
+TYPES = (
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool, torch.complex64, torch.uint16),
+)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_safetensors_of_every_type_and_shape(write, padding):
+    """As the library itself reads them, also where no tensor begins on a multiple of its numbers' size."""
+    numbers = torch.arange(-3, 3).view(2, 3)
+    tensors = {str(kind): numbers.to(kind) for kind in TYPES}
+    tensors |= {"one number": torch.tensor(7.0), "none": torch.zeros(0, 4), "none of none": torch.zeros(0)}
+    data = save(tensors, {"origin": "here"})
+    length = int.from_bytes(data[:8], "little")
+    path = write((length + padding).to_bytes(8, "little") + data[8 : 8 + length] + b" " * padding + data[8 + length :])
+    read = read_weights(path).tensors
+    expected = load_file(path)
+    assert read.keys() == expected.keys() and len(read) == len(TYPES) + 3
+    for key, tensor in read.items():
+        assert tensor.dtype == expected[key].dtype and tensor.shape == expected[key].shape, key
+        assert torch.equal(tensor.flatten().view(torch.uint8), expected[key].clone().flatten().view(torch.uint8)), key
+
+
+def test_reading_leaves_nothing_behind(write):
+    """The library's own way leaves two of Python's integers for each tensor, each time."""
+    path, grown = write(save({f"{number}": torch.zeros(300) for number in range(100)})), []
+    for _ in range(5):
+        read_weights(path)
+        gc.collect()
+        grown.append(sys.getallocatedblocks())
+    assert grown[-1] - grown[1] < 100, grown
 
 
 def test_wrappers_and_bystanders_come_off(write):
