@@ -17,16 +17,8 @@ def start():
     """Make ComfyUI importable on the CPU and load the pack as the package `likeness`."""
     sys.path.insert(0, str(ROOT / "scripts"))
     comfyui = importlib.import_module("comfy_server").find_comfyui()
-    sys.path.insert(0, str(comfyui))
-    importlib.import_module("comfy.options").enable_args_parsing()
-    own, sys.argv = (
-        sys.argv,
-        ["main.py", "--cpu", "--use-pytorch-cross-attention", "--base-directory", tempfile.mkdtemp(prefix="facelets-")],
-    )
-    try:
-        importlib.import_module("comfy.cli_args")
-    finally:
-        sys.argv = own
+    base = Path(tempfile.mkdtemp(prefix="facelets-"))
+    importlib.import_module("comfy_in_process").make_importable(comfyui, base, ["--use-pytorch-cross-attention"])
     spec = importlib.util.spec_from_file_location("likeness", ROOT / "__init__.py",
                                                   submodule_search_locations=[str(ROOT)])  # fmt: skip
     sys.modules["likeness"] = importlib.util.module_from_spec(spec)
