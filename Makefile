@@ -89,11 +89,11 @@ bench-batch: setup
 
 # what the autoencoder, the faces and the judge of drawn portraits are worth by themselves
 verify-facelets: setup
-	@cd scripts && for part in autoencoder faces judge; do echo "== $$part"; OMP_NUM_THREADS=1 ../$(RUN) -m facelets.verify_$$part || exit 1; done
+	@cd scripts && for part in autoencoder faces judge; do echo "== $$part"; OMP_NUM_THREADS=1 ../$(RUN) -m facelets.verify_$$part $(ARGS) || exit 1; done
 
 # trains everything in embedded/facelets anew, hours on two cores; it goes on where it was stopped
 facelets: setup
-	@cd scripts && ../$(RUN) -m facelets.train all
+	@cd scripts && ../$(RUN) -m facelets.train all $(ARGS)
 
 # tables of web/docs and locales/en from the nodes' tooltips; then translate what is new in locales/zh and locales/ja
 help-pages: setup

@@ -1,6 +1,7 @@
 """ComfyUI's modules in this process, without a server: what tests, training and benchmarks share."""
 
 import importlib
+import logging
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ def make_importable(comfyui: Path, base: Path, options: list[str]):
 
     They are read from the command line when `comfy` is first imported, so this happens once per process.
     """
+    # Said once for each audio model at whatever moment ComfyUI imports it, in the middle of tables that are printed.
+    logging.getLogger().addFilter(lambda record: not record.getMessage().startswith("torchaudio missing"))
     sys.path.insert(0, str(comfyui))
     importlib.import_module("comfy.options").enable_args_parsing()
     own, sys.argv = sys.argv, ["main.py", "--cpu", "--base-directory", str(base), *options]

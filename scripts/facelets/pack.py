@@ -2,14 +2,24 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-EMBEDDED = ROOT / "embedded/facelets"
-BUILD = ROOT / "build/facelets"
+# A folder in which everything is trained in next to no steps, so that what ships stays as it is: `train.py` makes it
+# for --trial and tells the processes of the training so.
+TRIAL = os.environ.get("FACELETS_TRIAL")
+EMBEDDED = Path(TRIAL, "embedded") if TRIAL else ROOT / "embedded/facelets"
+BUILD = Path(TRIAL, "build") if TRIAL else ROOT / "build/facelets"
+JUDGE = Path(TRIAL, "judge.safetensors") if TRIAL else ROOT / "benchmarks/judge.safetensors"
+
+
+def sized(usual: int, trial: int) -> int:
+    """How many there are of something: `trial` in a trial."""
+    return trial if TRIAL else usual
 
 
 @cache
