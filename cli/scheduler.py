@@ -14,10 +14,11 @@ class Scheduler:
     such a one is waited for instead of queued twice, or stopped if its row is with another server by then.
     """
 
-    def __init__(self, jobs, options, engine, out, note, settle):
-        """`note(record)` puts a line on the disk before each prompt is queued; `settle(job, record)` ends a job."""
+    def __init__(self, jobs, options, engine, out, note, settle, say):
+        """`note(record)` puts a line on the disk before each prompt is queued; `settle(job, record)` ends a job;
+        `say(sentence)` tells whoever waits of a server that is away while others work."""
         self._options, self._engine, self._out = options, engine, out
-        self._note, self._settle = note, settle
+        self._note, self._settle, self._say = note, settle, say
         self._left = len(jobs)
         self._pending = deque()
         self._asked = {address: {} for address in options.servers}  # address -> {prompt id: job} to ask it for
@@ -47,14 +48,20 @@ class Scheduler:
             for future in self._engine.wait(self._running):
                 self._running.pop(future)(self._engine.result(future))
 
-    def _greet(self, address):
-        asked, options = set(self._asked[address]), self._options
-        future = self._engine.submit(greet, address, options.headers, sorted(asked), options.patience)
-        self._running[future] = lambda found: self._greeted(address, asked, found)
+    def _greet(self, address, patience=0.0):
+        """Knock once, and then, at one that does not answer, for as long as the options say."""
+        asked = set(self._asked[address])
+        future = self._engine.submit(greet, address, self._options.headers, sorted(asked), patience)
+        self._running[future] = lambda found: self._greeted(address, asked, patience, found)
 
-    def _greeted(self, address, asked, found):
+    def _greeted(self, address, asked, patience, found):
         if self._asked[address].keys() - asked:  # lost while it was greeted
             self._greet(address)
+            return
+        if isinstance(found, str) and patience == 0 and self._asked.keys() - self._gone.keys() - {address}:
+            self._say(found)
+        if isinstance(found, str) and patience < self._options.patience:
+            self._greet(address, self._options.patience)
             return
         jobs, self._asked[address] = self._asked[address], {}
         if isinstance(found, str):

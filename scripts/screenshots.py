@@ -1,6 +1,6 @@
 """Pictures of the page's widgets for docs/screenshots, on drawn people: nothing is downloaded, nobody is photographed.
 
-    make screenshots [ARGS="NAME ... --out FOLDER"]
+make screenshots [ARGS="NAME ... --out FOLDER"]
 """
 
 import argparse

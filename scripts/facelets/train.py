@@ -17,8 +17,8 @@ from .faces import Landmarks, Refinement, WhoIsIt
 from .following import Following
 from .generator import Base
 from .judge import JudgeTraining
-from .reader import Reading
 from .pack import TRIAL
+from .reader import Reading
 from .training import train
 from .words import Words
 
