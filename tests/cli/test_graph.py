@@ -151,8 +151,8 @@ def test_rows_without_keys_are_numbered(tmp_path):
 
 @pytest.mark.parametrize(
     "key",
-    ["..", ".", "", "a/b", "a\\\\b", "/etc", "a.", "NUL", "com1.png", "a b", "a\\u0000", "manifest.jsonl", "a.PART", "x" * 101,
-     "写" * 67, "\u0308a", "a\u202eb", "a\\ud800", "ｎｕｌ", "a／b", "．．"],
+    ["..", ".", "", "a/b", "a\\\\b", "/etc", "a.", "NUL", "com1.png", "a b", "a\\u0000", "manifest.jsonl", "a.PART",
+     "x" * 101, "写" * 67, "\u0308a", "a\u202eb", "a\\ud800", "ｎｕｌ", "a／b", "．．"],
 )  # fmt: skip
 def test_keys_that_name_no_folder(tmp_path, key):
     with pytest.raises(Usage, match="Row 1 of t.jsonl has the key"):

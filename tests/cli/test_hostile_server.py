@@ -136,7 +136,7 @@ def test_values_that_no_manifest_can_hold_are_left_out(fake, workflow, tmp_path,
     )
     assert (
         code == 0
-        and said == ""
+        and said == "1/2 rows\n2/2 rows\n"
         and [line["scores"]["2"]["scores"] for line in records(tmp_path / "out")] == [[0.5]] * 2
     )
 
