@@ -23,6 +23,7 @@ class Scheduler:
         self._pending = deque()
         self._asked = {address: {} for address in options.servers}  # address -> {prompt id: job} to ask it for
         self._up, self._gone = set(), {}  # addresses that get work; address -> why it was given up
+        self._away = set()  # addresses of which it was said that they don't answer
         self._at_work = Counter()
         self._running = {}  # future -> what to do with its result
         self._held = set()  # jobs that wait for a server to be greeted, because it may have them
@@ -58,17 +59,20 @@ class Scheduler:
         if self._asked[address].keys() - asked:  # lost while it was greeted
             self._greet(address)
             return
-        if isinstance(found, str) and patience == 0 and self._asked.keys() - self._gone.keys() - {address}:
-            self._say(found)
-        if isinstance(found, str) and patience < self._options.patience:
-            self._greet(address, self._options.patience)
-            return
+        if isinstance(found, str):
+            if address not in self._away and self._asked.keys() - self._gone.keys() - {address}:
+                self._say(found)
+            self._away.add(address)
+            if patience < self._options.patience:
+                self._greet(address, self._options.patience)
+                return
         jobs, self._asked[address] = self._asked[address], {}
         if isinstance(found, str):
             self._gone[address] = found
             found = set()
         else:
             self._up.add(address)
+            self._away.discard(address)
         for prompt_id, job in jobs.items():
             waits = self._takes_back(job)
             if prompt_id in found and waits:
