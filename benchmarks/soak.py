@@ -264,8 +264,9 @@ def _report(one, fresh, seconds, warm_up):
     print(f"samplers that ran: {one.ran['samplers']}, from the cache: {one.ran['samplers from the cache']}")
     print(f"on a fresh server: {sum(fresh.ran.values())} prompts, {len(fresh.wrong)} with other pixels or reports")
     if len(freed) > 2:
+        too_few = "" if one.count >= 100 else ", which so few prompts say nothing about"
         print(f"resident while it works, from prompt {warm[0][0]} on: {slope(warm):+.2f} MB per 100 prompts, "
-              f"{max(point[1] for point in warm) / MB:.0f} MB at most")  # fmt: skip
+              f"{max(point[1] for point in warm) / MB:.0f} MB at most{too_few}")  # fmt: skip
         print(f"resident after /free, from prompt {freed[0][0]} on: {slope(freed):+.2f} MB per 100 prompts")
     print(f"resident after /free: {', '.join(f'{point[1] / MB:.1f}' for point in one.freed)} MB")
     history = one.history / MB
