@@ -42,7 +42,8 @@ ALONE = (
 )
 # Then, two at a time, the longest first.
 TOGETHER = (
-    'make bench-cure ARGS="--people 1 --prompts 1 --pictures 1 --steps 2 --repeats 1 --sd-steps 1 --sd-cells 8 --out {out}"',
+    'make bench-cure ARGS="--only inversion price --pictures 1 --steps 2 --repeats 1 --sd-steps 1 --sd-cells 8 '
+    '--out {out}"',
     'make facelets ARGS="--trial"',
     # make compositions: in its quickest setting, here
     'make test-browser ARGS="-k test_a_mere_click_is_no_pose"',
@@ -58,7 +59,7 @@ TOGETHER = (
     'make installed ARGS="--starts 1"',
     'make fuzz ARGS="--cases 5 --seed 1"',
     'make bench-layouts ARGS="--only masterweaver --latent 8"',
-    'make bench-found ARGS="auto MTCNN --photograph sample1"',
+    'make bench-found ARGS="plain --photograph t1"',
     'make bench-faces ARGS="--quick"',
     'make bench-pairs ARGS="--photograph sample1 sample3"',
     'make verify-facelets ARGS="--pictures 16"',

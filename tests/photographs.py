@@ -99,7 +99,8 @@ def moved(box, matrix: np.ndarray) -> tuple[float, float, float, float]:
 def labelled_faces(detect, names=None) -> list[tuple[str, str, str, object, int]]:
     """(photograph, alteration, person, detected faces, place among them) of every labelled face that was found.
 
-    detect: IMAGE -> Faces of one image. names: of photographs, None for all. A face counts as found when a detection overlaps its box by half.
+    detect: IMAGE -> Faces of one image. names: of photographs, None for all. A face counts as found when a detection
+    overlaps its box by half.
     """
     found = []
     for name, seen in people().items():
