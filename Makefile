@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz fuzz-encoders fuzz-files fuzz-server bench-identity bench-cure installed kill soak bench-batch verify-facelets facelets help-pages help-pictures
+.PHONY: demo test commands test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz fuzz-encoders fuzz-files fuzz-server bench-identity bench-cure installed kill soak bench-batch verify-facelets facelets help-pages help-pictures
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -11,6 +11,10 @@ demo: setup
 test: setup-test
 	@$(RUN) -m ruff check .
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+
+# every command that a document names, in its smallest setting; ARGS=soak for those with that word in them
+commands: setup-test
+	@$(RUN) scripts/commands.py $(ARGS)
 
 setup:
 	@$(PYTHON) scripts/setup.py
@@ -37,7 +41,7 @@ bench-overhead: setup
 	@OMP_NUM_THREADS=1 $(RUN) benchmarks/overhead.py
 
 bench-pairs: setup-test
-	@OMP_NUM_THREADS=1 $(RUN) scripts/face_pairs.py
+	@OMP_NUM_THREADS=1 $(RUN) scripts/face_pairs.py $(ARGS)
 
 # speed and memory of encoders against onnxruntime; ARGS=--quick to see that it runs
 bench-faces: setup-test
@@ -89,11 +93,11 @@ bench-batch: setup
 
 # what the autoencoder, the faces and the judge of drawn portraits are worth by themselves
 verify-facelets: setup
-	@cd scripts && for part in autoencoder faces judge; do echo "== $$part"; OMP_NUM_THREADS=1 ../$(RUN) -m facelets.verify_$$part || exit 1; done
+	@cd scripts && for part in autoencoder faces judge; do echo "== $$part"; OMP_NUM_THREADS=1 ../$(RUN) -m facelets.verify_$$part $(ARGS) || exit 1; done
 
 # trains everything in embedded/facelets anew, hours on two cores; it goes on where it was stopped
 facelets: setup
-	@cd scripts && ../$(RUN) -m facelets.train all
+	@cd scripts && ../$(RUN) -m facelets.train all $(ARGS)
 
 # tables of web/docs and locales/en from the nodes' tooltips; then translate what is new in locales/zh and locales/ja
 help-pages: setup

@@ -27,6 +27,7 @@ from comfy_server import ComfyServer, find_comfyui, prepare_base_directory  # no
 
 PORTRAIT = ROOT / "workflows/api/facelets_portrait.json"
 SEED, PROMPT = ("12", "seed"), ("9", "text")  # what rows and batches differ in
+PER_BATCH = 4  # kills of one batch, at most
 
 
 def start_server(base: Path) -> ComfyServer:
@@ -178,11 +179,11 @@ def kill(kills: int, seed: int, rows: int = 8) -> int:
         start_server(Path(base, "1")) as one,
         start_server(Path(base, "2")) as two,
     ):
-        for servers in ([one], [one, two]):
+        for servers, share in (([one], kills - kills // 2), ([one, two], kills // 2)):
             total = caught = batches = 0
-            while total < kills / 2:
+            while total < share:
                 done, with_prompts, found = killed_batch(
-                    Path(base, f"{len(servers)}-{batches}"), servers, rows, chance, kills=4
+                    Path(base, f"{len(servers)}-{batches}"), servers, rows, chance, min(PER_BATCH, share - total)
                 )
                 total, caught, batches = total + done, caught + with_prompts, batches + 1
                 wrong += len(found)

@@ -1,10 +1,11 @@
 """Print how many of the faces on the test photographs are found, missed and made up, as Markdown.
 
-Usage: python benchmarks/found.py [WAY ...]   (needs the test photographs in build/)
+Usage: python benchmarks/found.py [WAY ...] [--photograph NAME ...]   (needs the test photographs in build/)
 Photographs as they are, mirrored, turned by quarter turns, shrunk to half and a quarter, and cut to a square around
 each face, as they are and turned. WAY is a way of searching; "MTCNN" is the detector without a second opinion.
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -117,15 +118,23 @@ def searches(encoder: FaceEncoder) -> dict:
 
 
 @torch.no_grad()
-def main(wanted: list[str] | None = None) -> None:
+def main() -> None:
     """Print the table for the wanted ways of searching, by default all."""
-    ways = {way: find for way, find in searches(load_embedded()).items() if way in (wanted or WAYS)}
+    everybody = photographs.people()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ways", nargs="*", metavar="WAY", help=f"of {', '.join(WAYS)}; without any all of them")
+    parser.add_argument("--photograph", nargs="+", choices=everybody, default=list(everybody))
+    given = parser.parse_args()
+    if unknown := set(given.ways) - set(WAYS):
+        parser.error(f"there is no way {min(unknown)}")
+    ways = {way: find for way, find in searches(load_embedded()).items() if way in (given.ways or WAYS)}
     print("| photographs | search | faces | found | missed | made up | seconds |")
     print("|---|---|---|---|---|---|---|")
     for condition, change in CONDITIONS.items():
         shown = [
             (name, photographs.as_image(picture), *rest)
-            for name, seen in photographs.people().items()
+            for name, seen in everybody.items()
+            if name in given.photograph
             for picture, *rest in change(photographs.picture(name), seen["faces"])
         ]
         for way, find in ways.items():
@@ -141,4 +150,4 @@ def main(wanted: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -104,9 +104,10 @@ def measure():
 
 
 def main():
+    measured = measure()  # ComfyUI may speak while it loads
     print("| one forward, conditional + unconditional | operators without | added | host reads added |")
     print("|---|---|---|---|")
-    for name, plain, patched in measure():
+    for name, plain, patched in measured:
         before, after = (sum(count.operators.values()) for count in (plain, patched))
         print(f"| {name} | {before} | {after - before} | {patched.host_reads - plain.host_reads} |")
         if "--which" in sys.argv:

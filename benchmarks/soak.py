@@ -287,9 +287,10 @@ def _report(one, fresh, seconds, warm_up):
     print(f"samplers that ran: {one.ran['samplers']}, from the cache: {one.ran['samplers from the cache']}")
     print(f"on a fresh server: {sum(fresh.ran.values())} prompts, {len(fresh.wrong)} with other pixels or reports")
     if len(freed) > 2:
+        too_few = "" if one.count >= 100 else ", which so few prompts say nothing about"
         working = 100 * np.polyfit(*zip(*warm, strict=True), 1)[0]
         print(f"resident while it works, from prompt {warm[0][0]} on: {working / MB:+.2f} MB per 100 prompts, "
-              f"{max(point[1] for point in warm) / MB:.0f} MB at most")  # fmt: skip
+              f"{max(point[1] for point in warm) / MB:.0f} MB at most{too_few}")  # fmt: skip
         print(f"after /free, from prompt {freed[0][0]} on, per 100 prompts: resident "
               f"{slope(freed, 'resident') / MB:+.2f} MB, {slope(freed, 'tensors'):+.1f} tensors, "
               f"{slope(freed, 'objects'):+.0f} objects, {slope(freed, 'blocks'):+.0f} Python blocks, "

@@ -103,7 +103,7 @@ def _run(jobs, out, options):
     for job in left:
         _remove_old(out, records.pop(job.row.key, None))
     try:
-        Scheduler(left, options, at_work, out, queued.append, settle).run()
+        Scheduler(left, options, at_work, out, queued.append, settle, line.say).run()
     finally:
         line.close()
         at_work.close()

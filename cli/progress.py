@@ -1,26 +1,45 @@
-"""One line on stderr that says how far things are; nothing where stderr is no terminal."""
+"""One line on stderr that says how far things are; where stderr is no terminal, a line now and then."""
 
 import sys
+import time
 
 from .graph import title_of
 from .problems import shown
 
 _BAR, _LINE = 20, 100  # letters
+_EVERY = 10.0  # seconds between lines in a file
 
 
 class Line:
-    """The line. It rewrites itself and is gone when it is closed."""
+    """The line. In a terminal it rewrites itself and is gone when it is closed. Elsewhere the first text and the last
+    are written, and every ten seconds one of those between."""
 
     def __init__(self):
-        self._seen = sys.stderr.isatty()
+        self._rewrites = sys.stderr.isatty()
+        self._waits, self._next = None, 0.0  # a text that is not written, and when one may be
 
     def write(self, text: str):
-        if self._seen:
-            print(f"\r\033[K{shown(text, _LINE)}", end="", file=sys.stderr, flush=True)
+        text = shown(text, _LINE)
+        if self._rewrites:
+            self._print(f"\r\033[K{text}", end="")
+        elif time.monotonic() >= self._next:
+            self._waits, self._next = None, time.monotonic() + _EVERY
+            self._print(text)
+        else:
+            self._waits = text
+
+    def say(self, sentence: str):
+        """A sentence that stays."""
+        self._print(f"\r\033[K{sentence}" if self._rewrites else sentence)
 
     def close(self):
-        if self._seen:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        if self._rewrites:
+            self._print("\r\033[K", end="")
+        elif self._waits is not None:
+            self._print(self._waits)
+
+    def _print(self, text, end="\n"):
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 class PromptLine(Line):

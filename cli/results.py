@@ -4,9 +4,12 @@ import json
 import re
 from itertools import count
 from pathlib import Path
+from urllib.parse import urlencode
 
 from .durable import clear_parts, make_folder, write_whole
 from .graph import title_of
+from .names import alike, slug
+from .problems import shown as cut
 from .server import Server
 
 _ENDING = re.compile(r"[a-z0-9]{1,8}")
@@ -25,14 +28,23 @@ def collect(server: Server, graph: dict, entry: dict, folder: Path, previews: bo
     files, taken = [], set()
     for node_id, kind, place in _listed(entry, graph, previews):
         title = title_of(graph, node_id)
-        stem = f"{_slug(node_id)}-{_slug(title)}"
-        number = next(number for number in count(1) if f"{stem}-{number}" not in taken)
-        taken.add(f"{stem}-{number}")
+        stem = f"{slug(node_id)}-{slug(title)}"
+        number = next(number for number in count(1) if alike(f"{stem}-{number}") not in taken)
+        taken.add(alike(f"{stem}-{number}"))
         name = f"{stem}-{number}.{_ending(place['filename'])}"
         digest, size = write_whole(folder / name, server.download(place["filename"], place["subfolder"], kind))
         file = {"path": f"{folder.name}/{name}", "sha256": digest, "bytes": size, "node": node_id, "title": title}
         files.append(file)
     return files
+
+
+def left_there(server: Server, graph: dict, entry: dict, previews: bool = False) -> list[dict]:
+    """{url, node, title} of each file that stays at the server: where a browser shows it."""
+    return [
+        {"url": cut(f"{server.address}/view?{urlencode({**place, 'type': kind})}"),
+         "node": node_id, "title": title_of(graph, node_id)}
+        for node_id, kind, place in _listed(entry, graph, previews)
+    ]  # fmt: skip
 
 
 def _listed(entry, graph, previews):
@@ -85,10 +97,6 @@ def _report(shown):
 
 def _is_number(value):
     return isinstance(value, int | float) and -_MOST < value < _MOST  # NaN is neither
-
-
-def _slug(text):
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "node"
 
 
 def _ending(filename):

@@ -7,7 +7,7 @@ from pathlib import Path
 from . import graph as graphs
 from .problems import Lost, Problem, Usage
 from .progress import PromptLine
-from .results import collect, gate, scores
+from .results import collect, gate, left_there, scores
 from .sentences import failure
 from .server import Server
 
@@ -17,7 +17,7 @@ def run(path: Path, sets: list[str], uploads: list[str], servers: list[str], hea
     """Run a workflow on the first server that answers; returns the summary that is printed.
 
     `sets`: "TITLE_OR_ID.input=value", `uploads`: "TITLE_OR_ID=file", relative to the working directory. Results go into
-    a folder named by the prompt's id inside `out`; None: they stay at the server.
+    a folder named by the prompt's id inside `out`; None: they stay at the server, and the summary says where.
     """
     graph = graphs.load(path)
     with first_that_answers(servers, headers) as server:
@@ -28,13 +28,14 @@ def run(path: Path, sets: list[str], uploads: list[str], servers: list[str], hea
         failed = failure(plan.graph, entry)
         if failed:
             raise Problem(failed)
-        files = []
-        if out is not None:
+        if out is None:
+            files = left_there(server, plan.graph, entry, previews)
+        else:
             out.mkdir(parents=True, exist_ok=True)
-            files = collect(server, plan.graph, entry, out / prompt_id, previews)
+            kept = collect(server, plan.graph, entry, out / prompt_id, previews)
+            files = [{**file, "path": str(out / file["path"])} for file in kept]
     found = scores(entry, plan.graph)
-    where = [{**file, "path": str(out / file["path"])} for file in files]
-    return {"prompt_id": prompt_id, "server": server.address, "files": where, "scores": found, "gate": gate(found)}
+    return {"prompt_id": prompt_id, "server": server.address, "files": files, "scores": found, "gate": gate(found)}
 
 
 def _finished(server, graph):

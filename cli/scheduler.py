@@ -14,14 +14,16 @@ class Scheduler:
     such a one is waited for instead of queued twice, or stopped if its row is with another server by then.
     """
 
-    def __init__(self, jobs, options, engine, out, note, settle):
-        """`note(record)` puts a line on the disk before each prompt is queued; `settle(job, record)` ends a job."""
+    def __init__(self, jobs, options, engine, out, note, settle, say):
+        """`note(record)` puts a line on the disk before each prompt is queued; `settle(job, record)` ends a job;
+        `say(sentence)` tells whoever waits of a server that is away while others work."""
         self._options, self._engine, self._out = options, engine, out
-        self._note, self._settle = note, settle
+        self._note, self._settle, self._say = note, settle, say
         self._left = len(jobs)
         self._pending = deque()
         self._asked = {address: {} for address in options.servers}  # address -> {prompt id: job} to ask it for
         self._up, self._gone = set(), {}  # addresses that get work; address -> why it was given up
+        self._away = set()  # addresses of which it was said that they don't answer
         self._at_work = Counter()
         self._running = {}  # future -> what to do with its result
         self._held = set()  # jobs that wait for a server to be greeted, because it may have them
@@ -47,21 +49,30 @@ class Scheduler:
             for future in self._engine.wait(self._running):
                 self._running.pop(future)(self._engine.result(future))
 
-    def _greet(self, address):
-        asked, options = set(self._asked[address]), self._options
-        future = self._engine.submit(greet, address, options.headers, sorted(asked), options.patience)
-        self._running[future] = lambda found: self._greeted(address, asked, found)
+    def _greet(self, address, patience=0.0):
+        """Knock once, and then, at one that does not answer, for as long as the options say."""
+        asked = set(self._asked[address])
+        future = self._engine.submit(greet, address, self._options.headers, sorted(asked), patience)
+        self._running[future] = lambda found: self._greeted(address, asked, patience, found)
 
-    def _greeted(self, address, asked, found):
+    def _greeted(self, address, asked, patience, found):
         if self._asked[address].keys() - asked:  # lost while it was greeted
             self._greet(address)
             return
+        if isinstance(found, str):
+            if address not in self._away and self._asked.keys() - self._gone.keys() - {address}:
+                self._say(found)
+            self._away.add(address)
+            if patience < self._options.patience:
+                self._greet(address, self._options.patience)
+                return
         jobs, self._asked[address] = self._asked[address], {}
         if isinstance(found, str):
             self._gone[address] = found
             found = set()
         else:
             self._up.add(address)
+            self._away.discard(address)
         for prompt_id, job in jobs.items():
             waits = self._takes_back(job)
             if prompt_id in found and waits:

@@ -3,16 +3,13 @@
 import csv
 import json
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from .names import LETTERS, alike, composed, names_a_folder
 from .problems import Usage, shown
 
-_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
-# The batch's own files end in .jsonl and .part; Windows can't have folders of these names, whatever comes behind a dot.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 # Far above any table of prompts: what a small Parquet file may grow to.
 _ROWS, _BYTES, _AT_ONCE = 1_000_000, 2**28, 64
 
@@ -46,10 +43,9 @@ def read(path: Path, key_column: str = "key") -> list[Row]:
     rows, seen = [], {}
     for number, record in enumerate(records, 1):
         key = f"{number:05}" if numbered else _key(record.get(key_column), f"Row {number} of {path.name}")
-        # folders "A" and "a" are one on some disks
-        if key.lower() in seen:
-            raise Usage(f"Rows {seen[key.lower()]} and {number} of {path.name} have one key, {key!r}; make it two.")
-        seen[key.lower()] = number
+        if alike(key) in seen:
+            raise Usage(f"Rows {seen[alike(key)]} and {number} of {path.name} have one key, {key!r}; make it two.")
+        seen[alike(key)] = number
         cells = {name: value for name, value in record.items() if value is not None and name != key_column}
         for name, value in cells.items():
             if isinstance(value, float) and not math.isfinite(value):
@@ -66,11 +62,11 @@ def columns_of(rows: list[Row]) -> list[str]:
 
 
 def _key(value, where):
-    text = "" if value is None else str(value)
-    if not _KEY.fullmatch(text) or _DEVICES.fullmatch(text) or text.endswith((".", ".jsonl", ".part")):
+    text = "" if value is None else composed(str(value))
+    if not names_a_folder(text):
         raise Usage(
-            f"{where} has the key {shown(text, 60)!r}, which names its folder: use up to 100 letters from A to Z, "
-            "digits, dots, dashes and underscores, without a dot at either end, and no .jsonl or .part."
+            f"{where} has the key {shown(text, 60)!r}, which names its folder: use up to {LETTERS} letters, digits, "
+            "dots, dashes and underscores, without a dot at either end, and no .jsonl or .part."
         )
     return text
 

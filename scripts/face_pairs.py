@@ -1,10 +1,11 @@
 """Print how well the embedded encoder tells people apart on the test photographs, as Markdown.
 
-Usage: python scripts/face_pairs.py   (needs the test photographs in build/)
+Usage: python scripts/face_pairs.py [--photograph NAME ...]   (needs the test photographs in build/)
 Three alignments: five landmarks to the template (the encoder's own), and the detector's box as a square, once and 1.2
 times as large, the way face-api crops.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -39,8 +40,10 @@ def report(name: str, vectors: torch.Tensor, pairs: list[tuple[int, int, bool]])
 
 @torch.no_grad()
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photograph", nargs="+", choices=photographs.people(), help="without any all of them")
     encoder = load_embedded()
-    found = photographs.labelled_faces(encoder.detect)
+    found = photographs.labelled_faces(encoder.detect, parser.parse_args().photograph)
     labels = [entry[:3] for entry in found]
     chippers = {
         "five landmarks": encoder.align,

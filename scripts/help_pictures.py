@@ -1,10 +1,11 @@
 """Makes the pictures of the help pages, web/docs/images/*.jpg, from what the nodes put out on drawn portraits.
 
-    python scripts/help_pictures.py [name ...]
+    python scripts/help_pictures.py [NODE ...] [--out FOLDER]
 
 ComfyUI runs in this process, as in tests/host. Faces are Facelets' own: nobody's photograph is in the repository.
 """
 
+import argparse
 import importlib
 import json
 import sys
@@ -326,9 +327,15 @@ def main():
     comfy, cases = importlib.import_module("comfy_process"), importlib.import_module("node_cases")
     pack = comfy.HostPack(comfy.start_nodes() / "custom_nodes/likeness")
     pack.nodes["Given"] = cases.Given
-    for name in sys.argv[1:] or MAKERS:
-        path = PICTURES / f"{name}.jpg"
-        path.parent.mkdir(exist_ok=True)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NODE", help="without any all of them")
+    parser.add_argument("--out", type=Path, default=PICTURES, metavar="FOLDER")
+    given = parser.parse_args()
+    if unknown := set(given.names) - MAKERS.keys():
+        parser.error(f"there is no picture of {min(unknown)}")
+    given.out.mkdir(parents=True, exist_ok=True)
+    for name in given.names or MAKERS:
+        path = given.out / f"{name}.jpg"
         MAKERS[name](pack).save(path, quality=88, optimize=True)
         print(json.dumps({"picture": path.name, "bytes": path.stat().st_size}), flush=True)
 

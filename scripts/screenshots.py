@@ -1,8 +1,9 @@
 """Pictures of the page's widgets for docs/screenshots, on drawn people: nothing is downloaded, nobody is photographed.
 
-make screenshots [ARGS=NAME ...]
+make screenshots [ARGS="NAME ... --out FOLDER"]
 """
 
+import argparse
 import io
 import json
 import shutil
@@ -53,8 +54,24 @@ def row():
     return graph
 
 
-def keep(page, kind, name):
+def stand_alone(page, kind):
+    """Put all other nodes behind the left edge of the page: the next one may lie over a node that has grown."""
+    page.run(
+        """(app, kind) => {
+            const node = app.graph.nodes.find((node) => node.comfyClass === kind);
+            for (const other of app.graph.nodes) {
+                if (other !== node) other.pos = [node.pos[0] - 4000, other.pos[1]];
+            }
+            app.canvas.setDirty(true, true);
+        }""",
+        kind,
+    )
+    page.page.wait_for_timeout(500)
+
+
+def keep(page, kind, path):
     """Cut a node out of the page and save it as JPEG."""
+    stand_alone(page, kind)
     found = page.run(
         """(app, kind) => {
             const node = app.graph.nodes.find((node) => node.comfyClass === kind);
@@ -72,16 +89,15 @@ def keep(page, kind, name):
         "height": found[3] + 2 * MARGIN,
     }
     pixels = page.page.screenshot(clip=clip)
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    Image.open(io.BytesIO(pixels)).convert("RGB").save(PICTURES / f"{name}.jpg", quality=88)
-    print(PICTURES / f"{name}.jpg", flush=True)
+    Image.open(io.BytesIO(pixels)).convert("RGB").save(path, quality=88)
+    print(path, flush=True)
 
 
 def pose(page):
     """The landmarks of the drawn face, its head raised and turned by hand."""
     page.load(portrait())
     page.queue()
-    page.look_at("LandmarkControl", down=-60)
+    page.look_at("LandmarkControl", down=-120)
     nose = page.pose.locator(".likeness-handle").nth(2)
     nose.focus()
     for key in ("ArrowLeft",) * 6 + ("ArrowUp",) * 3:
@@ -93,7 +109,7 @@ def picker(page):
     page.load_api(row())
     page.run("(app) => app.graph.nodes.forEach((node, place) => { node.pos = [500 * place, 100]; })")
     page.queue()
-    page.look_at("DetectFaces", down=-60)
+    page.look_at("DetectFaces", down=-120)
     page.page.wait_for_timeout(500)
 
 
@@ -108,7 +124,8 @@ SHOTS = {
 }
 
 
-def main(names):
+def main(names, folder):
+    folder.mkdir(parents=True, exist_ok=True)
     for front_end in (NEWEST, None):
         wanted = [name for name in names if SHOTS[name][0] == front_end]
         if not wanted:
@@ -122,15 +139,21 @@ def main(names):
                     for name in wanted:
                         _, vue, colours, act, kind = SHOTS[name]
                         server.free()
-                        view = {"width": 1500, "height": 1500}
+                        view = {"width": 1500, "height": 1700}
                         context = browser.new_context(viewport=view, device_scale_factor=1.5)
                         page = ComfyPage(context.new_page(), server, vue, colours)
                         page.page.wait_for_timeout(2000)
                         act(page)
-                        keep(page, kind, name)
+                        keep(page, kind, folder / f"{name}.jpg")
                         context.close()
                     browser.close()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(SHOTS))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SHOTS)}; without any all of them")
+    parser.add_argument("--out", type=Path, default=PICTURES, metavar="FOLDER")
+    given = parser.parse_args()
+    if unknown := set(given.names) - SHOTS.keys():
+        parser.error(f"there is no picture {min(unknown)}")
+    main(given.names or list(SHOTS), given.out)

@@ -123,14 +123,7 @@ def fetch_photographs():
     target = BUILD / "face-api"
     if (target / "package" / "demo" / "sample6.jpg").is_file():
         return
-    if shutil.which("npm") is None:
-        if shutil.which("apt-get") is None or os.geteuid() != 0:
-            sys.exit(
-                "Set-up stopped: the tests fetch photographs with npm, which is missing; install it (Debian: apt-get "
-                "install npm)."
-            )
-        run("package lists", "apt-get", "update")
-        run("npm", "apt-get", "install", "-y", "--no-install-recommends", "npm")
+    need("npm", "the tests fetch photographs with npm, which is missing")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     run(
@@ -152,12 +145,14 @@ def fetch_photographs():
     archive.unlink()
 
 
-def check_chromium():
-    if shutil.which("chromium") is None:
-        sys.exit(
-            "Set-up stopped: the browser's tests drive Chromium, and there is no `chromium` on the PATH; install it "
-            "(Debian: apt-get install chromium)."
-        )
+def need(program, without):
+    """Install a Debian package with a program of its name, where that may be done; else say what is missing."""
+    if shutil.which(program) is not None:
+        return
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        sys.exit(f"Set-up stopped: {without}; install it (Debian: apt-get install {program}).")
+    run("package lists", "apt-get", "update")
+    run(program, "apt-get", "install", "-y", "--no-install-recommends", program)
 
 
 def fetch_front_end():
@@ -185,7 +180,7 @@ if __name__ == "__main__":
     parser.add_argument("--browser", action="store_true", help="also what the browser's tests need")
     options = parser.parse_args()
     if options.browser:
-        check_chromium()
+        need("chromium", "the browser's tests drive Chromium, and there is no `chromium` on the PATH")
     install()
     if options.photographs:
         fetch_photographs()

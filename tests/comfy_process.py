@@ -9,7 +9,6 @@ import functools
 import importlib
 import importlib.util
 import os
-import sys
 import tempfile
 import uuid
 from dataclasses import dataclass
@@ -41,23 +40,13 @@ def prepare_base(base) -> Path:
 def start_comfyui() -> Path:
     """Make ComfyUI importable in this process, on the CPU, with a temporary base directory, which is returned.
 
-    Its settings are read from the command line when it is first imported, so this happens once per process.
     $COMFYUI_ARGS are options of ComfyUI's own; without it, attention is computed as on GPUs, which is much faster.
     """
     directory = tempfile.TemporaryDirectory(prefix="likeness-comfyui-")
     atexit.register(directory.cleanup)
     base = prepare_base(Path(directory.name).resolve())
-    sys.path.insert(0, str(find_comfyui()))
-    options = importlib.import_module("comfy.options")
-    options.enable_args_parsing()
-    own_arguments = sys.argv
-    sys.argv = ["main.py", "--cpu", "--base-directory", str(base), *os.environ.get("COMFYUI_ARGS", _OPTIONS).split()]
-    try:
-        importlib.import_module("comfy.cli_args")
-    finally:
-        sys.argv = own_arguments
-    # At once, as in main.py: ComfyUI's `nodes` puts comfy/ on sys.path, where another `utils` lies.
-    importlib.import_module("utils.extra_config")
+    options = os.environ.get("COMFYUI_ARGS", _OPTIONS).split()
+    _load_script("comfy_in_process").make_importable(find_comfyui(), base, options)
     return base
 
 

@@ -58,7 +58,9 @@ def sample(
     noise = randn(*shape, seed=seed)
     latent = torch.zeros(shape)
     with torch.inference_mode():
-        return comfy.sample.sample(model, noise, steps, cfg, sampler, scheduler, positive, negative, latent, seed=seed)
+        return comfy.sample.sample(
+            model, noise, steps, cfg, sampler, scheduler, positive, negative, latent, seed=seed, disable_pbar=True
+        )
 
 
 def attn2(model):

@@ -96,13 +96,16 @@ def moved(box, matrix: np.ndarray) -> tuple[float, float, float, float]:
     return x - width, y - height, x + width, y + height
 
 
-def labelled_faces(detect) -> list[tuple[str, str, str, object, int]]:
+def labelled_faces(detect, names=None) -> list[tuple[str, str, str, object, int]]:
     """(photograph, alteration, person, detected faces, place among them) of every labelled face that was found.
 
-    detect: IMAGE -> Faces of one image. A face counts as found when a detection overlaps its box by half.
+    detect: IMAGE -> Faces of one image. names: of photographs, None for all. A face counts as found when a detection
+    overlaps its box by half.
     """
     found = []
     for name, seen in people().items():
+        if names is not None and name not in names:
+            continue
         for alteration, change in ALTERATIONS.items():
             altered, matrix = change(picture(name))
             image = as_image(altered)

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 
 from comfy.utils import ProgressBar
 from comfy_execution.utils import get_executing_context
-from server import PromptServer
 
 from .managed import check_interrupted
 
@@ -34,6 +33,11 @@ def watched(parts: Iterable, total: int, doing: str) -> Iterator:
 
 def _say(words):
     """Words below the node that runs, for the page that queued it; none where nobody looks."""
-    server, context = getattr(PromptServer, "instance", None), get_executing_context()
-    if server is not None and server.client_id is not None and context is not None:
+    context = get_executing_context()
+    if context is None:  # no node runs: a script uses the pack by itself, where there may be no `server` to import
+        return
+    from server import PromptServer
+
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and server.client_id is not None:
         server.send_progress_text(words, context.node_id, sid=server.client_id)

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from .autoencoder import encode, pictures_of
-from .pack import BUILD, EMBEDDED, module
+from .pack import BUILD, EMBEDDED, module, sized
 from .world import LOOKS, Identity, Look, Pose, draw, sample_identity, sample_look, sample_pose
 
 SEED = 11
-CHUNK = 1000
+COUNT, CHUNK = sized(40_000, 40), sized(1000, 20)
 EMPHASIS, REACH = 4.0, 0.3  # of eyes and mouth over the rest, and how far it goes, in distances between the eyes
 FOLDER = BUILD / "portraits"
 
@@ -94,7 +94,7 @@ def _work(rank: int, processes: int, chunks: int):
         print("portraits", (number + 1) * CHUNK, flush=True)
 
 
-def build(portraits: int = 40_000, processes: int = 2):
+def build(processes: int = 2):
     """Make the portraits that are still missing."""
     Path(FOLDER).mkdir(parents=True, exist_ok=True)
-    torch.multiprocessing.start_processes(_work, (processes, portraits // CHUNK), processes, start_method="spawn")
+    torch.multiprocessing.start_processes(_work, (processes, COUNT // CHUNK), processes, start_method="spawn")

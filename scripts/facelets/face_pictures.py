@@ -8,10 +8,10 @@ import numpy as np
 import torch.distributed as distributed
 
 from . import world
-from .pack import BUILD
+from .pack import BUILD, sized
 from .world.palette import BACKGROUNDS
 
-PEOPLE, VIEWS, CHUNK = 4096, 3, 256
+PEOPLE, VIEWS, CHUNK = sized(4096, 64), 3, sized(256, 32)
 SEED = 3
 SIDE = 128
 NOT_SHOWN = -100  # cross_entropy's ignore_index
@@ -20,29 +20,30 @@ _SWAPPED = (1, 0, 2, 4, 3)  # landmarks of a mirrored face
 
 
 class Gallery:
-    """People in order of their skin's depth, with several portraits each, in looks and poses of their own.
+    """People, whole chunks of them, in order of their skin's depth, with several portraits each, in looks and poses of
+    their own.
 
     traits: float32 [people, 32]. looks: int64 [people, views, len(LOOKS)], places in LOOKS' values, NOT_SHOWN where the
     picture shows none. landmarks: float32 [people, views, 5, 2]. The pictures lie in build/facelets, where
     they are drawn when they are missing, by one process, and are read from there as needed.
     """
 
-    def __init__(self):
+    def __init__(self, count: int = PEOPLE):
         rng = np.random.default_rng(SEED)
-        people = sorted((world.sample_identity(rng) for _ in range(PEOPLE)), key=lambda person: person.skin_depth)
+        people = sorted((world.sample_identity(rng) for _ in range(count)), key=lambda person: person.skin_depth)
+        self.folder, chunks = gallery_folder(count), range(count // CHUNK)
         self.traits = np.stack([person.vector for person in people])
-        looks = [look for chunk in range(PEOPLE // CHUNK) for _, look, _ in _views(people, chunk)]
+        looks = [look for chunk in chunks for _, look, _ in _views(people, chunk)]
         self.looks = np.array([[values.index(getattr(look, name)) if look.says(name) else NOT_SHOWN
                                 for name, values in world.LOOKS.items()] for look in looks])  # fmt: skip
-        self.looks = self.looks.reshape(PEOPLE, VIEWS, -1)
+        self.looks = self.looks.reshape(count, VIEWS, -1)
         alone = not distributed.is_initialized()
         if alone or distributed.get_rank() == 0:
-            _draw_missing(people)
+            _draw_missing(people, self.folder)
         if not alone:
             distributed.barrier()
-        chunks = range(PEOPLE // CHUNK)
-        self._images = [np.load(gallery_folder() / f"{chunk}.images.npy", mmap_mode="r") for chunk in chunks]
-        self.landmarks = np.concatenate([np.load(gallery_folder() / f"{chunk}.landmarks.npy") for chunk in chunks])
+        self._images = [np.load(self.folder / f"{chunk}.images.npy", mmap_mode="r") for chunk in chunks]
+        self.landmarks = np.concatenate([np.load(self.folder / f"{chunk}.landmarks.npy") for chunk in chunks])
 
     def image(self, person: int, view: int) -> np.ndarray:
         """uint8 [128, 128, 3] RGB."""
@@ -50,18 +51,18 @@ class Gallery:
 
     def portrait(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Any portrait and its landmarks, mirrored every other time."""
-        person, view = rng.integers(PEOPLE), rng.integers(VIEWS)
+        person, view = rng.integers(len(self.traits)), rng.integers(VIEWS)
         image, landmarks = self.image(person, view), self.landmarks[person, view]
         if rng.uniform() < 0.5:
             return image, landmarks
         return image[:, ::-1], np.array((SIDE - 1, 0)) + landmarks[list(_SWAPPED)] * (-1, 1)
 
 
-def gallery_folder() -> Path:
-    """A folder of its own for every version of the world that draws other pictures."""
+def gallery_folder(people: int) -> Path:
+    """A folder of its own for every version of the world that draws other pictures, and for every number of people."""
     drawing = (path for path in sorted(Path(world.__file__).parent.glob("*.py")) if path.stem != "captions")
     code = b"".join(path.read_bytes() for path in drawing)
-    return BUILD / f"gallery-{hashlib.sha256(code).hexdigest()[:8]}"
+    return BUILD / f"gallery-{people}-{hashlib.sha256(code).hexdigest()[:8]}"
 
 
 def _views(people, chunk):
@@ -74,16 +75,16 @@ def _views(people, chunk):
     ]
 
 
-def _draw_missing(people):
-    gallery_folder().mkdir(parents=True, exist_ok=True)
-    for chunk in range(PEOPLE // CHUNK):
-        images = gallery_folder() / f"{chunk}.images.npy"
+def _draw_missing(people, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    for chunk in range(len(people) // CHUNK):
+        images = folder / f"{chunk}.images.npy"
         if images.exists():
             continue
         drawn = [world.draw(*view) for view in _views(people, chunk)]
         landmarks = np.stack([portrait.landmarks for portrait in drawn]).reshape(CHUNK, VIEWS, 5, 2)
-        np.save(gallery_folder() / f"{chunk}.landmarks.npy", landmarks)
-        part = gallery_folder() / "part.npy"
+        np.save(folder / f"{chunk}.landmarks.npy", landmarks)
+        part = folder / "part.npy"
         np.save(part, np.stack([portrait.image for portrait in drawn]).reshape(CHUNK, VIEWS, SIDE, SIDE, 3))
         part.replace(images)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .autoencoder import round_trip
 from .dataset import trained_autoencoder
-from .face_pictures import CHUNK, PEOPLE, VIEWS, Gallery, gallery_folder, scene, spoil
+from .face_pictures import CHUNK, VIEWS, Gallery, scene, spoil
 from .pack import EMBEDDED, module
 from .training import Stage
 from .world import LOOKS, TRAITS
@@ -196,7 +196,8 @@ class WhoIsIt(_FaceStage):
         """uint8 [people, views, VARIANTS, 3, 64, 64]: aligned as the landmarks' networks would, clean and spoilt, half
         of the latter by the autoencoder."""
         rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        files = [gallery_folder() / f"{chunk}.chips.npy" for chunk in range(PEOPLE // CHUNK)]
+        chunks = range(len(self.gallery.traits) // CHUNK)
+        files = [self.gallery.folder / f"{chunk}.chips.npy" for chunk in chunks]
         for chunk in range(rank, len(files), processes):
             if not files[chunk].exists():
                 part = files[chunk].with_suffix(".part.npy")

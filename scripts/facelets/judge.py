@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from .autoencoder import round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import NOT_SHOWN
-from .pack import BUILD, ROOT
+from .pack import BUILD, JUDGE, sized
 from .training import Stage
 from .world import LOOKS, TRAITS, draw, sample_identity, sample_look, sample_pose
 
-WEIGHTS = ROOT / "benchmarks/judge.safetensors"
+WEIGHTS = JUDGE
 
 
 class _Block(nn.Module):
@@ -148,7 +148,7 @@ class JudgeTraining(Stage):
     warm_up = 100
     average = 0.995
     drawings_only = 0.4  # part of the steps; then half of the pictures come out of the autoencoder
-    pool = 3072  # of these there are so many: a round trip takes six times as long as a drawing
+    pool = sized(3072, 32)  # of these there are so many: a round trip takes six times as long as a drawing
 
     def build(self):
         return Judge()

@@ -2,14 +2,24 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-EMBEDDED = ROOT / "embedded/facelets"
-BUILD = ROOT / "build/facelets"
+# A folder in which everything is trained in next to no steps, so that what ships stays as it is: `train.py` makes it
+# for --trial and tells the processes of the training so.
+TRIAL = os.environ.get("FACELETS_TRIAL")
+EMBEDDED = Path(TRIAL, "embedded") if TRIAL else ROOT / "embedded/facelets"
+BUILD = Path(TRIAL, "build") if TRIAL else ROOT / "build/facelets"
+JUDGE = Path(TRIAL, "judge.safetensors") if TRIAL else ROOT / "benchmarks/judge.safetensors"
+
+
+def sized(usual: int, trial: int) -> int:
+    """How many there are of something: `trial` in a trial."""
+    return trial if TRIAL else usual
 
 
 @cache
@@ -17,16 +27,8 @@ def start():
     """Make ComfyUI importable on the CPU and load the pack as the package `likeness`."""
     sys.path.insert(0, str(ROOT / "scripts"))
     comfyui = importlib.import_module("comfy_server").find_comfyui()
-    sys.path.insert(0, str(comfyui))
-    importlib.import_module("comfy.options").enable_args_parsing()
-    own, sys.argv = (
-        sys.argv,
-        ["main.py", "--cpu", "--use-pytorch-cross-attention", "--base-directory", tempfile.mkdtemp(prefix="facelets-")],
-    )
-    try:
-        importlib.import_module("comfy.cli_args")
-    finally:
-        sys.argv = own
+    base = Path(tempfile.mkdtemp(prefix="facelets-"))
+    importlib.import_module("comfy_in_process").make_importable(comfyui, base, ["--use-pytorch-cross-attention"])
     spec = importlib.util.spec_from_file_location("likeness", ROOT / "__init__.py",
                                                   submodule_search_locations=[str(ROOT)])  # fmt: skip
     sys.modules["likeness"] = importlib.util.module_from_spec(spec)

@@ -1,11 +1,14 @@
 """Train Facelets: `python -m facelets.train STAGE` from the folder scripts, or `make facelets` for all of them in turn.
 
-An interrupted training goes on from its checkpoint in build/facelets; delete that folder to begin anew.
+An interrupted training goes on from its checkpoint in build/facelets; delete that folder to begin anew. With --trial
+everything is trained in a few steps on a few pictures, in a temporary folder: that shows that it runs, nothing else.
 """
 
 import argparse
 import os
+import subprocess
 import sys
+import tempfile
 
 from . import dataset
 from .adapter import Adapter
@@ -14,6 +17,7 @@ from .faces import Landmarks, Refinement, WhoIsIt
 from .following import Following
 from .generator import Base
 from .judge import JudgeTraining
+from .pack import TRIAL
 from .reader import Reading
 from .training import train
 from .words import Words
@@ -22,22 +26,34 @@ _IN_ORDER = (Autoencoder, Landmarks, Refinement, WhoIsIt, Words, Base, Reading, 
 STAGES = {stage.name: stage for stage in _IN_ORDER}
 PORTRAITS = "portraits"  # not a training: what the generator is trained on
 ORDER = (Autoencoder.name, PORTRAITS, *(name for name in STAGES if name != Autoencoder.name))
-
+# A trial's steps, and pictures per step; the stages that are trained by several processes, which take seconds to start.
+TRIED, TOGETHER = (8, 16), (Autoencoder.name, WhoIsIt.name)
 
 # Without these glibc hands the tensors' memory back to the system after every step, and half the time is page faults.
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": "2147483648", "MALLOC_TRIM_THRESHOLD_": "8589934592", "OMP_NUM_THREADS": "1"}
 
 
 def main():
+    again = [sys.executable, "-m", "facelets.train", *sys.argv[1:]]
     if any(os.environ.get(name) != value for name, value in MEMORY.items()):
-        os.execve(sys.executable, [sys.executable, "-m", "facelets.train", *sys.argv[1:]], {**os.environ, **MEMORY})
+        os.execve(sys.executable, again, {**os.environ, **MEMORY})
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=[*ORDER, "all"])
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--trial", action="store_true", help="with all: see that it runs")
     options = parser.parse_args()
+    if options.trial and options.stage != "all":
+        parser.error("--trial goes with all: a stage needs what those before it have left")
+    if options.trial and TRIAL is None:
+        with tempfile.TemporaryDirectory(prefix="facelets-trial-") as folder:
+            sys.exit(subprocess.run(again, env={**os.environ, "FACELETS_TRIAL": folder}).returncode)
     for name in ORDER if options.stage == "all" else [options.stage]:
         if name == PORTRAITS:
             dataset.build(processes=options.processes)
+        elif options.trial:
+            stage = STAGES[name]()
+            stage.steps, stage.batch = TRIED
+            train(stage, options.processes if name in TOGETHER else 1)
         else:
             train(STAGES[name](), options.processes)
 

@@ -16,11 +16,11 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
 
-from .pack import BUILD
+from .pack import BUILD, sized
 
 NICE = 10  # whoever develops on this machine comes first
 SAVE_EVERY = 120  # seconds between checkpoints
-LOG_EVERY = 50  # steps between lines of the log
+LOG_EVERY = sized(50, 4)  # steps between lines of the log
 
 
 class Stage(ABC):

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from .autoencoder import decode, encode
 from .dataset import trained_autoencoder
-from .face_pictures import Gallery, faceless
+from .face_pictures import CHUNK, Gallery, faceless
 from .faces import FILE, as_batch
 from .pack import EMBEDDED, module
 from .world import TRAITS, draw, sample_identity, sample_look, sample_pose
 
 SEED = 10_000_019  # far from those of the stages
 EQUAL_SKIN = 0.2  # difference of skin depth below which two people have the same skin tone
+VIEWS = 2  # of each person
 CONFIDENCE = 0.5
 BATCH = 32
 
@@ -106,21 +107,20 @@ def report(encoder, images, landmarks, traits, views):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--people", type=int, default=300)
-    parser.add_argument("--views", type=int, default=2)
-    options = parser.parse_args()
+    parser.add_argument("--pictures", type=int, default=600, help=f"{VIEWS} of each person")
+    people = parser.parse_args().pictures // VIEWS
     torch.set_num_threads(1)
     encoder = module("core.faces.drawn").load_drawn(load_file(FILE))
-    images, landmarks, traits = portraits(options.people, options.views)
-    print(f"{options.people} people, {options.views} portraits each:")
-    report(encoder, images, landmarks, traits, options.views)
+    images, landmarks, traits = portraits(people, VIEWS)
+    print(f"{people} people, {VIEWS} portraits each:")
+    report(encoder, images, landmarks, traits, VIEWS)
     if (EMBEDDED / "vae.safetensors").exists():
         print("the same after the autoencoder:")
-        report(encoder, through_autoencoder(images), landmarks, traits, options.views)
+        report(encoder, through_autoencoder(images), landmarks, traits, VIEWS)
     rng = np.random.default_rng(SEED + 1)
-    gallery = Gallery()
-    alarms, _, _ = described(encoder, as_batch([faceless(gallery, rng) for _ in range(options.people)]))
-    print(f"false alarms on {options.people} pictures without a face: {alarms.mean():.2%}")
+    gallery = Gallery(CHUNK)
+    alarms, _, _ = described(encoder, as_batch([faceless(gallery, rng) for _ in range(people)]))
+    print(f"false alarms on {people} pictures without a face: {alarms.mean():.2%}")
 
 
 if __name__ == "__main__":

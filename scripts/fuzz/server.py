@@ -1,7 +1,7 @@
 """Send thousands of generated prompts to a real ComfyUI, and print what became of them.
 
     make fuzz-server                                  # 2,500 prompts
-    make fuzz-server ARGS="--prompts 300 --seed 1"
+    make fuzz-server ARGS="--cases 300 --seed 1"
     make fuzz-server ARGS="--only out/fuzz/prompts/12.json"
 
 Every prompt must end in a result, in ComfyUI's own refusal or in one sentence of the pack, within a minute, with the
@@ -164,7 +164,7 @@ def table(results) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=2500)
+    parser.add_argument("--cases", type=int, default=2500, help="prompts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--node", action="append", default=[], help="only these node classes")
     parser.add_argument("--sentences", action="store_true", help="print what each node said most")
@@ -180,7 +180,7 @@ def main() -> None:
             before = target.good()
             with target.canaries:
                 start = time.monotonic()
-                results = fuzz(target, options.prompts, options.seed, tuple(options.node))
+                results = fuzz(target, options.cases, options.seed, tuple(options.node))
                 spent, after = time.monotonic() - start, target.good()
                 breaches = target.breaches()
             strays = target.stray_traces()

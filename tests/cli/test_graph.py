@@ -151,17 +151,26 @@ def test_rows_without_keys_are_numbered(tmp_path):
 
 @pytest.mark.parametrize(
     "key",
-    ["..", ".", "", "a/b", "a\\\\b", "/etc", "a.", "NUL", "com1.png", "é", "a\\u0000", "manifest.jsonl", "x" * 101],
-)
+    ["..", ".", "", "a/b", "a\\\\b", "/etc", "a.", "NUL", "com1.png", "a b", "a\\u0000", "manifest.jsonl", "a.PART",
+     "x" * 101, "写" * 67, "\u0308a", "a\u202eb", "a\\ud800", "ｎｕｌ", "a／b", "．．"],
+)  # fmt: skip
 def test_keys_that_name_no_folder(tmp_path, key):
     with pytest.raises(Usage, match="Row 1 of t.jsonl has the key"):
         read(table(tmp_path, "t.jsonl", f'{{"key": "{key}"}}\n'))
+
+
+def test_keys_are_words_of_any_script(tmp_path):
+    keys = ["Müller", "写真", "मीरा-२", "Ёж_1", "写" * 66]
+    assert [row.key for row in read(table(tmp_path, "t.csv", "\n".join(["key", *keys])))] == keys
+    decomposed = table(tmp_path, "t.csv", "key\nMu\u0308ller\n")
+    assert [row.key for row in read(decomposed)] == ["Müller"]
 
 
 @pytest.mark.parametrize(
     "name, content, words",
     [
         ("t.csv", "key\na\nA\n", "Rows 1 and 2 of t.csv have one key"),
+        ("t.csv", "key\nMüller\nMU\u0308LLER\n", "Rows 1 and 2 of t.csv have one key"),
         ("t.csv", "a,a\n1,2\n", "the column 'a' twice"),
         ("t.csv", "a,b\n1\n", "Line 2 of .*t.csv has 1 cells under 2 columns"),
         ("t.csv", 'a\n"x\n', "is no CSV"),

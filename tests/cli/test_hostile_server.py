@@ -75,6 +75,16 @@ def test_names_of_ours_are_plain_and_each_its_own(tmp_path_factory, titles, file
     assert all(path.is_file() for path in paths) and len(everything_below(folder)) == len(graph) + 1
 
 
+def test_what_stays_at_the_server_is_named_by_an_address_without_anything_odd(fake, workflow, capsys):
+    fake.outputs = listed(["a b.png", "../\x1b[2J&写.png"])
+    code, found, _ = run_main(capsys, "run", workflow, "--server", fake.address)
+    assert code == 0 and [file["title"] for file in found["files"]] == ["Draw", "Draw"]
+    assert [file["url"] for file in found["files"]] == [
+        f"{fake.address}/view?filename={name}&subfolder=&type=output"
+        for name in ("a+b.png", "..%2F%1B%5B2J%26%E5%86%99.png")
+    ]
+
+
 def test_links_in_the_way_are_not_followed(fake, workflow, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -126,7 +136,7 @@ def test_values_that_no_manifest_can_hold_are_left_out(fake, workflow, tmp_path,
     )
     assert (
         code == 0
-        and said == ""
+        and said == "1/2 rows\n2/2 rows\n"
         and [line["scores"]["2"]["scores"] for line in records(tmp_path / "out")] == [[0.5]] * 2
     )
 

@@ -41,9 +41,11 @@ def test_run_and_what_a_server_says_against_it(server, tmp_path, capsys):
         capsys, "run", workflow, *where, "--out", tmp_path / "out", "--set", "Draw somebody.seed=4"
     )
     [file], [score] = found["files"], found["scores"]["16"]["scores"]
-    assert code == 0 and said == "" and found["gate"] == "accepted" and -1 < score < 1
+    assert code == 0 and found["gate"] == "accepted" and -1 < score < 1
     assert Image.open(file["path"]).size == (128, 128) and file["title"] == "Save the picture"
     assert server.history(found["prompt_id"])["status"]["completed"]
+    first, *_, last = said.splitlines()  # of its progress, where stderr is no terminal
+    assert first.startswith("[") and "Save the picture" in last
     code, found, said = run_main(
         capsys, "run", workflow, *where, "--set", "12.steps=0", "--set", "12.sampler_name=none"
     )
@@ -71,7 +73,8 @@ def test_batch_of_photographs(server, tmp_path, capsys):
     told = ("batch", tmp_path / "t.jsonl", from_photograph(tmp_path, ", photographs"), *where, "--threshold", -1)
     code, counts, said = run_main(capsys, *told, "--out", tmp_path / "out")
     face, grey, none, strict = lines = records(tmp_path / "out")
-    assert code == 1 and said == "" and [line["status"] for line in lines] == ["done", "failed", "failed", "done"]
+    assert code == 1 and said.splitlines()[-1] == "4/4 rows, 2 failed, 1 accepted, 1 rejected"
+    assert [line["status"] for line in lines] == ["done", "failed", "failed", "done"]
     assert {name: counts[name] for name in ("accepted", "rejected")} == {"accepted": 1, "rejected": 1}
     assert face["gate"] == "accepted" and face["scores"]["16"]["threshold"] == -1 and face["table"] == {"note": "FACE"}
     assert strict["gate"] == "rejected" and strict["scores"]["16"]["scores"] == face["scores"]["16"]["scores"]
@@ -105,7 +108,7 @@ def test_two_clients_at_once_and_one_that_is_stopped(server, tmp_path):
         time.sleep(0.05)
     for client in stopped:
         client.send_signal(signal.SIGINT)
-    assert [client.communicate(timeout=120)[1] for client in stopped] == ["Stopped.\n"] * 2
+    assert all(client.communicate(timeout=120)[1].endswith("Stopped.\n") for client in stopped)
     found = [json.loads(client.communicate(timeout=120)[0]) for client in (first, last)]
     assert [client.returncode for client in clients] == [0, 130, 130, 0]
     for seed, one in zip((1, 4), found, strict=True):
@@ -142,7 +145,7 @@ def test_two_servers_of_which_one_dies(server, tmp_path):
         ended = {prompt_id for _, prompt_id, _ in executions([second], mark)}
         second._process.kill()
         _, said = process.communicate(timeout=120)
-    assert process.returncode == 0 and said == ""
+    assert process.returncode == 0 and said.count(f"{address(second)} does not answer") == 1
     lines = records(tmp_path / "out")
     by = [line["server"] for line in lines]
     assert 1 <= by.count(address(second)) <= len(ended) + 1 and by.count(address(server)) == 8 - by.count(

@@ -103,8 +103,27 @@ def test_rows_of_a_server_that_is_gone_go_to_another(files, fake, second):
     second.forgets = True
     batch(*files, options(fake, second, tries=20))
     assert all(line["status"] == "done" and line["server"] == fake.address for line in records(files[2]))
-    batch(*files[:2], files[2].with_name("again"), options(NOWHERE, fake))
-    assert len(records(files[2].with_name("again"))) == 6
+
+
+@pytest.mark.parametrize("patience", [0, 5])  # with 5 it is knocked at until the other one is done
+def test_a_server_that_is_away_is_said_once_while_another_works(files, fake, capsys, patience):
+    batch(*files, options(NOWHERE, fake, patience=patience))
+    said = capsys.readouterr().err.splitlines()
+    assert len(records(files[2])) == 6
+    assert said.count(f"{NOWHERE} does not answer; start ComfyUI there, or correct the address.") == 1
+
+
+def test_keys_and_titles_of_any_script_name_folders_and_files(files, fake, capsys):
+    table, workflow, out = files
+    table.write_text("key,写真.seed\nMüller,1\n写真,2\n", encoding="utf-8")
+    workflow.write_text(json.dumps({**GRAPH, "2": {**GRAPH["2"], "_meta": {"title": "写真"}}}))
+    code, found, said = run_main(capsys, "batch", table, workflow, "--out", out, "--server", fake.address)
+    assert code == 0 and found["done"] == 2
+    for key, line in zip(("Müller", "写真"), records(out), strict=True):
+        assert line["row"] == key and line["files"][0]["path"] == f"{key}/2-写真-1.png"
+        assert (out / line["files"][0]["path"]).read_bytes() == b"picture"
+    # no terminal: the first line and the last are written
+    assert said.splitlines() == ["1/2 rows", "2/2 rows"]
 
 
 def test_no_server_at_all_loses_nothing(files, fake, capsys):
@@ -200,7 +219,7 @@ def test_rows_that_fail_by_themselves_stop_nobody(files, fake, capsys):
     arguments = ("batch", table, workflow, "--out", out, "--server", fake.address)
     code, counts, said = run_main(capsys, *arguments)
     lines = records(out)
-    assert code == 1 and (counts["done"], counts["failed"]) == (1, 3) and said == ""
+    assert code == 1 and (counts["done"], counts["failed"]) == (1, 3) and said.endswith("4/4 rows, 3 failed\n")
     assert [line["error"] for line in lines][2:] == [
         "seed of Draw (node 2) is 'x', but it takes a whole number.", "Draw (node 2): No face."]  # fmt: skip
     assert lines[1]["error"].endswith(
