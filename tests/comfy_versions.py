@@ -56,3 +56,8 @@ def show_previews(monkeypatch, method):
 def vae_bytes(vae) -> int:
     """What ComfyUI reckons a VAE's weights to take; `get_ram_usage` until 0.18, `model_size` since 0.19.0."""
     return (vae.model_size if hasattr(vae, "model_size") else vae.get_ram_usage)()
+
+
+def shown_again() -> bool:
+    """Whether what a cached node shows in the middle of a graph is sent again (since 0.19.0)."""
+    return hasattr(importlib.import_module("execution"), "_is_intermediate_output")
