@@ -122,7 +122,13 @@ class Server:
         return entry if isinstance(entry, dict) else None
 
     def withdraw(self, prompt_id: str):
-        """Take a prompt off the queue, or stop it if it is running; no other one is touched."""
+        """Take a prompt off the queue, or stop it if it is running; no other one is touched.
+
+        ComfyUI does it in one step since 0.26.0; before, the prompt may slip from waiting to running between two.
+        """
+        with self._asked("POST", f"/api/jobs/{prompt_id}/cancel") as answer:
+            if answer.ok:
+                return
         self._asked("POST", "/queue", json={"delete": [prompt_id]}).close()
         self._asked("POST", "/interrupt", json={"prompt_id": prompt_id}).close()
 

@@ -10,7 +10,8 @@ from comfy_api.latest import io
 from ..core.quoted import quoted
 
 _KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
-_NEWER = {"search_aliases"}  # any other unknown word still raises: it is a typing mistake
+# the second (0.19.0): what a node shows is sent again when it comes from the cache, though nothing ends there
+_NEWER = {"search_aliases", "has_intermediate_output"}  # any other unknown word still raises: it is a typing mistake
 
 CATEGORY = "Likeness"
 _NUMBERS, _WIDGETS = ("INT", "FLOAT"), ("STRING", "BOOLEAN", "COMBO")

@@ -3,13 +3,14 @@
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from ..core.faces.given import as_boxes
 from ..core.faces.order import ORDERS
 from ..core.faces.search import MODES
 from ..core.host import detection, encoder_files, parser
 from ..core.host import encoder as encoders
 from ..core.host.shown import faces_to_show
 from .compat import advanced, checked, offered, schema
-from .sockets import FaceEncoder, Faces, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
+from .sockets import BoundingBox, FaceEncoder, Faces, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
 
 
 class LoadFaceEncoder(io.ComfyNode):
@@ -149,6 +150,12 @@ class DetectFaces(io.ComfyNode):
                 io.String.Output(
                     "REPORT", display_name="report", tooltip="Boxes, landmarks and confidence of each face, as JSON."
                 ),
+                BoundingBox.Output(
+                    "BOUNDING_BOXES",
+                    display_name="bounding_boxes",
+                    tooltip="The boxes of the chosen faces for nodes that take boxes, such as SAM3 Detect, SDPose and "
+                    "Draw BBoxes; a list for each picture.",
+                ),
             ],
         )
 
@@ -186,7 +193,8 @@ class DetectFaces(io.ComfyNode):
             "faces": found.description,
             "likeness_faces": faces_to_show(image, found.found),
         }
-        return io.NodeOutput(found.faces, crops, mask, found.faces.total, found.report, ui=shown)
+        boxes = as_boxes(found.faces)
+        return io.NodeOutput(found.faces, crops, mask, found.faces.total, found.report, boxes, ui=shown)
 
     @classmethod
     def validate_inputs(cls, order, on_no_face, mask_from="box"):

@@ -20,6 +20,7 @@ class EncodeIdentity(io.ComfyNode):
             description="Turns one or several photographs of a person into an identity for ApplyIDAdapter and "
             "IDSimilarity.",
             search_aliases=["face embeds", "face id", "faceid embed"],
+            has_intermediate_output=True,
             inputs=[
                 face_encoder_input(),
                 io.Image.Input("image", tooltip="A photograph, or a batch of photographs of the same person."),

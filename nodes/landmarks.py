@@ -17,6 +17,7 @@ class LandmarkControl(io.ComfyNode):
             description="Puts the face where and how the pose picture has it: draws its eyes, nose and mouth corners "
             "for InstantID's ControlNet.",
             search_aliases=["face keypoints", "instantid controlnet", "identitynet", "face pose"],
+            has_intermediate_output=True,
             inputs=[
                 io.Conditioning.Input(
                     "positive", tooltip="From ApplyIDAdapter, so that the ControlNet knows the person."

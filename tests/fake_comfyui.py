@@ -113,6 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
             name = body.split(b'filename="')[1].split(b'"')[0].decode()
             self.fake.uploads[name] = body.split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n--", 1)[0]
             self._answer(200, {"name": name, "subfolder": "", "type": "input"})
+        elif self.path.startswith("/api/"):  # 0.3.75 has none that is posted to
+            self._answer(405, b"405: Method Not Allowed")
         else:
             self._answer(200, {})
 

@@ -1,4 +1,4 @@
-"""Faces that another node has found: ComfyUI's FACE_LANDMARKS and BOUNDING_BOX, read and checked.
+"""Faces that another node has found: ComfyUI's FACE_LANDMARKS and BOUNDING_BOX, read and checked; and boxes given.
 
 FACE_LANDMARKS (its MediaPipeFaceLandmarker): {"frames": a list of faces per picture, "image_size": (H, W), ...}, each
 face {"landmarks_xy": [478, 2] in pixels, "score": 0..1, ...}. BOUNDING_BOX (MediaPipeFaceLandmarker, RT-DETR, SAM3):
@@ -98,6 +98,17 @@ def boxes_of(bounding_boxes, count: int) -> list[list[tuple[float, float, float,
         )
     read = [[_box(box) for box in boxes] for boxes in bounding_boxes]
     return read * count if len(read) == 1 else read
+
+
+def as_boxes(faces: Faces) -> list[list[dict]]:
+    """The boxes of faces as BOUNDING_BOX, a list per picture, in the form of MediaPipeFaceLandmarker's."""
+    boxes = [
+        {"x": left, "y": top, "width": right - left, "height": bottom - top, "label": "face", "score": face.score}
+        for face in faces.on_host
+        for left, top, right, bottom in [face.box]
+    ]
+    starts = [sum(faces.counts[:number]) for number in range(len(faces.counts))]
+    return [boxes[start : start + count] for start, count in zip(starts, faces.counts, strict=True)]
 
 
 def _box(box):

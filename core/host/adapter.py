@@ -1,8 +1,9 @@
 """Loading an identity adapter and applying it to a MODEL and its conditioning."""
 
 import logging
+from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -17,7 +18,7 @@ from .folders import adapter_path
 from .gated import fired, inject_gates
 from .late import count_steps
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
-from .managed import OPERATIONS, loaded, managed
+from .managed import OPERATIONS, loaded, managed, managed_from
 from .masks import as_masks, gated
 from .mixed import Mix, mix_attention
 from .patch import IdentityBank, Injection, inject
@@ -48,6 +49,10 @@ class LoadedAdapter:
         shared = "" if self.router is None else "\nRouter: shares the picture out among several people"
         return self.spec.about(self.file_name, self.lora) + shared
 
+    def get_models(self) -> list[ModelPatcher]:
+        """What ComfyUI (since 0.30.0) keeps in memory while a prompt runs that has this adapter on its wires."""
+        return [one for one in (self.patcher, self.router, vars(self).get("eva")) if one is not None]
+
     @cached_property
     def eva(self) -> ModelPatcher:
         """EVA-CLIP, read when first looked through and kept as long as the adapter."""
@@ -74,12 +79,20 @@ def load(
     `lora`: a file of ComfyUI's loras folder that takes the place of the LoRA in the adapter's own file. `router`: the
     combo value of a router for several people.
     """
-    module = load_adapter(read_weights(adapter_path(name)), overrides, operations=OPERATIONS)
+    patcher = managed_from(partial(_adapter_of, adapter_path(name), overrides))
+    module, shared = patcher.model, None
     chosen = module.lora if lora == IN_THE_FILE else lora_file(lora)
-    shared = None
     if router is not None:
-        shared = managed(load_router(read_weights(adapter_path(router)), module.spec, operations=OPERATIONS))
-    return LoadedAdapter(name, module.spec, managed(module), chosen, shared)
+        shared = managed_from(partial(_router_of, adapter_path(router), module.spec))
+    return LoadedAdapter(name, module.spec, patcher, chosen, shared)
+
+
+def _adapter_of(path, overrides):
+    return load_adapter(read_weights(path), overrides, operations=OPERATIONS)
+
+
+def _router_of(path, spec):
+    return load_router(read_weights(path), spec, operations=OPERATIONS)
 
 
 def apply(
@@ -137,7 +150,8 @@ def apply_person(
 
     tokens, bank = _build_bank(model, adapter, person, strength, sites, attn_mask, options.choices)
     patched = model.clone()
-    injection = Injection(managed(bank), span_of(model, strength.start_at, strength.end_at), adapter.router)
+    span = span_of(model, strength.start_at, strength.end_at)
+    injection = Injection(managed(bank, partial(_copied, bank)), span, adapter.router)
     kept = [(index, site) for index, site in enumerate(sites) if not (without_middle and site.kind == "middle")]
     gates = adapter.patcher.model.gated
     if gates:
@@ -154,6 +168,11 @@ def apply_person(
         uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
         positive, negative = with_identity([positive, negative], [cond, uncond], uncond)
     return patched, positive, negative
+
+
+def _copied(bank):
+    """Its own tensors, of which ComfyUI has loaded none."""
+    return IdentityBank(map(deepcopy, bank.sites), None if bank.mask is None else bank.mask.detach().clone())
 
 
 def _check_fit(adapter, sites):

@@ -14,7 +14,7 @@ from ..faces.policy import picture_name
 from ..faces.quality import Quality, quality_of
 from ..faces.search import search
 from .encoder_files import load_details_module, load_module
-from .managed import loaded, managed
+from .managed import loaded, managed, managed_from
 from .progress import watched
 
 _BATCH = 4  # images detected at once: bounds the memory of the image pyramids
@@ -30,7 +30,12 @@ class LazyDetails:
     def patcher(self) -> ModelPatcher | None:
         """The networks under ComfyUI's memory management; None when the encoder's pack has none, or is no pack."""
         module = load_details_module(self._name)
-        return None if module is None else managed(module)
+        return None if module is None else managed(module, partial(load_details_module, self._name))
+
+    def get_models(self) -> list[ModelPatcher]:
+        """What has been read so far."""
+        read = vars(self).get("patcher")
+        return [] if read is None else [read]
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,10 @@ class LoadedEncoder:
     search: str = "plain"
     min_size: int = 0
     lazy_details: LazyDetails = field(default_factory=lambda: LazyDetails(""))
+
+    def get_models(self) -> list[ModelPatcher]:
+        """What ComfyUI (since 0.30.0) keeps in memory while a prompt runs that has this encoder on its wires."""
+        return [self.patcher, *self.lazy_details.get_models()]
 
     def detect(self, image: torch.Tensor) -> Faces:
         """All faces of a batch of images, on the compute device."""
@@ -97,8 +106,8 @@ def load(
 
     WeightsError or ValueError with one sentence when that can't be done.
     """
-    module = load_module(encoder, detector)
-    return LoadedEncoder(module.space, managed(module), min_confidence, search, min_size, LazyDetails(encoder))
+    patcher = managed_from(partial(load_module, encoder, detector))
+    return LoadedEncoder(patcher.model.space, patcher, min_confidence, search, min_size, LazyDetails(encoder))
 
 
 def checked(image: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -10,7 +11,7 @@ from ..adapters import VISION, Seen
 from ..faces.eva import load_eva
 from ..weights import WeightsError, read_weights
 from . import folders
-from .managed import OPERATIONS, loaded, managed
+from .managed import OPERATIONS, loaded, managed_from
 
 EVA = "eva-l336"
 
@@ -20,7 +21,7 @@ def find_eva(adapter: str) -> ModelPatcher:
     for path in folders.eva_paths():
         name = os.path.basename(path)
         try:
-            return managed(load_eva(read_weights(path).tensors, name, operations=OPERATIONS))
+            return managed_from(partial(_eva_of, path, name))
         except WeightsError as error:
             if "eva" in name.lower():  # any other is of another kind, and there for another use
                 logging.warning("Likeness: %s", error)
@@ -29,6 +30,10 @@ def find_eva(adapter: str) -> ModelPatcher:
         f"{adapter} looks at the picture through {vision.title}, and no file in models/"
         f"{', '.join(folders.EVA_FOLDERS)} holds it; put {vision.source} into models/{vision.folder}."
     )
+
+
+def _eva_of(path, name):
+    return load_eva(read_weights(path).tensors, name, operations=OPERATIONS)
 
 
 def fingerprint() -> str:

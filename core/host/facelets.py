@@ -1,5 +1,6 @@
 """Facelets: the files of embedded/facelets as the objects that ComfyUI's own loaders would give."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -57,34 +58,74 @@ def load_facelets(folder: str | Path | None = None):
 def _load(folder):
     names = (UNET_FILE, TEXT_FILE, VAE_FILE, CONTROL_NET_FILE, ADAPTER_FILE, FACES_FILE)
     unet, text, autoencoder, control, adapter, faces = (read_weights(folder / name) for name in names)
-    identity = load_adapter(adapter, operations=OPERATIONS)
-    drawn = load_drawn(faces.tensors, operations=OPERATIONS)
-    drawn.points68 = load_landmarks68(operations=OPERATIONS)
-    return (
-        build_model(unet.tensors, json.loads(autoencoder.metadata.get(LATENT_RGB, "null"))),
+    identity, drawn = _identity(adapter), _drawn(faces)
+    model, clip, vae = (
+        build_model(unet.tensors, _latent_rgb(autoencoder)),
         build_clip(text.tensors),
         build_vae(autoencoder.tensors),
+    )
+    # what ComfyUI's own loaders leave for nodes that need the model once more: on another device, without dynamic VRAM
+    model.cached_patcher_init = (_model_again, (folder,))
+    clip.patcher.cached_patcher_init = (_clip_again, (folder,))
+    vae.patcher.cached_patcher_init = (_vae_again, (folder,))
+    return (
+        model,
+        clip,
+        vae,
         build_control_net(control.tensors),
-        LoadedAdapter(adapter.name, identity.spec, managed(identity)),
-        LoadedEncoder(drawn.space, managed(drawn), MIN_CONFIDENCE),
+        LoadedAdapter(adapter.name, identity.spec, managed(identity, lambda: _identity(_read(folder, ADAPTER_FILE)))),
+        LoadedEncoder(drawn.space, managed(drawn, lambda: _drawn(_read(folder, FACES_FILE))), MIN_CONFIDENCE),
     )
 
 
-def build_model(weights: Tensors, latent_rgb: dict | None = None) -> ModelPatcher:
-    """The U-Net as a MODEL, from its bare LDM keys; `latent_rgb` as in FaceletsLatent."""
+def _model_again(folder, disable_dynamic=False):
+    return build_model(_read(folder, UNET_FILE).tensors, _latent_rgb(_read(folder, VAE_FILE)), disable_dynamic)
+
+
+def _clip_again(folder, disable_dynamic=False):
+    return build_clip(_read(folder, TEXT_FILE).tensors, disable_dynamic).patcher
+
+
+def _vae_again(folder, disable_dynamic=False):
+    return build_vae(_read(folder, VAE_FILE).tensors, disable_dynamic).patcher
+
+
+def _read(folder, name):
+    return read_weights(folder / name)
+
+
+def _identity(file):
+    return load_adapter(file, operations=OPERATIONS)
+
+
+def _drawn(file):
+    drawn = load_drawn(file.tensors, operations=OPERATIONS)
+    drawn.points68 = load_landmarks68(operations=OPERATIONS)
+    return drawn
+
+
+def _latent_rgb(autoencoder):
+    return json.loads(autoencoder.metadata.get(LATENT_RGB, "null"))
+
+
+def build_model(weights: Tensors, latent_rgb: dict | None = None, disable_dynamic: bool = False) -> ModelPatcher:
+    """The U-Net as a MODEL, from its bare LDM keys; `latent_rgb` as in FaceletsLatent, the last as in `managed`."""
     config = FaceletsModel(latent_rgb)
     config.set_inference_dtype(*_precision(weights))
     model = config.get_model({}, device=mm.unet_offload_device())
     _fill(model.diffusion_model, weights, UNET_FILE)
-    return managed(model.eval().requires_grad_(False))
+    return managed(model.eval().requires_grad_(False), disable_dynamic=disable_dynamic)
 
 
-def build_clip(weights: Tensors) -> CLIP:
+def build_clip(weights: Tensors, disable_dynamic: bool = False) -> CLIP:
     """The text encoder as a CLIP with ComfyUI's own SD1 tokenizer, from transformers' `text_model.*` keys."""
+    # CLIP takes the word as long as ComfyUI has been saying it
+    word = {"disable_dynamic": disable_dynamic} if "disable_dynamic" in inspect.signature(CLIP).parameters else {}
     clip = CLIP(
         ClipTarget(SD1Tokenizer, FaceletsClip),
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
         parameters=sum(tensor.numel() for tensor in weights.values()),
+        **word,
     )
     # ComfyUI's class has a projection that SD1.5 never uses either; left out, it would be whatever is in the memory.
     weights = {**weights, "text_projection.weight": torch.eye(TEXT_ENCODER["hidden_size"])}
@@ -93,14 +134,14 @@ def build_clip(weights: Tensors) -> CLIP:
     return clip
 
 
-def build_vae(weights: Tensors) -> VAE:
+def build_vae(weights: Tensors, disable_dynamic: bool = False) -> VAE:
     """The autoencoder as a VAE, from TAESD's keys (`taesd_encoder.*`, `taesd_decoder.*`, `vae_scale`, `vae_shift`)."""
     autoencoder = _fill(new_autoencoder(), weights, VAE_FILE).eval().requires_grad_(False)
     # VAE builds ComfyUI's own sizes only; all but the module holds for ours as well
     vae = VAE(sd=TAESD(latent_channels=CHANNELS).state_dict())
     vae.first_stage_model = autoencoder.to(vae.vae_dtype)
     devices = {"load_device": vae.patcher.load_device, "offload_device": vae.patcher.offload_device}
-    vae.patcher = type(vae.patcher)(autoencoder, **devices)
+    vae.patcher = (ModelPatcher if disable_dynamic else type(vae.patcher))(autoencoder, **devices)
     vae.size = None  # reckoned anew when asked for
     encode, decode = vae.memory_used_encode, vae.memory_used_decode
     vae.memory_used_encode = lambda shape, dtype: AUTOENCODER_MEMORY * encode(shape, dtype)

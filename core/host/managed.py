@@ -10,10 +10,28 @@ OPERATIONS = comfy.ops.manual_cast  # layers that cast their weights to the inpu
 _Patcher = vars(comfy.model_patcher).get("CoreModelPatcher", comfy.model_patcher.ModelPatcher)
 
 
-def managed(module):
-    """A ModelPatcher around a module, on the compute device when loaded and on the offload device otherwise."""
+def managed(module, again=None, disable_dynamic: bool = False):
+    """A ModelPatcher around a module, on the compute device when loaded and on the offload device otherwise.
+
+    `again()` makes the module anew, for ComfyUI's copies on a second device; `disable_dynamic` is its word for a
+    patcher without dynamic VRAM.
+    """
     offload_device = mm.unet_offload_device()
-    return _Patcher(module.to(offload_device), load_device=mm.get_torch_device(), offload_device=offload_device)
+    patcher = comfy.model_patcher.ModelPatcher if disable_dynamic else _Patcher
+    made = patcher(module.to(offload_device), load_device=mm.get_torch_device(), offload_device=offload_device)
+    if again is not None:
+        made.cached_patcher_init = (_managed_again, (again,))
+    return made
+
+
+def managed_from(make):
+    """`managed` around what `make()` makes, now and whenever ComfyUI needs it once more."""
+    return managed(make(), make)
+
+
+def _managed_again(again, disable_dynamic: bool = False):
+    """As ComfyUI calls what is in `cached_patcher_init` (since 0.15.1; older ones never do)."""
+    return managed(again(), again, disable_dynamic)
 
 
 def half_precision() -> torch.dtype:

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -13,7 +14,7 @@ from ..faces.parser import GRID, load_parser
 from ..weights import WeightsError, read_weights
 from . import folders
 from .encoder import checked, pixels
-from .managed import OPERATIONS, loaded, managed
+from .managed import OPERATIONS, loaded, managed_from
 from .progress import watched
 
 _BATCH = 4  # images parsed at once; each takes up to 100 MB
@@ -86,11 +87,14 @@ def needed_parser(why: str) -> LoadedParser:
 def _first(paths):
     for path in paths:
         try:
-            module = load_parser(read_weights(path).tensors, os.path.basename(path), operations=OPERATIONS)
+            patcher = managed_from(partial(_parser_of, path))
         except WeightsError as error:
             logging.warning("Likeness: %s", error)
         else:
-            patcher = managed(module)
             patcher.add_callback(CallbacksMP.ON_DETACH, _forget)
             return LoadedParser(os.path.basename(path), patcher)
     return None
+
+
+def _parser_of(path):
+    return load_parser(read_weights(path).tensors, os.path.basename(path), operations=OPERATIONS)

@@ -210,6 +210,13 @@ def test_a_server_that_runs_a_part_of_the_graph_is_stopped(fake):
     assert ("/interrupt", b'{"prompt_id": "id"}') in fake.posts and ("/queue", b'{"delete": ["id"]}') in fake.posts
 
 
+def test_a_prompt_is_taken_back_in_one_step_where_the_server_can(fake):
+    fake.routes["/api/jobs/id/cancel"] = 200, {}, b'{"cancelled": true}'
+    with Server(fake.address) as server:
+        server.withdraw("id")
+    assert [path for path, _ in fake.posts] == ["/api/jobs/id/cancel"]
+
+
 def test_a_server_with_ids_of_its_own_is_refused(fake, workflow, capsys):
     fake.answer = {"prompt_id": "another"}
     code, _, said = run_main(capsys, "run", workflow, "--server", fake.address)

@@ -7,6 +7,7 @@ import host_cases
 import pytest
 import torch
 from comfy_process import ComfyError
+from comfy_versions import flux_settings
 from node_cases import Wired, blank, face, outputs, run_node, sentence
 from safetensors.torch import save_file
 from tiny.files import instantid
@@ -250,6 +251,7 @@ def test_a_model_that_is_no_unet(pack, applied):
             "image_model": "flux", "in_channels": 16, "out_channels": 16, "patch_size": 2, "vec_in_dim": 8,
             "context_in_dim": 16, "hidden_size": 32, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1,
             "depth_single_blocks": 1, "axes_dim": [4, 6, 6], "theta": 10000, "qkv_bias": True, "guidance_embed": False,
+            **flux_settings(),
         }
     )  # fmt: skip
     config.set_inference_dtype(torch.float32, None)

@@ -11,6 +11,7 @@ API = ROOT / "workflows/api"
 NAMES = sorted(path.stem for path in API.glob("*.json") if not path.stem.startswith("facelets_"))
 SIDE, STEPS = 64, 1  # of the picture's shorter side, in pixels
 PEOPLE = {"arc2face_new_people": 2}  # pictures that come out, where it is not one
+PHOTOGRAPHS = {"faceid_portrait": 3}  # of the one person
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +80,16 @@ def test_the_example_runs(pack, small, name):
     for picture in pictures:
         assert picture.shape == (1, size["height"], size["width"], 3)
         assert picture.isfinite().all() and picture.std() > 0.01
+    if name in PHOTOGRAPHS:
+        [identity] = only(graph, "EncodeIdentity")
+        assert len(result.values(identity)[0].vectors) == PHOTOGRAPHS[name]
     [loader] = only(graph, "LoadIDAdapter") or [None]
     if loader is not None:
         spec = result.values(loader)[0].spec
         weights = {graph[key]["inputs"]["weight"] for key in only(graph, "ApplyIDAdapter")}
         assert weights == {spec.default_weight}
+
+
+def test_examples_use_nothing_that_comfyui_gives_up(pack):
+    used = {node["class_type"] for path in API.glob("*.json") for node in json.loads(path.read_text()).values()}
+    assert len(used) > 30 and [kind for kind in used if getattr(pack.nodes[kind], "DEPRECATED", False)] == []

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from comfy_versions import show_previews, vae_bytes
 from facelets.generator import Generator, Noised, half_precision, quicken
 from facelets_files import contents
 from torch import nn
@@ -41,13 +42,13 @@ def test_memory_is_reckoned_for_narrow_models(facelets, weights):
     vae = facelets.build_vae(weights["vae"])
     assert vae.memory_used_decode(shape, torch.float32) == 2178 * 128 * 128 * 4 / 16
     assert vae.memory_used_encode((1, 3, 128, 128), torch.float32) == 1767 * 128 * 128 * 4 / 16
-    assert vae.get_ram_usage() == sum(4 * value.numel() for value in weights["vae"].values())
+    assert vae_bytes(vae) == sum(4 * value.numel() for value in weights["vae"].values())
 
 
 def test_without_colours_there_are_no_previews(facelets, weights, monkeypatch):
     import latent_preview
 
-    monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.Auto)
+    show_previews(monkeypatch, latent_preview.LatentPreviewMethod.Auto)
     model = facelets.build_model(weights["unet"])
     assert latent_preview.get_previewer(model.load_device, model.model.latent_format) is None
 

@@ -26,8 +26,8 @@ def landmarks():
 
 def detect(pack, encoder, image, on_no_face="error", **more):
     inputs = {"face_encoder": encoder, "image": image, "order": "left to right", "index": "all"}
-    faces, crops, mask, count, report = outputs(pack, "DetectFaces", **inputs, on_no_face=on_no_face, **more)
-    assert json.loads(report)["count"] == count == faces.total
+    faces, crops, mask, count, report, boxes = outputs(pack, "DetectFaces", **inputs, on_no_face=on_no_face, **more)
+    assert json.loads(report)["count"] == count == faces.total == sum(map(len, boxes))
     return faces, crops, mask, json.loads(report)
 
 
@@ -88,6 +88,19 @@ def test_only_the_boxes_are_searched(pack, encoder, image):
         place = everybody.on_host.index(same)
         vectors = (encoder.embed(image, of)[at] for of, at in ((faces, "AF".index(person)), (everybody, place)))
         assert torch.cosine_similarity(*vectors, dim=0) > 0.98
+
+
+def test_boxes_for_other_nodes_are_those_of_the_chosen_faces(pack, encoder):
+    image = torch.cat([face("A"), blank(), face("C")])
+    inputs = {"face_encoder": encoder, "image": image, "order": "largest", "index": "0", "on_no_face": "skip"}
+    faces, *_, boxes = outputs(pack, "DetectFaces", **inputs)
+    assert [len(own) for own in boxes] == [1, 0, 1]
+    first, _, last = pack.module("core.faces.given").boxes_of(boxes, 3)
+    for [box], found in zip((first, last), faces.on_host, strict=True):
+        assert box == pytest.approx(found.box)
+    assert [(box["label"], box["score"]) for own in boxes for box in own] == [("face", f.score) for f in faces.on_host]
+    again, *_ = outputs(pack, "DetectFaces", **inputs, bounding_boxes=boxes)
+    assert again.counts == (1, 0, 1)
 
 
 def test_a_face_in_two_boxes_is_one_face(pack, encoder, image):

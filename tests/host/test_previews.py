@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from comfy_process import ComfyError
+from comfy_versions import say_every_step, show_previews
 from graphs import text_to_image
 from node_cases import Given, blank, face, run_node
 from PIL import Image
@@ -130,6 +131,7 @@ def progress(monkeypatch):
     steps = []
     hook = lambda value, total, preview, node_id=None: steps.append((value, total, preview))  # noqa: E731
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    say_every_step(monkeypatch)
     return steps
 
 
@@ -175,7 +177,7 @@ def test_the_samplers_previews_are_its_own(pack, tiny_files, progress, monkeypat
     """A run with an identity and a cure shows the sampler's previews, as many as without them."""
     import latent_preview
 
-    monkeypatch.setattr(latent_preview.args, "preview_method", latent_preview.LatentPreviewMethod.Latent2RGB)
+    show_previews(monkeypatch, latent_preview.LatentPreviewMethod.Latent2RGB)
     Given.values = {"adapter": host_cases.adapter(pack, "sd15"), "identity": host_cases.identity(pack)}
     monkeypatch.setitem(pack.nodes, "Given", Given)
     graph = text_to_image("tiny_sd15.safetensors", "a woman with red hair")

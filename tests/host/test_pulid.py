@@ -161,6 +161,7 @@ def test_what_pulid_sees(pack, adapters, encoder, folders):
     assert not any(t.any() for t in (nobody.vectors, nobody.seen.pooled, *nobody.seen.hidden))
     assert [t.shape for t in nobody.seen.hidden] == [t.shape for t in hidden]
     assert loaded.eva is loaded.eva  # read once, and kept with the adapter
+    assert loaded.get_models() == [loaded.patcher, loaded.eva]
 
 
 def test_what_is_missing_is_asked_for(pack, folders, adapters, apply, encoder):
@@ -171,6 +172,7 @@ def test_what_is_missing_is_asked_for(pack, folders, adapters, apply, encoder):
     try:
         with pytest.raises(ValueError, match="no file in models/clip_vision, text_encoders, pulid holds it") as caught:
             _ = fresh.eva
+        assert fresh.get_models() == [fresh.patcher]
     finally:
         moved.rename(folders[0] / "visual.pt")
         os.utime(folders[0])

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from comfy_versions import shown_again
 from host_cases import conditioning
 from node_cases import blank, face, run_node
 from PIL import Image
@@ -88,3 +89,27 @@ def test_landmark_control_shows_what_it_found_and_what_it_did_not_look_for(pack,
     assert not unseen["searched"] and unseen["faces"] == [] and unseen["picture"] == shown["picture"]
     by_number = run_node(pack, "LandmarkControl", **{**inputs, "face_index": "1"}, landmarks="")
     assert by_number.values("node")[3] == by_text.values("node")[3]  # what the page writes is what the node found
+
+
+def test_what_is_shown_comes_from_the_cache_where_comfyui_sends_it_again(pack):
+    graph = {
+        "image": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+        "encoder": {
+            "class_type": "LoadFaceEncoder",
+            "inputs": {"encoder": "embedded", "detector": "auto", "min_confidence": 0.5, "search": "plain"},
+        },
+        "node": {
+            "class_type": "EncodeIdentity",
+            "inputs": {
+                **{"face_encoder": ["encoder", 0], "image": ["image", 0], "combine": "mean", "face_index": "0"},
+                "on_no_face": "passthrough",
+            },
+        },
+        "end": {"class_type": "PreviewAny", "inputs": {"source": ["node", 1]}},
+    }
+    executor = pack.executor()
+    first, second = (pack.run_graph(graph, executor).outputs for _ in range(2))
+    again = shown_again()
+    assert first["node"]["likeness_faces"]
+    assert second.get("node") == (first["node"] if again else None)
+    assert vars(pack.nodes["LandmarkControl"].GET_SCHEMA()).get("has_intermediate_output", False) == again

@@ -297,6 +297,7 @@ def test_the_node_takes_both_files(pack, folder):
     both = {"adapter": "likeness/uniportrait-faceid_sd15.bin", "router": "likeness/uniportrait-router_sd15.bin"}
     adapter, about = outputs(pack, "LoadIDAdapter", **both)
     assert adapter.router is not None and "Router: shares the picture out" in about
+    assert adapter.get_models() == [adapter.patcher, adapter.router]
     alone, about = outputs(pack, "LoadIDAdapter", adapter="likeness/uni.safetensors")
     assert alone.router is None and "Router:" not in about
     with pytest.raises(ComfyError, match="likeness/gone.bin"):

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 from comfy_process import ComfyError, ComfyServer, find_comfyui
+from comfy_versions import first_and_last
 from graphs import text_to_image
 from PIL import Image
 
@@ -29,7 +30,8 @@ def test_pictures_over_http(server, kind):
     prompts = [{}, {"text": "a man with a red hat, laughing"}, {"seed": 2}]
     queued = [server.queue(text_to_image(f"tiny_{kind}.safetensors", **changes)) for changes in prompts]
     pictures = [picture(server, server.wait(one, lambda *event: progress.append(event))) for one in queued]
-    assert [event for event in progress if event[0] == "sample"][:3] == [("sample", step, 3) for step in (1, 2, 3)]
+    steps = [event for event in progress if event[0] == "sample"]
+    assert first_and_last(steps) == [("sample", 1, 3), ("sample", 3, 3)]
     assert pictures[0].shape == (128, 128, 3) and pictures[0].std() > 5
     assert np.any(pictures[0] != pictures[1]) and np.any(pictures[0] != pictures[2])
     server.free()
@@ -64,7 +66,7 @@ def test_failed_prompt_names_node_and_reason(server, tmp_path):
 def test_interrupt_ends_a_run(server):
     prompt_id = server.queue(text_to_image("tiny_sdxl.safetensors", steps=10_000))
     with pytest.raises(ComfyError, match=r"Interrupted in KSampler \(sample\)"):
-        server.wait(prompt_id, lambda node, value, maximum: value == 2 and server.interrupt())
+        server.wait(prompt_id, lambda node, value, maximum: value >= 2 and server.interrupt())
 
 
 def test_uploaded_picture_is_loaded(server, tmp_path):

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import requests
+from comfy_versions import first_and_last
 from graphs import ROOT, example_on_tiny_models, group_photograph
 from PIL import Image
 
@@ -33,7 +34,7 @@ def pixels(server, outputs, node_id):
 def test_from_photograph_to_picture_and_score(server, graph):
     progress = []
     outputs = server.wait(server.queue(graph), lambda *event: progress.append(event))["outputs"]
-    assert [event[1:] for event in progress if event[0] == "13"] == [(1, 3), (2, 3), (3, 3)]
+    assert first_and_last([event[1:] for event in progress if event[0] == "13"]) == [(1, 3), (3, 3)]
 
     picture, control = pixels(server, outputs, "15"), pixels(server, outputs, "16")
     assert picture.shape == control.shape == (256, 256, 3) and picture.std() > 5

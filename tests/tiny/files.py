@@ -39,6 +39,7 @@ def write_files(models_dir, seed: int = 0) -> list[Path]:
 def checkpoint(kind: str, seed: int = 0) -> dict[str, torch.Tensor]:
     """State dict of a whole checkpoint: U-Net and text encoders in the ldm/sgm layout, the autoencoder in TAESD's."""
     from comfy.taesd.taesd import TAESD
+    from comfy_versions import checkpoint_state
 
     from .unet import base_model
     from .weights import fill
@@ -49,7 +50,7 @@ def checkpoint(kind: str, seed: int = 0) -> dict[str, torch.Tensor]:
     autoencoder.vae_scale.fill_(model.latent_format.scale_factor)
     autoencoder.taesd_decoder[-1].weight.mul_(1.5)  # pictures around a middle grey, with contrast
     autoencoder.taesd_decoder[-1].bias.fill_(0.5)
-    return model.state_dict_for_saving(text_encoder.state_dict(), autoencoder.state_dict())
+    return checkpoint_state(model, text_encoder, autoencoder)
 
 
 def controlnet(seed: int = 0) -> dict[str, torch.Tensor]:
