@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import cure_cases
 import host_cases
@@ -137,11 +137,12 @@ def _nothing(bench, model, positive, negative, mask):
     return model, positive, negative
 
 
-def _identity(bench, model, positive, negative, mask, **options):
-    chosen = bench.pack.module("core.host.adapter").Options(**options)
+def _identity(bench, model, positive, negative, mask, mixed=False, span=(0.0, 1.0)):
+    chosen = bench.pack.module("core.host.adapter").Options(mixed_attention=mixed)
     return host_cases.apply(
-        bench.pack, model, positive, negative, bench.adapter, kind=KIND, weight=1.0, mask=mask, options=chosen
-    )
+        bench.pack, model, positive, negative, bench.adapter, kind=KIND, weight=1.0, mask=mask, options=chosen,
+        start_at=span[0], end_at=span[1],
+    )  # fmt: skip
 
 
 def _routed(bench, model, positive, negative, mask):
@@ -153,18 +154,14 @@ def _routed(bench, model, positive, negative, mask):
     return applied
 
 
-def _mixed(bench, model, positive, negative, mask):
-    return _identity(bench, model, positive, negative, mask, mixed_attention=True)
-
-
-def _cure(mode="noise_blend", trajectory="shared"):
+def _cure(mode="noise_blend", trajectory="shared", span=(0.0, 1.0)):
     def add(bench, model, positive, negative, mask):
         """With a mask the identity is everywhere, and the cure in the mask alone."""
         model, positive, negative = _identity(bench, model, positive, negative, None)
         cure, strength = bench.pack.module("core.host.cure"), bench.pack.module("core.host.strength")
         cured = cure.apply(
             model, cure_cases.clip(KIND), cure_cases.PROMPT if mask is None else NO_ATTRIBUTE,
-            mode=mode, trajectory=trajectory, strength=strength.Strength(1.0), mask=mask,
+            mode=mode, trajectory=trajectory, strength=strength.Strength(1.0, *span), mask=mask,
         )  # fmt: skip
         return cured, positive, negative
 
@@ -183,7 +180,11 @@ FEATURES = {
     "shared_attention, masked": Feature(_cure("shared_attention"), "identity", left_half()),
     "both": Feature(_cure("both"), "identity"),
     "cure, separate": Feature(_cure(trajectory="separate"), "identity"),
-    "mixed_attention": Feature(_mixed, "identity"),
+    "mixed_attention": Feature(partial(_identity, mixed=True), "identity"),
+    "identity, first half": Feature(partial(_identity, span=(0.0, 0.5)), "nothing"),
+    "identity, second half": Feature(partial(_identity, span=(0.5, 1.0)), "nothing"),
+    "cure, first half": Feature(_cure(span=(0.0, 0.5)), "identity"),
+    "mixed_attention, first half": Feature(partial(_identity, mixed=True, span=(0.0, 0.5)), "nothing"),
 }
 PEOPLE = ["identity", "identity, masked", "routed people"]
 CURES = ["cure", "shared_attention", "both", "cure, separate"]
