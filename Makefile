@@ -3,7 +3,7 @@ RUN = .venv/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH
 
-.PHONY: demo test commands test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz fuzz-encoders fuzz-files fuzz-server bench-identity bench-cure installed kill soak bench-batch verify-facelets facelets help-pages help-pictures
+.PHONY: demo test commands test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz fuzz-encoders fuzz-files fuzz-server bench-identity bench-cure installed kill soak bench-batch compositions verify-facelets facelets help-pages help-pictures
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -106,3 +106,7 @@ help-pages: setup
 # web/docs/images, drawn anew by the nodes; ARGS="DetectFaces AssignFaces" for some of them
 help-pictures: setup-test
 	@OMP_NUM_THREADS=1 $(RUN) scripts/help_pictures.py $(ARGS)
+
+# compositions that artists make, each against what it has to equal; PACKS=folder for those with other packs in it
+compositions: setup
+	@OMP_NUM_THREADS=1 $(RUN) benchmarks/compositions.py $(if $(PACKS),--packs "$(PACKS)") $(ARGS)
