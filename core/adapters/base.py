@@ -124,7 +124,7 @@ class AdapterSpec:
     `site_widths` holds the channels of each cross-attention site in the checkpoint's
     own order: down, up, middle; none: it adds nothing there but a LoRA. `in_prompt`: the face goes into the prompt, by
     IDTextEncode. `guesses` are lines for the artist on what the file could not say; `default_weight` is the published
-    one.
+    one. `counts_steps`: a late start counts the steps of a run, as its authors do, rather than go by noise levels.
     """
 
     family: str
@@ -143,6 +143,7 @@ class AdapterSpec:
     look: Look | None = None
     in_prompt: bool = False
     default_weight: float = 1.0
+    counts_steps: bool = False
     guesses: tuple[str, ...] = ()
 
     @property

@@ -33,6 +33,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         token_dim=token_dim,
         site_widths=site_widths(_published(tensors), _K_V, _SITES[:-1]),
         needs_control_net=False,
+        counts_steps=True,
         licence=clues.metadata.get("license") or "S-Lab License 1.0, for non-commercial use",
         guesses=(
             "e4e is the file e4e_ffhq_encode.pt in models/face_encoders; choose it in LoadFaceEncoder",

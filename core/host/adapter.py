@@ -150,7 +150,7 @@ def apply_person(
 
     tokens, bank = _build_bank(model, adapter, person, strength, sites, attn_mask, options.choices)
     patched = model.clone()
-    span = span_of(model, strength.start_at, strength.end_at)
+    span = span_of(model, strength.start_at, strength.end_at, adapter.spec.counts_steps)
     injection = Injection(managed(bank, partial(_copied, bank)), span, adapter.router)
     kept = [(index, site) for index, site in enumerate(sites) if not (without_middle and site.kind == "middle")]
     gates = adapter.patcher.model.gated

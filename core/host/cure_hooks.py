@@ -56,7 +56,7 @@ class CureHooks:
             what = "the guider has no positive prompt" if not positive else "the model carries no identity"
             logging.warning("Likeness: AttributeCure has nothing to do, because %s.", what)
             return executor(*args, **kwargs)
-        with opened(guider, args[0].shape[0]) as lives:
+        with opened(guider, args[0], args[3]) as lives:
             positive, twins = add_twins(guider, lives)
             run = options[TWINS] = CureRun(self.plan, guider, positive, twins, lives)
             texts = {WITHOUT.format(number): encoded for number, encoded in enumerate(self.plan.without)}

@@ -2,24 +2,10 @@
 
 from comfy.patcher_extension import WrappersMP
 
+from .spans import starts_at
+
 KEY = "likeness_late"
 MERGE_KEY = "likeness_merge_at"  # on a conditioning: from which share (0..1) of the denoising on it has the face in it
-_INTO_THE_STEP = 0.01  # of the way up to the step before: no sampler's own rounding of noise levels counts as earlier
-
-
-def starts_at(share: float, sigmas, sampling) -> float:
-    """The noise level from which downwards a face is there that comes at a share (0..1, neither) of the denoising.
-
-    PhotoMaker, ConsistentID and the W+ adapter go without it in the steps `i <= int(share * steps)`, i from 0. So it is
-    in whole runs, which lead from the model's highest noise level to none; in others (img2img, KSamplerAdvanced's
-    parts) the first step is not the first of the denoising, and it is the noise level of the share, as in ComfyUI's own
-    ranges. `sigmas`: the run's, on the CPU; `sampling`: the model's model_sampling.
-    """
-    steps = len(sigmas) - 1
-    if steps < 1 or sigmas[-1] > 0 or sigmas[0] < sampling.percent_to_sigma(1 / steps):
-        return sampling.percent_to_sigma(share)
-    first = int(share * steps) + 1
-    return float(sigmas[first] + _INTO_THE_STEP * (sigmas[first - 1] - sigmas[first]))
 
 
 def outer_sample(executor, *args, **kwargs):

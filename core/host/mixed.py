@@ -72,7 +72,7 @@ class MixedHooks:
             logging.warning("Likeness: mixed_attention has nothing to mix, because the guider has no positive prompt.")
             return executor(*args, **kwargs)
         options = guider.model_options["transformer_options"]
-        with opened(guider, args[0].shape[0]) as run:
+        with opened(guider, args[0], args[3]) as run:
             options[TWINS] = MixedRun(self.mixes, guider, *add_twins(guider, run), run)
             try:
                 return executor(*args, **kwargs)

@@ -38,12 +38,12 @@ class Call:
 class Run:
     """Memo of one sampling run. Everything in it is dropped when the run ends."""
 
-    def __init__(self, guider=None, pictures: int | None = None):
-        """`pictures`: how many the guider samples."""
+    def __init__(self, guider=None, pictures: int | None = None, sigmas=None):
+        """`pictures`: how many the guider samples; `sigmas`: the noise levels of its steps."""
         self.fired = set()
         self.masks = {}
         self.call = None  # the Call that is running
-        self.guider, self.pictures = guider, pictures
+        self.guider, self.pictures, self.sigmas = guider, pictures, sigmas
         self.row_map = None  # RowMap around another node's model function wrapper
         self._kinds, self._levels, self._said = {}, {}, set()
         self._sigmas = None
@@ -195,7 +195,8 @@ class Run:
             return span.levels
         if span not in self._levels:
             sampling = self.guider.model_patcher.get_model_object("model_sampling")
-            self._levels[span] = levels_of(sampling, span.start_at, span.end_at)
+            sigmas = self.sigmas.cpu() if span.counts_steps else None  # host read: once a run
+            self._levels[span] = levels_of(sampling, span.start_at, span.end_at, sigmas)
         return self._levels[span]
 
     def within(self, levels: tuple[float, float], sigmas) -> bool:
@@ -240,9 +241,10 @@ class RunScope:
 
     def __call__(self, executor, *args, **kwargs):
         guider = executor.class_obj
-        with opened(guider, args[0].shape[0]) as run:
+        noise, sigmas = args[0], args[3]
+        with opened(guider, noise, sigmas) as run:
             result = executor(*args, **kwargs)
-        missed, sigmas = self.sites - run.fired, args[3]
+        missed = self.sites - run.fired
         if len(sigmas) > 1:  # with one noise level there is no step to take
             _warn_of([site for site in self.sites if site[0] != SELF], missed, "got the identity", "ApplyIDAdapter")
             ours = "ApplyIDAdapter with mixed_attention, or AttributeCure,"
@@ -261,13 +263,13 @@ def _warn_of(sites, missed, what, ours):
 
 
 @contextlib.contextmanager
-def opened(guider, pictures: int):
+def opened(guider, noise, sigmas):
     """The Run of a guider that is about to sample, and another node's model function wrapper under watch."""
     options = guider.model_options.setdefault("transformer_options", {})
     if KEY in options:
         yield options[KEY]
         return
-    run = options[KEY] = Run(guider, pictures)
+    run = options[KEY] = Run(guider, noise.shape[0], sigmas)
     cutter = guider.model_options.get("model_function_wrapper")
     if cutter is not None:
         run.row_map = guider.model_options["model_function_wrapper"] = RowMap(cutter)

@@ -53,10 +53,26 @@ def test_nothing_is_exactly_nothing(model, prompt, applied, nothing):
     assert applied(**nothing)[0] is model
 
 
+@pytest.mark.parametrize(("share", "with_face"), [(0.2, [2, 3, 4]), (0.5, [3, 4]), (0.19, [1, 2, 3, 4])])
+def test_a_late_start_counts_steps_as_the_authors_do(pack, applied, share, with_face):
+    """Their loop: scale 0 while `i <= int(share * steps)`; the noise level alone would start a step early."""
+    patched = applied(start_at=share)
+    [injection] = {one for patch in attn2(patched[0]).values() for one, _ in patch.injections}
+    worked = []
+
+    def count(executor, x, timestep, *args, **kwargs):
+        worked.append(injection.works(args[3], args[3]["likeness"]))
+        return executor(x, timestep, *args, **kwargs)
+
+    patched[0].add_wrapper_with_key("apply_model", "a count", count)
+    sample(*patched, steps=5, scheduler="normal")
+    assert [step for step, works in enumerate(worked) if works] == with_face
+
+
 def test_range_mask_and_cfg_1(model, prompt, applied):
     assert torch.equal(sample(*applied(start_at=0.5), steps=1), sample(model, *prompt, steps=1))
-    late = sample(*applied(start_at=0.5))
-    assert not torch.equal(late, sample(*applied())) and not torch.equal(late, sample(model, *prompt))
+    late = sample(*applied(start_at=0.25), steps=3)
+    assert not torch.equal(late, sample(*applied(), steps=3)) and not torch.equal(late, sample(model, *prompt, steps=3))
     masks = torch.stack([torch.ones(32, 32), torch.zeros(32, 32)])
     shape = (2, 4, 16, 16)
     masked, plain = sample(*applied(mask=masks), shape=shape, steps=1), sample(model, *prompt, shape=shape, steps=1)
