@@ -48,7 +48,8 @@ def _parser():
     run.add_argument("--set", action="append", default=[], metavar="TITLE_OR_ID.input=value", help="set a node's input")
     run.add_argument("--upload", action="append", default=[], metavar="TITLE_OR_ID=photo.jpg",
                      help="send a picture to the server for a LoadImage node")  # fmt: skip
-    run.add_argument("--out", type=Path, metavar="DIR", help="fetch the results into DIR/<prompt id>")
+    run.add_argument("--out", type=Path, metavar="DIR", help="fetch the results into DIR/<prompt id>; "
+                     "without it the output says where they are at the server")  # fmt: skip
     _results(run)
     _servers(run)
 

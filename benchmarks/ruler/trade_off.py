@@ -53,7 +53,7 @@ def markdown(scores: list[Score], ill: str, base: str) -> str:
         back = f"{shown(trade.given_back, 0)} %"
         lines.append(f"| {name} | {trade.kept:.3f} | {back} | {trade.likeness:.3f} | {lost} | {traits:.3f} |")
     phrases = sorted({score.phrases for score in scores})
-    header = " | ".join(f"{count} named" for count in phrases)
+    header = " | ".join(f"{count or 'everything'} named" for count in phrases)
     lines += ["", f"| prompt kept (given back, likeness lost) | {header} |", "|---" * (1 + len(phrases)) + "|"]
     for name, group in groups.items():
         cells = [_of_phrases(count, group, groups[ill], groups[base]) for count in phrases]

@@ -45,7 +45,7 @@ def test_run_and_what_a_server_says_against_it(server, tmp_path, capsys):
     assert Image.open(file["path"]).size == (128, 128) and file["title"] == "Save the picture"
     assert server.history(found["prompt_id"])["status"]["completed"]
     first, *_, last = said.splitlines()  # of its progress, where stderr is no terminal
-    assert first.startswith("[") and "Save the picture" in last
+    assert first.startswith("[...") and " 0/16 " in first and last.startswith("[####") and " 15/16 " in last
     code, found, said = run_main(
         capsys, "run", workflow, *where, "--set", "12.steps=0", "--set", "12.sampler_name=none"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx_files
 import torch
-from likeness.cli import batch, check, models, problems, table
+from likeness.cli import batch, check, models, names, problems, table
 from likeness.cli import graph as graphs
 from likeness.core.adapters import FaceInput, load_adapter, load_router
 from likeness.core.faces import directions
@@ -98,7 +98,7 @@ def _landmarks(path):
 
 def _table(path):
     for row in table.read(path):
-        assert table._KEY.fullmatch(row.key), row.key
+        assert names.names_a_folder(row.key) and Path(row.key).name == row.key, row.key
         json.dumps(row.cells, allow_nan=False)
 
 

@@ -68,10 +68,11 @@ def behind(name: str) -> list[str]:
 def missing(document: str) -> list[str]:
     """Commands of a document, or options of theirs, that are neither run nor left out for a reason."""
     ran, found = run(), []
+    spared = {each for name in commands.LEFT_OUT for each in (name, *behind(name))}
     for command in named(document):
         name, options = parted(command)
         left_out = {option for option in options if f"{name} {option}" in commands.LEFT_OUT}
-        is_run = any(one == name or one.startswith(f"{name} ") for one in ran) or name in commands.LEFT_OUT
+        is_run = any(one == name or one.startswith(f"{name} ") for one in ran) or name in spared
         if not is_run or options - left_out - ran.get(name, set()):
             found.append(command)
     return found

@@ -24,9 +24,9 @@ def calls(path):
     ]
 
 
-def imports(path):
-    """The top names of what a file imports from elsewhere."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imports(path, nodes=ast.walk):
+    """The top names of what a file imports from elsewhere; `nodes` chooses the parts of it that are looked at."""
+    for node in nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (one.name.partition(".")[0] for one in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -69,3 +69,17 @@ def test_the_pack_adds_no_route_to_the_server():
         for word in (".routes", "add_routes", "app.router", "middleware"):
             assert word not in text, (path, word)
     assert [path.name for path in PACK if "server" in set(imports(path))] == ["progress.py"]
+
+
+def at_once(node):
+    """The parts of a module that run when it is imported."""
+    for part in ast.iter_child_nodes(node):
+        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield part
+            yield from at_once(part)
+
+
+def test_what_only_a_running_server_has_is_not_imported_with_the_pack():
+    """Trainings and benchmarks use the pack in a process without a server."""
+    found = {path.name: {"server", "execution", "main", "app"} & set(imports(path, at_once)) for path in PACK}
+    assert {name: some for name, some in found.items() if some} == {}
