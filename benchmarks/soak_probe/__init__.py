@@ -45,15 +45,16 @@ async def held(request):
     gc.collect()
     if hasattr(_C, "malloc_trim"):  # glibc keeps freed memory for later otherwise
         _C.malloc_trim(0)
-    blocks, objects, allocated = sys.getallocatedblocks(), gc.get_objects(), 0
+    resident, blocks, allocated = psutil.Process().memory_info().rss, sys.getallocatedblocks(), 0
     if hasattr(_C, "mallinfo2"):
         info = _C.mallinfo2()
         allocated = info.uordblks + info.hblkhd
+    objects = gc.get_objects()  # last: half a million of them make a list of megabytes
     return web.json_response({
         "tensors": sum(issubclass(type(thing), torch.Tensor) for thing in objects),
         "objects": len(objects),
         "blocks": blocks,
-        "resident": psutil.Process().memory_info().rss,
+        "resident": resident,
         "allocated": allocated,
         "history": _size(PromptServer.instance.prompt_queue.history),
     })  # fmt: skip
