@@ -1,16 +1,23 @@
 PYTHON ?= python3
-RUN = .venv/bin/python
+VENV ?= .venv
+RUN = $(VENV)/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
-export COMFYUI_PATH
+export COMFYUI_PATH VENV
 
 .PHONY: demo test commands test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz fuzz-encoders fuzz-files fuzz-server bench-identity bench-cure installed kill soak bench-batch compositions verify-facelets facelets help-pages help-pictures
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
 
+# COMFYUI_PATHS=/path/to/one:/path/to/another tests on each of these too, with what it requires in .venv-<its version>
 test: setup-test
 	@$(RUN) -m ruff check .
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	@for path in $(subst :, ,$(COMFYUI_PATHS)); do \
+		version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$$path/comfyui_version.py"); \
+		echo "== ComfyUI $$version"; \
+		$(MAKE) --no-print-directory test COMFYUI_PATHS= COMFYUI_PATH="$$path" VENV=.venv-$$version || exit 1; \
+	done
 
 # every command that a document names, in its smallest setting; ARGS=soak for those with that word in them
 commands: setup-test

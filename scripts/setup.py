@@ -24,7 +24,7 @@ BUILD = ROOT / "build"
 PHOTOGRAPHS = "@vladmandic/face-api@1.7.15"
 # ComfyUI asks for any torch; ours is pinned.
 NOT_FROM_COMFYUI = ("torch", "torchvision", "torchaudio")
-TORCHAUDIO = "torchaudio==2.11.1"  # goes with that torch; ComfyUI 0.20 to 0.37 doesn't start without any
+TORCHAUDIO = "torchaudio==2.11.1"  # works beside that torch; ComfyUI 0.20.0 doesn't start without one
 # Words in an installer's log -> what they mean to the person who reads them.
 UNREACHABLE = "the package index can't be reached; check the network and run the command again"
 FULL = "the disk is full; free about 8 GB and run the command again"
@@ -96,7 +96,8 @@ def own_requirements(comfyui):
 
 
 def make_venv():
-    print(f"Setting up {VENV.name} (2 to 10 minutes the first time, about 7 GB)", flush=True)
+    size = " (2 to 10 minutes the first time, about 7 GB)" if VENV == SHARED else ""
+    print(f"Setting up {VENV.name}{size}", flush=True)
     if executable(VENV).exists():
         return
     try:

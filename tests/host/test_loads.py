@@ -12,7 +12,19 @@ from graphs import text_to_image, with_control_net
 KINDS = ("sd15", "sdxl")
 
 
-CORE_SOCKETS = {"IMAGE", "MASK", "MODEL", "CONDITIONING", "CLIP", "VAE", "CONTROL_NET", "INT", "FLOAT", "STRING"}
+CORE_SOCKETS = {
+    "BOUNDING_BOX",
+    "IMAGE",
+    "MASK",
+    "MODEL",
+    "CONDITIONING",
+    "CLIP",
+    "VAE",
+    "CONTROL_NET",
+    "INT",
+    "FLOAT",
+    "STRING",
+}
 
 
 def test_comfyui_loads_every_node_of_the_pack(pack):
