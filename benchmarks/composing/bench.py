@@ -34,7 +34,7 @@ class Put:
     """A feature on a bench, ready to be applied."""
 
     def __init__(self, bench, name):
-        self.bench, self.feature = bench, FEATURES[name]
+        self.bench, self.name, self.feature = bench, name, FEATURES[name]
 
     def __call__(self, before=None, mask=None, prompts=None):
         """(model, positive, negative). `before(model)`: what stands before this pack's nodes; `mask` [M,H,W] in place
@@ -58,6 +58,7 @@ class Bench:
     def __init__(self, pack, packs=None):
         """`pack`: Likeness; `packs`: those of others (packs.Packs)."""
         self.pack, self.packs = pack, packs
+        self._alone = {}
 
     def feature(self, name: str) -> Put:
         return Put(self, name)
@@ -122,6 +123,12 @@ class Bench:
                 disable_pbar=True,
                 **more,
             )
+
+    def alone(self, put: Put, steps=2):
+        """The picture of a feature in no composition at all, kept."""
+        if (put.name, steps) not in self._alone:
+            self._alone[put.name, steps] = self.sample(*put(), steps=steps)
+        return self._alone[put.name, steps]
 
     def node(self, name: str, *values, **inputs):
         """The first output of a node by its id, with its inputs by name."""

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import comfy.model_management
 import torch
 
 CASES = []
@@ -89,6 +90,7 @@ def judge(one: Case, bench) -> Found:
     try:
         outcome = one.make(bench, bench.feature(one.feature))
     except Exception as error:  # a composition that ends in an error is a finding, not the end of the table
+        comfy.model_management.unload_all_models()  # or what it had put into the model would stay there
         return Found(one, math.nan, None, f"**{type(error).__name__}**: {_short(error)}")
     finally:
         root.removeHandler(said)

@@ -21,13 +21,6 @@ def basic(model, positive):
     return guider
 
 
-def cfg(model, positive, negative, scale=4.0):
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive, negative)
-    guider.set_cfg(scale)
-    return guider
-
-
 def dual(model, positive, middle, negative, *scales, nested=False):
     guider = nodes_custom_sampler.Guider_DualCFG(model)
     guider.set_conds(positive, middle, negative)

@@ -5,7 +5,7 @@ import torch
 
 from ..bench import CURES, EVERY, SIZE, left_half
 from ..cases import Outcome, case
-from ..sampling import basic, cfg, dual, guided, perp_neg
+from ..sampling import basic, dual, guided, perp_neg
 
 _HALF = 8 * SIZE // 2  # pixels
 _RIGHT = (..., slice(SIZE // 2, None))  # of a latent
@@ -103,11 +103,8 @@ def routed_in_an_area(bench, put):
 
 @case("Combine of a prompt with itself", "the prompt once", EVERY)
 def combined_with_itself(bench, put):
-    def run(put, twice):
-        model, positive, negative = put()
-        return bench.sample(model, positive + positive if twice else positive, negative)
-
-    return Outcome(run(put, True), run(put, False), run(put.base, False))
+    model, positive, negative = put()
+    return Outcome(bench.sample(model, positive + positive, negative), bench.alone(put), bench.alone(put.base))
 
 
 @case("Perp-Neg as a model node", "PerpNegGuider", EVERY)
@@ -124,20 +121,20 @@ def perp_neg_node(bench, put):
     return Outcome(by_node(put), by_guider(put), by_guider(put.base))
 
 
-@case("DualCFGGuider, its second prompt the negative one", "CFGGuider", EVERY)
+@case("DualCFGGuider, its second prompt the negative one", "an ordinary guider", EVERY)
 def dual_as_cfg(bench, put):
     def by_dual(model, positive, negative):
         return guided(bench, dual(model, positive, negative, negative, 4.0, 4.0))
 
-    return Outcome(by_dual(*put()), guided(bench, cfg(*put())), guided(bench, cfg(*put.base())))
+    return Outcome(by_dual(*put()), bench.alone(put), bench.alone(put.base))
 
 
-@case("DualCFGGuider, nested, its second prompt the negative one", "CFGGuider", CURES)
+@case("DualCFGGuider, nested, its second prompt the negative one", "an ordinary guider", CURES)
 def nested_dual_as_cfg(bench, put):
     def by_dual(model, positive, negative):
         return guided(bench, dual(model, positive, negative, negative, 4.0, 1.0, nested=True))
 
-    return Outcome(by_dual(*put()), guided(bench, cfg(*put())), guided(bench, cfg(*put.base())))
+    return Outcome(by_dual(*put()), bench.alone(put), bench.alone(put.base))
 
 
 @case("CFG 1", "BasicGuider", EVERY)

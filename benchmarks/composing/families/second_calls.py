@@ -34,13 +34,11 @@ def by_node(name, **inputs):
     return node
 
 
-def _nothing(node, steps=4):
+def _nothing(node, steps=3):
     def make(bench, put):
-        def run(put, with_node):
-            model, *prompts = put()
-            return bench.sample(node(bench, model) if with_node else model, *prompts, steps=steps)
-
-        return Outcome(run(put, True), run(put, False), run(put.base, False))
+        model, *prompts = put()
+        value = bench.sample(node(bench, model), *prompts, steps=steps)
+        return Outcome(value, bench.alone(put, steps), bench.alone(put.base, steps))
 
     return make
 
@@ -49,7 +47,7 @@ def _both_orders(node):
     def make(bench, put):
         def run(put, before):
             model, *prompts = put(before=(lambda model: node(bench, model)) if before else None)
-            return bench.sample(model if before else node(bench, model), *prompts, steps=3)
+            return bench.sample(model if before else node(bench, model), *prompts, steps=2)
 
         return Outcome(run(put, False), run(put, True), run(put.base, True))
 
@@ -77,11 +75,8 @@ case("Self-Attention Guidance at 0.5, behind", "in front", ["identity", "cure", 
 
 @case("all rows of a step in one batch", "each in a forward of its own", EVERY)
 def one_batch(bench, put):
-    def run(put, apart):
-        model, *prompts = put()
-        return bench.sample(one_by_one(model) if apart else model, *prompts)
-
-    return Outcome(run(put, False), run(put, True), run(put.base, True))
+    model, *prompts = put()
+    return Outcome(bench.alone(put), bench.sample(one_by_one(model), *prompts), bench.alone(put.base))
 
 
 _TINY = {"sigma_start": -1.0, "sigma_end": -1.0}
