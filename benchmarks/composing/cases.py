@@ -1,7 +1,9 @@
 """Cases: a composition, a feature of the pack in it, and what the picture has to equal."""
 
+import contextlib
 import logging
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -88,12 +90,14 @@ def judge(one: Case, bench) -> Found:
     root = logging.getLogger()
     root.addHandler(said)
     try:
-        outcome = one.make(bench, bench.feature(one.feature))
+        with contextlib.redirect_stdout(sys.stderr):  # where the table is, no other pack shall talk
+            outcome = one.make(bench, bench.feature(one.feature))
     except Exception as error:  # a composition that ends in an error is a finding, not the end of the table
-        comfy.model_management.unload_all_models()  # or what it had put into the model would stay there
         return Found(one, math.nan, None, f"**{type(error).__name__}**: {_short(error)}")
     finally:
         root.removeHandler(said)
+        if one.pack:
+            comfy.model_management.unload_all_models()  # or what another pack put into the model would stay there
     off = difference(outcome.value, outcome.reference)
     effect = None if outcome.without is None else difference(outcome.reference, outcome.without)
     is_right, is_clear = off <= one.tolerance, effect is None or effect >= _CLEAR * one.tolerance

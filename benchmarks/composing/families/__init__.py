@@ -11,5 +11,6 @@ from . import (  # noqa: F401, I001
     ranges,
     splits,
     core_patches,
+    upscalers,
     other_adapters,
 )

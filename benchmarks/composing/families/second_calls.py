@@ -102,6 +102,15 @@ case("Sliding Window Guidance (Advanced) at 1, behind", "in front", ["identity",
      pack=_PACK)(_both_orders(by_node("SlidingWindowGuidanceAdvanced", scale=1.0, **_SLIDING)))  # fmt: skip
 
 
+@case("ApplyIDAdapter after a run with Token Perturbation Guidance", "before that run", ["identity"], pack=_PACK)
+def after_another_run(bench, put):
+    """ComfyUI leaves what a run put into the model there until the next: that is when nodes look at it."""
+    before = bench.alone(put)
+    guided = OTHERS["Token Perturbation Guidance"](bench, bench.plain)
+    bench.sample(guided, *bench.prompts, steps=1)
+    return Outcome(bench.sample(*put()), before, bench.alone(put.base))
+
+
 def _nag(scale):
     def node(bench, model):
         return bench.node("NormalizedAttentionGuidance", model, bench.prompts[1], scale)
