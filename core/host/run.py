@@ -87,7 +87,7 @@ class Run:
     @contextlib.contextmanager
     def calling(self, lists: list, x, options: dict, off: list[bool] | None = None, absent: bool = False):
         """Know of an evaluation of lists of conditionings while it runs. `off`: which lists go without identity."""
-        before, outer = self.call, self.call
+        outer = self.call
         frames = self._window(options, x.shape[0]) or tuple(range(x.shape[0]))
         areas = {} if outer is None else dict(outer.areas)
         areas.update(_areas(lists, x))
@@ -100,7 +100,7 @@ class Run:
         try:
             yield self.call
         finally:
-            self.call = before
+            self.call = outer
 
     def _window(self, options, pictures):
         """Which pictures a context window shows, ComfyUI's own or AnimateDiff-Evolved's; None: all."""
@@ -120,7 +120,10 @@ class Run:
         if len(uuids) != len(numbers):  # another node has taken the batch apart
             uuids = (None,) * len(numbers)
         chunks = list(zip(numbers, uuids, strict=True))
-        sources = row_numbers(row_map, x)
+        cut = None if self.row_map is None else self.row_map.cut
+        if cut is not None and x.shape == cut.shape:  # nothing was cut
+            cut = None
+        sources = None if cut is None else row_numbers(row_map, x)
         if sources is not None:
             chunks = self.row_map.chunks
         if call is None:  # a node that calls the model by itself
@@ -132,12 +135,11 @@ class Run:
         listed, marks = zip(*(chunks[chunk] for chunk, _ in blocks), strict=True)
         off = tuple(call.off[number] for number in listed)
         kinds = tuple(call.kinds[number] for number in listed)
-        cut = None if self.row_map is None else self.row_map.cut
 
         def places():
             tiles = [None] * len(blocks)
-            if cut is not None and sources is not None:
-                found = tiles_of(x, cut, sources)
+            if cut is not None:
+                found = None if sources is None else tiles_of(x, cut, sources)
                 if found is None:
                     self.say(
                         "another node cuts the picture into parts and changes them before the model sees them, so "
@@ -216,15 +218,10 @@ def _areas(lists, x):
     areas = {}
     for entry in (entry for entries in lists for entry in entries or ()):
         if "area" in entry and "uuid" in entry:
-            height, width, top, left = entry["area"][-4:] if len(entry["area"]) == 4 else _flat(entry["area"])
+            half = len(entry["area"]) // 2  # (lengths ..., starts ...), of videos more than two of each
+            (height, width), (top, left) = entry["area"][half - 2 : half], entry["area"][-2:]
             areas[entry["uuid"]] = min(x.shape[-2] - top, height), min(x.shape[-1] - left, width), top, left
     return areas
-
-
-def _flat(area):
-    """An area of more dimensions, (lengths ..., starts ...), in the last two."""
-    half = len(area) // 2
-    return (*area[half - 2 : half], *area[-2:])
 
 
 # -- in ComfyUI's sampling -------------------------------------------------------------------------------------------
@@ -247,7 +244,7 @@ class RunScope:
         missed = self.sites - run.fired
         if len(sigmas) > 1:  # with one noise level there is no step to take
             _warn_of([site for site in self.sites if site[0] != SELF], missed, "got the identity", "ApplyIDAdapter")
-            ours = "ApplyIDAdapter with mixed_attention, or AttributeCure,"
+            ours = "AttributeCure or ApplyIDAdapter with mixed_attention"
             _warn_of([site for site in self.sites if site[0] == SELF], missed, "shared their keys", ours)
         return result
 
@@ -257,8 +254,7 @@ def _warn_of(sites, missed, what, ours):
     if lost:
         logging.warning(
             "Likeness: %d of %d %s layers never %s; a node after %s replaced them. Put %s after that node.",
-            len(lost), len(sites), "self-attention" if lost[0][0] == SELF else "attention", what, ours.rstrip(","),
-            ours.rstrip(","),
+            len(lost), len(sites), "self-attention" if lost[0][0] == SELF else "attention", what, ours, ours,
         )  # fmt: skip
 
 

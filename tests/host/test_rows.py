@@ -106,7 +106,9 @@ def forward_rows(run_module, pack, cut, x, rows_in, chunks=((0, "p"), (1, "n")),
     run.row_map = pack.module("core.host.tiles").RowMap(None)
     run.row_map.cut, run.row_map.chunks = cut, list(chunks)
     listed = {"cond_or_uncond": [number for number, _ in chunks], "uuids": [uuid for _, uuid in chunks]}
-    row_map = torch.tensor(rows_in, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])
+    row_map = None
+    if rows_in is not None:
+        row_map = torch.tensor(rows_in, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])
     with run.calling([[entry("p")], [entry("n")]], cut[:pictures], options or {}):
         made = run.rows(x, {**listed, **(options or {})}, row_map)
         return made, made.places
@@ -128,6 +130,17 @@ def test_a_batch_that_is_taken_apart_row_by_row(run_module, pack):
     assert made.kinds == (1,) and made.uuids == ("n",) and made.size == 1 and places[0].frames == (1,)
     made, places = forward_rows(run_module, pack, cut, cut[[2, 0, 1]], [2, 0, 1])
     assert made.kinds == (1, 0, 0) and [place.frames for place in places] == [(0,), (0,), (1,)]
+
+
+def test_a_node_that_cuts_and_tells_nothing_is_said(run_module, pack, caplog):
+    """It hands on tiles without what goes with the rows, or changes them."""
+    cut = torch.cat([randn(2, 4, 8, 16, seed=6)] * 2)
+    for tile, rows_in in ((cut[..., :10], None), (2 * cut[..., :10], [0, 1, 2, 3])):
+        caplog.clear()
+        made, places = forward_rows(run_module, pack, cut, tile, rows_in)
+        assert made.kinds == (0, 1) and places is None and "masks can't follow" in caplog.text
+    _, places = forward_rows(run_module, pack, cut, cut * 1.5, None)  # nothing was cut
+    assert all(place.is_whole for place in places)
 
 
 def test_the_pictures_of_a_context_window(run_module):
