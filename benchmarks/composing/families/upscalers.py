@@ -49,7 +49,10 @@ def _by_hand(bench, model, positive, negative):
     return torch.cat(tiles, 2)
 
 
-@case("Ultimate SD Upscale, two tiles", "KSampler for each tile", ["identity", "cure", "cure, separate"], tolerance=_BITS, pack=_PACK)  # fmt: skip
+_DRAWN = ["identity", "cure", "cure, separate"]
+
+
+@case("Ultimate SD Upscale, two tiles", "KSampler for each tile", _DRAWN, tolerance=_BITS, pack=_PACK)
 def tile_by_tile(bench, put):
     with torch.inference_mode():  # as ComfyUI runs nodes
         value, reference = _by_node(bench, *put()), _by_hand(bench, *put())
