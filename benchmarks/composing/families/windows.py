@@ -50,7 +50,7 @@ def evolved(length, overlap):
     return window
 
 
-case("core's context windows, 3 of 4 frames, overlapping", "no windows", WINDOWED)(
+case("core's context windows, 3 of 4 frames, overlapping", "no windows", ["identity, masked", "cure", "both"])(
     _windows(core("standard_static", 3, 1))
 )
 case("core's context windows, 3 frames and then 1", "no windows", WINDOWED)(_windows(core("batched", 3, 0)))
