@@ -18,8 +18,8 @@ from .cure_run import KEY, CurePlan
 from .extra_keys import put_extra_keys
 from .masks import as_masks
 from .mixed import check_unmixed
-from .patch import IDPatch
 from .prompt import content_positions, encode, token_positions
+from .run import KEY as RUN_KEY
 from .run import open_scope
 from .sites import attention_sites
 from .spans import span_of
@@ -135,7 +135,7 @@ def _check(model, clip, foundation):
         )
     check_unmixed(model, foundation)
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {}).values()
-    if foundation is None and taken and not any(isinstance(patch, IDPatch) for patch in taken):
+    if foundation is None and taken and not model.get_wrappers(WrappersMP.OUTER_SAMPLE, RUN_KEY):
         raise ValueError(
             "The identity on the connected model comes from another pack, whose adapter can't be switched off here; "
             "connect the model as it was before that adapter to foundation."

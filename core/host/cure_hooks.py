@@ -17,10 +17,8 @@ from ..cure.blend import blend_denoised, blend_noise
 from ..cure.masks import unite
 from .cure_pass import abstract_pass, extra_steps
 from .cure_run import KEY, TEMPLATE, WITHOUT, CurePlan, CureRun
-from .gated import has_gates
-from .patch import IDPatch
 from .run import KEY as RUN_KEY
-from .run import opened, watch_forwards
+from .run import SELF, opened, watch_forwards
 from .twins import FOUNDATION, add_twins
 from .twins import KEY as TWINS
 
@@ -100,6 +98,11 @@ class CureHooks:
             return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *rest)
         run.denoise_mask = denoise_mask
         run.open(sigmas)
+        if self.plan.needs_maps and float(sigmas[-1]) > 0:  # host read: once per run
+            run.run.say(
+                "AttributeCure finds out anew where to work in each part of a split run, so the parts draw another "
+                "picture than one run; connect a mask to have the same in all of them."
+            )
         foundation = self.plan.foundation
         elsewhere = foundation is not None and foundation.model is not guider.inner_model
         if elsewhere:
@@ -216,7 +219,8 @@ def _personalised(executor, run, model, conds, kinds, x, timestep, model_options
     # With "absent" the unconditional half is another one without identity, so where it is blended it is evaluated too.
     halves = (0, 1) if plan.replaces and plan.settings.identity_off == "absent" else (0,)
     paired = [i for i, kind in enumerate(kinds) if conds[i] and kind in halves]
-    asked = run.needed and 0 in [kinds[i] for i in paired] and run.begin_pictures(run.frames)
+    whole = run.run.call.crop is None
+    asked = run.needed and whole and 0 in [kinds[i] for i in paired] and run.begin_pictures(run.frames)
     beside = not plan.apart and (asked or run.gives_keys) and bool(paired)
     twins = [run.twins(conds[i]) if kinds[i] == 0 else conds[i] for i in paired] if beside else []
     without = run.without() if asked and beside else []
@@ -253,8 +257,9 @@ def _parted(values, *lengths):
 
 
 def _has_identity(options):
-    taken = options.get("patches_replace", {}).get("attn2", {}).values()
-    return has_gates(options) or any(isinstance(patch, IDPatch) for patch in taken)
+    """Whether an adapter of ours is applied; another pack's patch may stand before it."""
+    scopes = options.get("wrappers", {}).get(WrappersMP.OUTER_SAMPLE, {}).get(RUN_KEY, [])
+    return any(site[0] != SELF for scope in scopes for site in scope.sites)
 
 
 def _with_text(twins, context, encoded):

@@ -17,7 +17,7 @@ from .cure_layers import CureLayers
 from .cure_regions import RegionReader
 from .prompt import Encoded
 from .rows import Place
-from .run import Run
+from .run import UNKNOWN, Run
 from .spans import FOREVER, Span
 from .twins import TwinRun
 
@@ -253,6 +253,16 @@ class CureRun(TwinRun):
             return predictions
         masks = self.attribute_masks if self.attribute_masks.shape[1] == response.shape[1] else mask
         masks = self.of_pictures(masks) * (self.plan.strength * self.plan.settings.gain)
+        crop = self.run.call.crop
+        if crop == UNKNOWN:
+            self.run.say(
+                "another node evaluates other pictures than the sampler's within a step, where AttributeCure can't "
+                "follow; leave that node out."
+            )
+            return predictions
+        if crop is not None:
+            place = Place(self.grid, frames, tile=crop)
+            masks, response = place.cut(masks), place.cut(response.flatten(1, 2)).unflatten(1, response.shape[1:3])
         return [
             add_response(prediction, response, masks) if kind == 0 else prediction
             for prediction, kind in zip(predictions, kinds, strict=True)

@@ -38,8 +38,14 @@ class ExtraKeys:
         run = options.get(KEY)
         if RUN_KEY in options:
             options[RUN_KEY].fired.add((SELF, *self.key))
-        size = token_grid(options, q.shape[1]) if run is not None and run.gives_keys else None
+        if run is None or not run.gives_keys:
+            return self._attention(q, k, v, options)
+        size = token_grid(options, q.shape[1])
         if size is None:
+            run.run.say(
+                "another node merges or cuts the tokens of self-attentions (HyperTile and ToMe do), so that some share "
+                "no keys; leave that node out, or mixed_attention and AttributeCure's modes with shared keys."
+            )
             return self._attention(q, k, v, options)
         rows = rows_of(options, q.shape[0])
         if rows.places is None:

@@ -13,6 +13,7 @@ from .tiles import ROW_MAP, RowMap, row_numbers, tiles_of
 
 KEY = "likeness"
 OURS = "likeness_"  # what the names of conditionings begin with that we add to a guider's own
+UNKNOWN = "unknown"
 SELF = "self"  # ("self", *key) is the self-attention of a site in Run.fired
 
 
@@ -22,8 +23,9 @@ class Call:
 
     For each list, `kinds` has 0 (conditional) or 1, and `off` whether it goes without identity, `absent` in which way
     (see rows.IdentityOff). `areas`: the part of the picture that an entry is about, by its uuid. `frames`: the
-    numbers of the pictures; `grid`: height and width of the latent. `renamed`: whether there are lists that no other
-    pack knows.
+    numbers of the pictures; `grid`: height and width of the latent. `crop`: the part (height, width, top, left) of the
+    pictures that a node cut out before the call, None for all of them, UNKNOWN where that can't be followed. `renamed`:
+    whether there are lists that no other pack knows.
     """
 
     kinds: list[int]
@@ -33,17 +35,19 @@ class Call:
     frames: tuple[int, ...]
     grid: tuple[int, int]
     renamed: bool
+    crop: tuple[int, int, int, int] | str | None = None
 
 
 class Run:
     """Memo of one sampling run. Everything in it is dropped when the run ends."""
 
-    def __init__(self, guider=None, pictures: int | None = None, sigmas=None):
-        """`pictures`: how many the guider samples; `sigmas`: the noise levels of its steps."""
+    def __init__(self, guider=None, pictures: int | None = None, sigmas=None, grid: tuple[int, int] | None = None):
+        """`pictures`: how many the guider samples, latents of height and width `grid`; `sigmas`: its noise levels."""
         self.fired = set()
         self.masks = {}
         self.call = None  # the Call that is running
-        self.guider, self.pictures, self.sigmas = guider, pictures, sigmas
+        self.guider, self.pictures, self.sigmas, self.grid = guider, pictures, sigmas, grid
+        self._whole = None  # the pictures that were evaluated last
         self.row_map = None  # RowMap around another node's model function wrapper
         self._kinds, self._levels, self._said = {}, {}, set()
         self._sigmas = None
@@ -96,11 +100,21 @@ class Run:
         else:
             kinds, renamed = self.kinds(lists), off is not None
             off = off or [False] * len(lists)
-        self.call = Call(kinds, off, absent, areas, frames, tuple(x.shape[-2:]), renamed)
+        self.call = Call(kinds, off, absent, areas, frames, tuple(x.shape[-2:]), renamed, self._crop(x))
         try:
             yield self.call
         finally:
             self.call = outer
+
+    def _crop(self, x):
+        """Which part of the pictures x [B,C,H,W] is: nodes such as Sliding Window Guidance evaluate windows of them."""
+        if self.grid is None or tuple(x.shape[-2:]) == self.grid:
+            self._whole = x
+            return None
+        if self._whole is None or x.ndim != 4 or x.shape[0] != self._whole.shape[0]:
+            return UNKNOWN
+        found = tiles_of(x, self._whole, range(len(x)))
+        return found[0] if found is not None and len(set(found)) == 1 else UNKNOWN
 
     def _window(self, options, pictures):
         """Which pictures a context window shows, ComfyUI's own or AnimateDiff-Evolved's; None: all."""
@@ -137,18 +151,18 @@ class Run:
         kinds = tuple(call.kinds[number] for number in listed)
 
         def places():
-            tiles = [None] * len(blocks)
+            tiles, grid = [call.crop] * len(blocks), call.grid if call.crop is None else self.grid
             if cut is not None:
                 found = None if sources is None else tiles_of(x, cut, sources)
-                if found is None:
-                    self.say(
-                        "another node cuts the picture into parts and changes them before the model sees them, so "
-                        "that masks can't follow; leave that node out, or work without masks."
-                    )
-                    return None
-                tiles = found[::size]
+                tiles = [UNKNOWN] if found is None or call.crop is not None else found[::size]
+            if UNKNOWN in tiles or (call.crop is not None and call.areas):
+                self.say(
+                    "another node cuts the picture into parts and changes them before the model sees them, so that "
+                    "masks can't follow; leave that node out, or work without masks."
+                )
+                return None
             return tuple(
-                Place(call.grid, frames, call.areas.get(mark), tile)
+                Place(grid, frames, call.areas.get(mark), tile)
                 for (_, frames), mark, tile in zip(blocks, marks, tiles, strict=True)
             )
 
@@ -265,7 +279,7 @@ def opened(guider, noise, sigmas):
     if KEY in options:
         yield options[KEY]
         return
-    run = options[KEY] = Run(guider, noise.shape[0], sigmas)
+    run = options[KEY] = Run(guider, noise.shape[0], sigmas, tuple(noise.shape[-2:]))
     cutter = guider.model_options.get("model_function_wrapper")
     if cutter is not None:
         run.row_map = guider.model_options["model_function_wrapper"] = RowMap(cutter)

@@ -31,7 +31,7 @@ def attention_sites(model) -> list[Site]:
         )
     sites, order = [], 0
     for key, transformers in _spatial_transformers(unet):
-        for index, transformer in enumerate(transformers):
+        for index, transformer in enumerate(map(_block, transformers)):
             if transformer.attn2 is not None:
                 width, context = transformer.attn2.to_q.out_features, transformer.attn2.to_k.in_features
                 sites.append(Site((*key, index), width, context, order))
@@ -46,9 +46,14 @@ def attention_modules(model) -> dict:
     return {
         (*key, index): transformer.attn2
         for key, transformers in _spatial_transformers(model.get_model_object("diffusion_model"))
-        for index, transformer in enumerate(transformers)
+        for index, transformer in enumerate(map(_block, transformers))
         if transformer.attn2 is not None
     }
+
+
+def _block(transformer):
+    """A transformer block itself, where another pack's run has left a wrapper around it on the shared model."""
+    return next(module for module in transformer.modules() if hasattr(module, "attn2"))
 
 
 def _spatial_transformers(unet):

@@ -61,12 +61,16 @@ class TwinRun:
     def evaluate(self, executor, model, conds, before, after, x, timestep, model_options) -> list:
         """Predictions [B,C,H,W] of lists of conditionings, and of those without identity before and behind them.
 
-        ComfyUI runs the last lists first: those that give their keys away stand behind those that take them.
+        ComfyUI runs the last lists first: those that give their keys away stand behind those that take them. The
+        unconditional ones go to the end, so that the batch begins with them as in any CFG: other nodes count on that.
         """
         lists, options = [*before, *conds, *after], model_options["transformer_options"]
         off = [True] * len(before) + [self.all_off] * len(conds) + [True] * len(after)
-        with self.run.calling(lists, x, options, off, self.absent):
-            return executor(model, lists, x, timestep, model_options)
+        kinds = self.run.kinds(lists)
+        order = sorted(range(len(lists)), key=kinds.__getitem__)  # stable
+        with self.run.calling([lists[i] for i in order], x, options, [off[i] for i in order], self.absent):
+            out = executor(model, [lists[i] for i in order], x, timestep, model_options)
+        return [out[order.index(i)] for i in range(len(lists))]
 
 
 def add_twins(guider, run: Run) -> tuple[list[dict], list[dict]]:

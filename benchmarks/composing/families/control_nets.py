@@ -106,11 +106,12 @@ def _by_hand(bench, put, *nets):
     return bench.sample(model, *prompts)
 
 
-@case("ControlNet behind ApplyIDAdapter", "the ControlNet told to read the prompt", ["identity"])
+@case("ControlNet behind ApplyIDAdapter, no LandmarkControl", "the ControlNet told to read the identity", ["identity"])
 def behind(bench, put):
+    """As IdentityNet is put on in the workflows of other packs."""
     model, *prompts = put()
     value = bench.sample(model, *canny(bench, *prompts))
-    return Outcome(value, _by_hand(bench, put, (CANNY, "prompt")), _by_hand(bench, put, (CANNY, "identity")))
+    return Outcome(value, _by_hand(bench, put, (CANNY, "identity")), _by_hand(bench, put, (CANNY, "prompt")))
 
 
 @case("ControlNet in front of ApplyIDAdapter", "the ControlNet told to read the prompt", ["identity"])
