@@ -159,8 +159,6 @@ def _said(run):
 
 
 for _name, _taker in TAKERS.items():
-    # the cure's modes share keys in the last layers, of which SAG takes none
-    _lose = (
-        ["mixed_attention"] if _taker[0] == "SelfAttentionGuidance" else ["shared_attention", "both", "mixed_attention"]
-    )
-    case(_name, "a warning in the log", _lose)(_sites_lost(*_taker))
+    case(_name, "a warning in the log", ["mixed_attention"])(_sites_lost(*_taker))
+    if _taker[0] != "SelfAttentionGuidance":  # it takes none of the last layers, in which the cure's modes share keys
+        case(_name, "a warning in the log", ["shared_attention", "both"])(_sites_lost(*_taker))
