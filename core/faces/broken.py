@@ -14,8 +14,8 @@ def no_colours(picture: Tensor) -> str | None:
     """
     if not torch.isfinite(picture).all():
         return (
-            "has numbers that are none (NaN or infinite), as a model in half precision gives them; run what made it in "
-            "full precision, a VAE with --fp32-vae."
+            "holds values that are not numbers (NaN or infinite), as a model in half precision can; run what made it "
+            "in full precision, a VAE with --fp32-vae."
         )
     low, high = (float(value) for value in picture[..., :3].float().aminmax())
     if low < -_BEYOND or high > 1 + _BEYOND:

@@ -98,10 +98,10 @@ class CureHooks:
             return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *rest)
         run.denoise_mask = denoise_mask
         run.open(sigmas)
-        if self.plan.needs_maps and float(sigmas[-1]) > 0:  # host read: once per run
+        if (self.plan.needs_maps or self.plan.separate) and float(sigmas[-1]) > 0:  # host read: once per run
             run.run.say(
-                "AttributeCure finds out anew where to work in each part of a split run, so the parts draw another "
-                "picture than one run; connect a mask to have the same in all of them."
+                "AttributeCure begins from the start in each part of a run that is split among samplers, so the parts "
+                "draw another picture than one sampler does; use one sampler for all steps to have the same."
             )
         foundation = self.plan.foundation
         elsewhere = foundation is not None and foundation.model is not guider.inner_model

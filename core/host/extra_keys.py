@@ -43,8 +43,9 @@ class ExtraKeys:
         size = token_grid(options, q.shape[1])
         if size is None:
             run.run.say(
-                "another node merges or cuts the tokens of self-attentions (HyperTile and ToMe do), so that some share "
-                "no keys; leave that node out, or mixed_attention and AttributeCure's modes with shared keys."
+                "another node merges or cuts the tokens of self-attentions (HyperTile and ToMe do), so that some "
+                "layers share no keys; leave that node out, or use neither mixed_attention nor the modes "
+                "shared_attention and both."
             )
             return self._attention(q, k, v, options)
         rows = rows_of(options, q.shape[0])

@@ -320,7 +320,7 @@ WRONG_NUMBERS = {
         lambda image: (image * 255).to(torch.uint8),
         "An IMAGE has colours as fractions from 0 to 1, but this one",
     ),
-    "NaN": (lambda image: image * torch.nan, "The image has numbers that are none (NaN or infinite)"),
+    "NaN": (lambda image: image * torch.nan, "The image holds values that are not numbers"),
     "bytes as floats": (lambda image: image * 255, "The image has numbers from "),
     "16 bits": (lambda image: image * 65535, "but an IMAGE's go from 0 (black) to 1 (white); connect it as Load Image"),
     "white": (lambda image: (image * 256).clamp(0, 1), "The image is white nearly everywhere, as a grey picture of 16"),
@@ -342,11 +342,28 @@ def test_pictures_with_wrong_numbers_are_not_just_without_a_face(pack, encoder, 
         assert any(words.replace("The image", "Image 2 of 2") in said for said in caplog.messages)
 
 
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (torch.full((1, 8, 8), torch.nan), "holds values that are not numbers"),
+        (torch.full((1, 8, 8), 255, dtype=torch.uint8), "holds whole numbers .uint8."),
+        (torch.full((1, 8, 8), 255.0), "has values from 255 to 255"),
+        (torch.zeros(0, 8, 8), "must be a MASK"),
+    ],
+    ids=["nan", "uint8", "0..255", "empty"],
+)
+def test_masks_that_are_none(pack, mask, words):
+    as_masks = pack.module("core.host.masks").as_masks
+    with pytest.raises(ValueError, match=f"The attn_mask {words}.*; connect one as Load Image"):
+        as_masks(mask, "attn_mask")
+    assert torch.equal(as_masks(torch.tensor([[-0.1, 0.5, 1.2]]), "mask"), torch.tensor([[[0.0, 0.5, 1.0]]]))
+
+
 def test_an_adapter_that_looks_at_the_whole_picture_wants_colours(pack):
     from prompt_cases import encode, photomaker_adapter
 
     image = torch.full((1, 8, 8, 3), torch.nan)
-    with pytest.raises(ValueError, match="The image has numbers that are none"):
+    with pytest.raises(ValueError, match="The image holds values that are not numbers"):
         encode(pack, photomaker_adapter(pack, "v1"), "a woman img", image=image)
 
 

@@ -127,7 +127,9 @@ def test_a_mask_and_an_area_prompt(pack, case):
 def windows(model, length=3):
     from comfy_extras.nodes_context_windows import ContextWindowsManualNode as Node
 
-    return Node.execute(model, length, 1, "standard_static", 1, False, "flat", 0).args[0]
+    given = {one.id: one.default for one in Node.define_schema().inputs if hasattr(one, "default")}  # newer have more
+    given |= {"context_length": length, "context_overlap": 1, "context_schedule": "standard_static"}
+    return Node.execute(**{**given, "model": model, "fuse_method": "flat", "dim": 0}).args[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -250,3 +252,95 @@ def test_a_batch_is_what_its_pictures_are_alone(pack, case, name):
             return comfy.sample.sample(model, part, 2, 4.0, "euler", "simple", *prompts, latent, seed=1)
 
     torch.testing.assert_close(run(noise), torch.cat([run(noise[:1]), run(noise[1:])]), **CLOSE)
+
+
+def test_packs_that_take_whole_blocks_may_stand_on_either_side(pack, case):
+    blocks = {key[:2] for key in host_cases.attn2(case.model)}
+
+    def theirs(model):
+        model = model.clone()
+        patch = host_cases.PeerReplace(lambda out, *_, **__: 0.1 * out)
+        for block in blocks:
+            model.set_model_attn2_replace(patch, *block)
+        return model
+
+    first = apply(pack, theirs(case.plain), *case.prompts, case.adapter, kind="sd15")[0]
+    behind = theirs(case.model)
+    got = case.sample(behind)
+    torch.testing.assert_close(got, case.sample(first), **CLOSE)
+    assert (got - case.uncured()).abs().max() > 1e-2 and (got - case.sample(theirs(case.plain))).abs().max() > 1e-2
+    assert {key for key in host_cases.attn2(behind) if len(key) == 3} == set(host_cases.attn2(case.model))
+
+
+@pytest.mark.parametrize("name", ["masked", "mixed", "cure noise_blend", "cure shared_attention"])
+def test_windows_of_the_picture_that_a_node_evaluates_once_more(pack, case, name):
+    """What Sliding Window Guidance does: a part of the latent, in a second evaluation, at scale 0; and its mask."""
+    import comfy.samplers
+
+    def once_more(args):
+        part = args["input"][..., 4:14]
+        lists, options = [args["cond"], args["uncond"]], args["model_options"]
+        seen.append(comfy.samplers.calc_cond_batch(args["model"], lists, part, args["sigma"], options)[0])
+        return args["denoised"]
+
+    model, *prompts = features(pack, case)[name]
+    more, seen = model.clone(), []
+    more.set_model_sampler_post_cfg_function(once_more)
+    assert torch.equal(sample(more, *prompts, steps=2), sample(model, *prompts, steps=2))
+    assert all(part.shape[-1] == 10 and part.isfinite().all() for part in seen)
+
+
+def test_a_mask_knows_which_window_of_the_picture_is_evaluated(pack, case):
+    """A person on the left is in no window of the right half."""
+    import comfy.samplers
+
+    def window(model, prompts):
+        def once_more(args):
+            part, lists = args["input"][..., 8:], [args["cond"]]
+            options = args["model_options"]
+            seen.append(comfy.samplers.calc_cond_batch(args["model"], lists, part, args["sigma"], options)[0])
+            return args["denoised"]
+
+        more, seen = model.clone(), []
+        more.set_model_sampler_post_cfg_function(once_more)
+        sample(more, *prompts, steps=1)
+        return seen[0]
+
+    masked, *prompts = features(pack, case)["masked"]
+    plain = window(case.plain, case.prompts)
+    assert torch.equal(window(masked, prompts), plain)
+    assert (window(case.model, case.conditionings) - plain).abs().max() > 1e-2
+
+
+def test_another_packs_patch_around_ours_hides_no_identity(case, caplog):
+    """What Normalized Attention Guidance does: it calls the patch that it found."""
+    around = case.cure()
+    for key, patch in list(host_cases.attn2(case.model).items()):
+        around.set_model_attn2_replace(lambda q, k, v, options, patch=patch: patch(q, k, v, options), *key)
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(case.sample(around), case.sample(case.cure()))
+    assert "nothing to do" not in caplog.text
+
+
+def test_the_batch_begins_with_the_unconditional_rows(case):
+    """As in any CFG: nodes count on that."""
+    seen = []
+
+    def look(executor, x, timestep, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **rest):
+        seen.append(transformer_options["cond_or_uncond"])
+        return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **rest)
+
+    for mode in ("noise_blend", "shared_attention"):
+        cured = case.cure(mode=mode)
+        cured.add_wrapper_with_key("apply_model", "a look behind ours", look)
+        case.sample(cured)
+    assert all(numbers == sorted(numbers, reverse=True) and set(numbers) == {0, 1} for numbers in seen)
+
+
+def test_merged_tokens_are_said(mixed, caplog):
+    from comfy_extras.nodes_tomesd import TomePatchModel
+
+    model, *prompts = mixed
+    with caplog.at_level(logging.WARNING):
+        sample(TomePatchModel.execute(model, 0.5).args[0], *prompts)
+    assert "some layers share no keys" in caplog.text
