@@ -24,6 +24,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packs", type=Path, help="a folder with other packs, as custom_nodes has them")
     parser.add_argument("--only", nargs="+", default=[], help="words that all have to be in a row")
+    parser.add_argument("--short", action="store_true", help="one row for all features of a composition, at the end")
     parser.add_argument("--list", action="store_true", help="name the cases and run none")
     return parser.parse_args()
 
@@ -44,11 +45,11 @@ def main() -> int:
         for one in chosen:
             print(f"{one.family}: {one.composition} | {one.feature} | {one.against} | {one.pack or 'core'}")
         return 0
-    return report(cases, chosen, Bench(pack, packs), packs)
+    return report(cases, chosen, Bench(pack, packs), packs, given.short)
 
 
-def report(cases, chosen, bench, packs) -> int:
-    start, wrong, count, left_out = time.perf_counter(), 0, 0, set()
+def report(cases, chosen, bench, packs, short) -> int:
+    start, wrong, rows, left_out = time.perf_counter(), 0, [], set()
     print(cases.markdown(cases.HEAD))
     print(cases.markdown(["---"] * len(cases.HEAD)))
     for one in chosen:
@@ -56,9 +57,13 @@ def report(cases, chosen, bench, packs) -> int:
             left_out.add(one.pack)
             continue
         found = cases.judge(one, bench)
-        count, wrong = count + 1, wrong + (not found.is_right)
-        print(cases.markdown(found.row()), flush=True)
-    print(f"\n{count} compositions, {wrong} of them wrong, {(time.perf_counter() - start) / 60:.1f} minutes.")
+        wrong += not found.is_right
+        rows.append(found.row())
+        if not short:
+            print(cases.markdown(rows[-1]), flush=True)
+    for row in cases.in_short(rows) if short else ():
+        print(cases.markdown(row))
+    print(f"\n{len(rows)} compositions, {wrong} of them wrong, {(time.perf_counter() - start) / 60:.1f} minutes.")
     if left_out:
         print(f"Left out, because PACKS does not hold them or they do not load: {', '.join(sorted(left_out))}.")
     return 1 if wrong else 0

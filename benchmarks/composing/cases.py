@@ -72,6 +72,18 @@ class Found:
 HEAD = ["composition", "feature", "has to equal", "off by", "effect", "tolerance", "verdict"]
 
 
+def in_short(rows: list[list[str]]) -> list[list[str]]:
+    """Rows of one composition and reference, as HEAD has them, in one: all features, the worst of each column."""
+    groups = {}
+    for row in rows:
+        groups.setdefault((row[0], row[2], row[6]), []).append(row)
+    return [
+        [where, ", ".join(row[1] for row in group), against, max((row[3] for row in group), key=float),
+         min((row[4] for row in group if row[4]), key=float, default=""), group[0][5], verdict]
+        for (where, against, verdict), group in groups.items()
+    ]  # fmt: skip
+
+
 def case(composition, against, features, tolerance=TOLERANCE, pack=None, may_say=False):
     """Decorator: one case for each of `features` (names in bench.FEATURES)."""
 

@@ -1,5 +1,6 @@
 """Landmark control: from a picture or JSON to a drawn control image on the conditioning."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,7 +152,14 @@ def apply(positive, negative, control_net, drawn: torch.Tensor, strength: Streng
     hint = drawn.movedim(-1, 1)
     nets = {}  # entries that share a ControlNet so far share the new one too, so that it runs once for them
 
-    if reads == IDENTITY and not all(has_identity(options) for _, options in (*positive, *negative)):
+    carries = [all(has_identity(options) for _, options in entries) for entries in (positive, negative)]
+    if reads == READS[0] and carries[0] != carries[1]:
+        logging.warning(
+            "Likeness: only the %s prompt of LandmarkControl comes from ApplyIDAdapter, so its ControlNet reads the "
+            "person there and the text of the other; connect both from ApplyIDAdapter.",
+            "positive" if carries[0] else "negative",
+        )
+    if reads == IDENTITY and not all(carries):
         raise ValueError(
             "LandmarkControl shall read identity tokens, but these prompts carry none; connect positive and negative "
             "from ApplyIDAdapter with an InstantID adapter, or set control_net_reads to auto."

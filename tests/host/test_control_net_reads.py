@@ -37,6 +37,16 @@ def test_identity_and_prompt_differ_and_auto_takes_what_is_there(pack, graph):
     assert all("cross_attn_controlnet" in options for _, options in conds[0])  # upstream keeps its own
 
 
+def test_a_person_in_one_of_two_prompts_is_said(pack, graph, caplog):
+    _, plain, (_, *conds), *_ = graph
+    controlled(pack, graph, (conds[0], plain[1]), "auto")
+    assert "only the positive prompt of LandmarkControl comes from ApplyIDAdapter" in caplog.text
+    caplog.clear()
+    controlled(pack, graph, conds, "auto")
+    controlled(pack, graph, plain, "auto")
+    assert not caplog.text
+
+
 def reader(name, read):
     """A ControlNet that adds nothing and notes what it reads in `read`, as ComfyUI's own ones read it."""
     from comfy.controlnet import ControlBase
