@@ -20,6 +20,8 @@ def run(path: Path, sets: list[str], uploads: list[str], servers: list[str], hea
     a folder named by the prompt's id inside `out`; None: they stay at the server, and the summary says where.
     """
     graph = graphs.load(path)
+    for text in sets:  # what the graph alone can tell, before any server is asked
+        graphs.find(graph, graphs.split(_parted(graph, text)[0])[0])
     with first_that_answers(servers, headers) as server:
         plan = planned(graph, server.infos(graph), sets, uploads)
         for (node_id, key), file in plan.uploads.items():

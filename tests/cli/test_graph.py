@@ -13,7 +13,7 @@ from batches import ROOT
 from fake_comfyui import GRAPH, INFO
 from likeness.cli import graph as graphs
 from likeness.cli.problems import Usage
-from likeness.cli.run import planned
+from likeness.cli.run import planned, run
 from likeness.cli.table import columns_of, read
 
 
@@ -201,3 +201,10 @@ def test_what_is_optional_is_asked_for_when_it_is_missing(tmp_path, package, wor
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode and words in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("text", ["nobody of that title.seed=7", "seed", "=5"])
+def test_what_is_set_is_judged_before_any_server_is_asked(text):
+    example = ROOT / "workflows/api/facelets_portrait.json"
+    with pytest.raises(Usage):
+        run(example, [text], [], ["http://127.0.0.1:9"], {}, None, False)
