@@ -24,10 +24,9 @@ class RowMap:
         before = self.cut, self.chunks
         numbers, uuids = arguments["cond_or_uncond"], arguments["c"]["transformer_options"]["uuids"]
         self.cut, self.chunks = arguments["input"], list(zip(numbers, uuids, strict=True))
-        rows = torch.arange(len(self.cut), dtype=torch.float32, device=self.cut.device)
-        numbered = rows.view(-1, 1, 1, 1).expand(-1, 1, *self.cut.shape[-2:])
-        try:
-            return self.wrapper(apply_model, {**arguments, "c": {**arguments["c"], ROW_MAP: numbered}})
+        rows = torch.arange(len(self.cut), dtype=torch.float32, device=self.cut.device).view(-1, 1, 1)
+        try:  # of the form of a prompt, which every such node has to repeat and cut as it does the pictures
+            return self.wrapper(apply_model, {**arguments, "c": {**arguments["c"], ROW_MAP: rows}})
         finally:
             self.cut, self.chunks = before
 
@@ -36,7 +35,7 @@ def row_numbers(row_map: torch.Tensor | None, x: torch.Tensor) -> list[int] | No
     """Which rows of the uncut batch the rows of x are; None where the other node has not taken the map along."""
     if row_map is None or row_map.shape[0] != x.shape[0]:
         return None
-    return [int(number) for number in row_map[:, 0, 0, 0].tolist()]  # host read: only beside a node that cuts
+    return [int(number) for number in row_map.flatten().tolist()]  # host read: only beside a node that cuts
 
 
 def tiles_of(x: torch.Tensor, cut: torch.Tensor, rows: Sequence[int]) -> list[tuple | None] | None:

@@ -48,8 +48,9 @@ class Tiles:
             def cut(value, parts=parts):
                 if not isinstance(value, torch.Tensor):
                     return value
-                if value.ndim == x.ndim:
+                if value is x:
                     return torch.cat([value[..., start : start + TILE] for start in parts])
+                assert value.ndim != x.ndim  # TiledDiffusion can't cut what else is of a picture's form
                 return torch.cat([value] * len(parts))
 
             kept = {key: cut(value) for key, value in c.items()}

@@ -108,7 +108,7 @@ def forward_rows(run_module, pack, cut, x, rows_in, chunks=((0, "p"), (1, "n")),
     listed = {"cond_or_uncond": [number for number, _ in chunks], "uuids": [uuid for _, uuid in chunks]}
     row_map = None
     if rows_in is not None:
-        row_map = torch.tensor(rows_in, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])
+        row_map = torch.tensor(rows_in, dtype=torch.float32).view(-1, 1, 1)
     with run.calling([[entry("p")], [entry("n")]], cut[:pictures], options or {}):
         made = run.rows(x, {**listed, **(options or {})}, row_map)
         return made, made.places
