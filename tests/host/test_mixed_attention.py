@@ -85,7 +85,10 @@ def split(applied):
 
 
 def predictions(model, conditionings, **options):
-    """What ComfyUI predicted in the first step, list by list, with those that were added behind."""
+    """What ComfyUI predicted in the first step: conditional, unconditional, and the text-only rows where there are any.
+
+    While it predicts, the unconditional list is the last one.
+    """
     seen, model = [], model.clone()
 
     def spy(executor, *arguments):
@@ -94,7 +97,8 @@ def predictions(model, conditionings, **options):
 
     model.add_wrapper_with_key("calc_cond_batch", "test", spy)
     sample(model, *conditionings, steps=1, **options)
-    return seen[0]
+    conditional, *text, unconditional = seen[0]
+    return [conditional, unconditional, *text]
 
 
 def test_the_text_only_rows_are_the_plain_models(case):
