@@ -45,7 +45,7 @@ TOGETHER = (
     'make bench-cure ARGS="--only inversion price --pictures 1 --steps 2 --repeats 1 --sd-steps 1 --sd-cells 8 '
     '--out {out}"',
     'make facelets ARGS="--trial"',
-    'make compositions ARGS="--only identity"',
+    'make compositions ARGS="--short --only identity"',
     'make test-browser ARGS="-k test_a_mere_click_is_no_pose"',
     'make kill ARGS="--kills 2 --server-kills 1"',
     'make soak ARGS="--prompts 12"',

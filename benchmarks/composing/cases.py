@@ -78,7 +78,7 @@ def in_short(rows: list[list[str]]) -> list[list[str]]:
     for row in rows:
         groups.setdefault((row[0], row[2], row[6]), []).append(row)
     return [
-        [where, ", ".join(row[1] for row in group), against, max((row[3] for row in group), key=float),
+        [where, "; ".join(row[1] for row in group), against, max((row[3] for row in group), key=float),
          min((row[4] for row in group if row[4]), key=float, default=""), group[0][5], verdict]
         for (where, against, verdict), group in groups.items()
     ]  # fmt: skip
