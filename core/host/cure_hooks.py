@@ -194,11 +194,11 @@ def calc_cond_batch(executor, model, conds, x, timestep, model_options):
     run = options.get(TWINS)
     if run is None:
         return executor(model, conds, x, timestep, model_options)
-    with run.run.calling(conds, x, options):  # whose pictures these are
-        kinds = run.run.kinds(conds)
-        if run.all_off:
-            return _foundation_alone(executor, run, model, conds, kinds, x, timestep, model_options)
-        return _personalised(executor, run, model, conds, kinds, x, timestep, model_options)
+    with run.run.calling(conds, x, options) as call:  # whose lists and pictures these are
+        each = _foundation_alone if run.all_off else _personalised
+        # a list that a guider leaves out, as at CFG 1, has a prediction of nothing
+        kinds = [kind if entries else None for kind, entries in zip(call.kinds, conds, strict=True)]
+        return each(executor, run, model, conds, kinds, x, timestep, model_options)
 
 
 def _foundation_alone(executor, run, model, conds, kinds, x, timestep, model_options):
@@ -208,8 +208,7 @@ def _foundation_alone(executor, run, model, conds, kinds, x, timestep, model_opt
     out = run.evaluate(executor, model, conds, without, [], x, timestep, model_options)
     compared, out = out[: len(without)], out[len(without) :]
     if asked:
-        unconditional = next((out[i] for i, kind in enumerate(kinds) if kind == 1 and conds[i]), None)
-        run.add_foundation(out[kinds.index(0)], unconditional, compared)
+        run.add_foundation(out[kinds.index(0)], out[kinds.index(1)] if 1 in kinds else None, compared)
     return out
 
 
@@ -218,15 +217,14 @@ def _personalised(executor, run, model, conds, kinds, x, timestep, model_options
     plan = run.plan
     # With "absent" the unconditional half is another one without identity, so where it is blended it is evaluated too.
     halves = (0, 1) if plan.replaces and plan.settings.identity_off == "absent" else (0,)
-    paired = [i for i, kind in enumerate(kinds) if conds[i] and kind in halves]
+    paired = [i for i, kind in enumerate(kinds) if kind in halves]
     whole = run.run.call.crop is None
     asked = run.needed and whole and 0 in [kinds[i] for i in paired] and run.begin_pictures(run.frames)
     beside = not plan.apart and (asked or run.gives_keys) and bool(paired)
     twins = [run.twins(conds[i]) if kinds[i] == 0 else conds[i] for i in paired] if beside else []
     without = run.without() if asked and beside else []
     # The response is what parts the foundation's prediction from the unconditional one: some guiders ask for it later.
-    has_unconditional = any(kind == 1 and entries for kind, entries in zip(kinds, conds, strict=True))
-    lone = asked and plan.responds and run.answers_by_guidance and not has_unconditional
+    lone = asked and plan.responds and run.answers_by_guidance and 1 not in kinds
     more = [run.of_window(run.guider.conds["negative"])] if lone else []
     if not (twins or without or more):
         return run.answered(executor(model, conds, x, timestep, model_options), kinds)
@@ -235,7 +233,7 @@ def _personalised(executor, run, model, conds, kinds, x, timestep, model_options
     kinds = kinds + [1] * len(more)
     run.keys.clear()
     if asked and beside:
-        unconditional = next((out[i] for i, kind in enumerate(kinds) if kind == 1 and [*conds, *more][i]), None)
+        unconditional = out[kinds.index(1)] if 1 in kinds else None
         run.add_foundation(foundation[[kinds[i] for i in paired].index(0)], unconditional, compared)
         run.close_maps()
     out = run.answered(out, kinds)[: len(conds)]
