@@ -205,11 +205,13 @@ def _foundation_alone(executor, run, model, conds, kinds, x, timestep, model_opt
     """Lists of conditionings without identity, beside those that they are compared with."""
     asked = 0 in kinds and (run.acts or run.collects or run.compares) and run.begin_pictures((run.frames, "alone"))
     without = run.without() if asked else []
-    out = run.evaluate(executor, model, conds, without, [], x, timestep, model_options)
+    more = _missing_negative(run, kinds) if asked and run.plan.separate else []
+    out = run.evaluate(executor, model, [*conds, *more], without, [], x, timestep, model_options)
     compared, out = out[: len(without)], out[len(without) :]
+    kinds = kinds + [1] * len(more)
     if asked:
         run.add_foundation(out[kinds.index(0)], out[kinds.index(1)] if 1 in kinds else None, compared)
-    return out
+    return out[: len(conds)]
 
 
 def _personalised(executor, run, model, conds, kinds, x, timestep, model_options):
@@ -223,9 +225,7 @@ def _personalised(executor, run, model, conds, kinds, x, timestep, model_options
     beside = not plan.apart and (asked or run.gives_keys) and bool(paired)
     twins = [run.twins(conds[i]) if kinds[i] == 0 else conds[i] for i in paired] if beside else []
     without = run.without() if asked and beside else []
-    # The response is what parts the foundation's prediction from the unconditional one: some guiders ask for it later.
-    lone = asked and plan.responds and run.answers_by_guidance and 1 not in kinds
-    more = [run.of_window(run.guider.conds["negative"])] if lone else []
+    more = _missing_negative(run, kinds) if asked else []
     if not (twins or without or more):
         return run.answered(executor(model, conds, x, timestep, model_options), kinds)
     out = run.evaluate(executor, model, [*conds, *more], without, twins, x, timestep, model_options)
@@ -243,6 +243,12 @@ def _personalised(executor, run, model, conds, kinds, x, timestep, model_options
         for i, prediction in zip(paired, foundation, strict=True):
             out[i] = blend_denoised(out[i], prediction, mask)
     return out
+
+
+def _missing_negative(run, kinds):
+    """The negative list, where a response is to be parted from its prediction and a guider asks for it later only."""
+    wanted = run.plan.responds and run.answers_by_guidance and 1 not in kinds
+    return [run.of_window(run.guider.conds["negative"])] if wanted else []
 
 
 def _parted(values, *lengths):

@@ -345,3 +345,29 @@ def test_merged_tokens_are_said(mixed, caplog):
     with caplog.at_level(logging.WARNING):
         sample(TomePatchModel.execute(model, 0.5).args[0], *prompts)
     assert "some layers share no keys" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["cure noise_blend", "separate", "mixed"])
+def test_a_guider_that_asks_for_its_lists_one_after_the_other(pack, case, name):
+    """The conditional prediction first, with no other list or with an empty one behind; CFG as ever."""
+    import comfy.samplers
+
+    class OneByOne(comfy.samplers.CFGGuider):
+        def predict_noise(self, x, timestep, model_options={}, seed=None):  # noqa: B006 (ComfyUI's own)
+            def predict(*lists):
+                return comfy.samplers.calc_cond_batch(self.inner_model, list(lists), x, timestep, model_options)[0]
+
+            positive, negative = predict(self.conds["positive"], None), predict(self.conds["negative"])
+            return negative + (positive - negative) * self.cfg
+
+    model, *prompts = features(pack, case)[name]
+    results = []
+    for kind in (comfy.samplers.CFGGuider, OneByOne):
+        guider = kind(model)
+        guider.set_conds(*prompts)
+        guider.set_cfg(4.0)
+        sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", 2)
+        noise, sampler = randn(1, 4, 16, 16, seed=1), comfy.samplers.sampler_object("euler")
+        with torch.inference_mode():
+            results.append(guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, seed=1))
+    torch.testing.assert_close(*results, **CLOSE)
