@@ -1,5 +1,10 @@
-"""Names of the folders in ComfyUI's models folder that the pack's files lie in, the ones that artists already have."""
+"""Where files lie: the small models that ship with the pack, and the folders in ComfyUI's models folder."""
 
+from pathlib import Path
+
+EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
+
+# The folders that artists already have.
 ADAPTER_FOLDERS = ("instantid", "ipadapter", "pulid", "photomaker", "likeness")
 PARSER_FOLDER = "face_parsing"
 ENCODER_FOLDER = "face_encoders"

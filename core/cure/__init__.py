@@ -1,6 +1,7 @@
 """The attribute cure in plain torch: attributes, their masks, blended predictions, inversion."""
 
-from .attributes import Attribute, find_attributes, named_attributes, plain_text, without
+from ..prompt_text import plain_text
+from .attributes import Attribute, find_attributes, named_attributes, without
 from .settings import MODES, TRAJECTORIES, CureSettings
 
 __all__ = [

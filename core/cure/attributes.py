@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..prompt_text import plain_text
 from ..quoted import quoted
 
 _WORDS = json.loads((Path(__file__).parent / "vocabulary.json").read_text(encoding="utf-8"))
@@ -21,8 +22,6 @@ _NOUNS = {
 }
 _LONGEST = max(map(len, _NOUNS))
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|&")
-_WEIGHT = re.compile(r":\s*[-+]?\d*\.?\d+\s*(?=\))")
-_UNREADABLE = re.compile(r"embedding:\S+|\bBREAK\b")
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,6 @@ class _Word:
     text: str
     start: int
     end: int
-
-
-def plain_text(prompt: str) -> str:
-    """The prompt without weights, parentheses, embeddings and BREAK; every character stays at its position."""
-    blank = lambda match: " " * len(match.group())  # noqa: E731
-    text = _WEIGHT.sub(blank, prompt)
-    # an escaped parenthesis and a break end a phrase just as a comma does
-    text = re.sub(r"\\[()]", ";;", text)
-    text = _UNREADABLE.sub(lambda match: ";" * len(match.group()), text)
-    return re.sub(r"[()]", " ", text)
 
 
 def find_attributes(prompt: str) -> list[Attribute]:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .encoder import FaceEncoder, Faces
+from .encoder import FaceEncoder
 from .ffhq import ffhq_crop
+from .found import Faces
 from .geometry import similarity_transform, warp
 from .templates import HEAD_SIDE, HEAD_TEMPLATE, arcface_template
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..graph import UnknownGraph, build
 from ..weights.onnx_file import OnnxModel
-from .encoder import Faces
+from .found import Faces
 from .geometry import apply, invert, upright, warp
 from .head_pose import fit_to, head_pose, load_mean_shape
 from .onnx_roles import normalises

@@ -5,11 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..weights import WeightsError
-from .candidates import Candidates
+from .candidates import Candidates, best
 from .drawn_networks import POINTS, STRIDE, DrawnEmbedder, LandmarkGrid, LandmarkRefiner
 from .encoder import FaceEncoder
 from .geometry import apply, invert, similarity_transform, warp
-from .mtcnn import best
 from .nms import overlap, suppress
 
 SPACE, DIM, CHIP_SIZE = "facelets-128", 128, 64

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..weights import WeightsError, fill, fitting
 from .folding import Folder
 from .iresnet import Unit
-from .mtcnn_networks import PReLU
+from .layers import PReLU
 
 CHIP_SIZE, ROWS = 256, 18
 # As in IR-50: residual units per stage, the first of which halves the size

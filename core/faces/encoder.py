@@ -1,132 +1,13 @@
-"""The face encoder: detector, alignment and descriptor in one module, and the faces that it hands around."""
-
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+"""The face encoder: detector, alignment and descriptor in one module."""
 
 import torch
 from torch import Tensor, nn
 
-from ..quoted import quoted
-from ..weights.reader import read_weights
-from .descriptor import DlibResNet, read_dlib_resnet
 from .ffhq import FFHQ, ffhq_crop
+from .found import Faces, HostFace
 from .geometry import apply, invert, similarity_transform, upright, warp
-from .landmarks68 import CHIP_SIZE, Landmarks68, load_landmarks68
+from .landmarks68 import CHIP_SIZE, Landmarks68
 from .landmarks68 import TEMPLATE as TEMPLATE68
-from .mtcnn import MTCNN
-from .order import in_order
-from .verify import Verified
-
-EMBEDDED = Path(__file__).resolve().parents[2] / "embedded"
-
-# Where dlib's get_face_chip_details (padding 0.25) puts the mean of its 68-point training shapes in a 150 x 150 chip:
-# pixel = (position + 0.25) / 1.5 * 150, with the eyes as the mean of points 36-41 and 42-47, the nose tip as point 30,
-# the mouth corners as points 48 and 54.
-DLIB_TEMPLATE = ((47.549, 46.599), (100.476, 46.599), (74.013, 76.562), (50.415, 103.023), (97.61, 103.023))
-# What MTCNN may propose where a second opinion follows. As published (0.6, 0.7, 0.7) it misses faces in deep shadow and
-# in profile that the verifier knows, and what else it proposes below that the verifier drops.
-DOUBTFUL = (0.5, 0.5, 0.5)
-
-
-class HostFace(NamedTuple):
-    """One face as read from the detector: box xyxy and five landmarks in pixels, score in 0..1."""
-
-    box: tuple[float, ...]
-    landmarks: tuple[tuple[float, float], ...]
-    score: float
-
-
-@dataclass(frozen=True)
-class Faces:
-    """All faces of a batch of images, grouped by image, largest first inside an image unless `select` ordered them.
-
-    boxes: [N, 4] xyxy in pixels; landmarks: [N, 5, 2] in pixels (image-left eye, image-right eye, nose, left and right
-    mouth corner); scores: [N] in 0..1; image_index: [N] long, all on the compute device. counts: faces per image.
-    image_size: (H, W). on_host: the same faces as they were read when they were detected.
-    """
-
-    boxes: Tensor
-    landmarks: Tensor
-    scores: Tensor
-    image_index: Tensor
-    counts: tuple[int, ...]
-    image_size: tuple[int, int]
-    on_host: tuple[HostFace, ...]
-
-    @property
-    def total(self) -> int:
-        """Faces in all images together."""
-        return len(self.on_host)
-
-    def select(self, order: str, index: str) -> "Faces":
-        """Faces in another order and, per image, only the wanted ones; reads nothing back from the device.
-
-        order: one of order.ORDERS. index: "all", or positions counted from 0 in that order such as "0,2"; positions
-        that an image does not have are left out. Raises ValueError for any other order or index.
-        """
-        wanted = parse_index(index)
-        places = self.places(order)
-        if wanted is not None:
-            places = [[own[position] for position in wanted if position < len(own)] for own in places]
-        return self.pick(places)
-
-    def places(self, order: str) -> list[list[int]]:
-        """Per image the places of its faces among all faces, as `order` numbers them. ValueError for another order."""
-        places, first = [], 0
-        for count in self.counts:
-            own = self.on_host[first : first + count]
-            places.append([first + place for place in in_order(own, order)])
-            first += count
-        return places
-
-    def pick(self, places: list[list[int]]) -> "Faces":
-        """The faces at some places, given for each image in the order that they shall have; no read from the device."""
-        chosen = [place for own in places for place in own]
-        at = torch.tensor(chosen, dtype=torch.long, device=self.boxes.device)
-        return Faces(
-            self.boxes[at], self.landmarks[at], self.scores[at], self.image_index[at],
-            tuple(len(own) for own in places), self.image_size, tuple(self.on_host[place] for place in chosen),
-        )  # fmt: skip
-
-    def describe(self) -> list[dict]:
-        """Per image its faces as plain numbers: {"faces": [{"number", "box", "landmarks", "confidence"}, ...]}."""
-        described, first = [], 0
-        for count in self.counts:
-            found = self.on_host[first : first + count]
-            first += count
-            described.append({"faces": [
-                {"number": number, "box": list(face.box), "landmarks": [list(point) for point in face.landmarks],
-                 "confidence": face.score}
-                for number, face in enumerate(found)
-            ]})  # fmt: skip
-        return described
-
-    @staticmethod
-    def concatenate(parts: list["Faces"]) -> "Faces":
-        """Faces of consecutive parts of one batch as faces of the whole batch."""
-        starts = [sum(len(part.counts) for part in parts[:number]) for number in range(len(parts))]
-        return Faces(
-            torch.cat([part.boxes for part in parts]),
-            torch.cat([part.landmarks for part in parts]),
-            torch.cat([part.scores for part in parts]),
-            torch.cat([part.image_index + start for part, start in zip(parts, starts, strict=True)]),
-            sum((part.counts for part in parts), ()),
-            parts[0].image_size,
-            sum((part.on_host for part in parts), ()),
-        )
-
-
-def parse_index(index: str) -> list[int] | None:
-    """Positions in a face index such as "0,2", each once, or None for "all"; ValueError for anything else."""
-    if index.strip() == "all":
-        return None
-    parts = [part.strip() for part in index.split(",")]
-    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
-        raise ValueError(
-            f'Face index {quoted(index)} is not understood: write "all", or positions from 0 such as "0,2".'
-        )
-    return list(dict.fromkeys(int(part) for part in parts))
 
 
 class FaceEncoder(nn.Module):
@@ -224,20 +105,3 @@ class FaceEncoder(nn.Module):
         """Faces and their descriptors, `detect` then `embed`."""
         faces = self.detect(image, min_confidence)
         return faces, self.embed(image, faces)
-
-
-def load_detector(points68: Landmarks68, device=None, dtype=None, operations=nn) -> Verified:
-    """The detector that ships with the pack: MTCNN, with the 68-point network for a second opinion."""
-    detector = MTCNN(device, dtype, operations, thresholds=DOUBTFUL)
-    detector.load_state_dict(read_weights(EMBEDDED / "mtcnn.safetensors").tensors)
-    return Verified(detector, points68).eval().requires_grad_(False)
-
-
-def load_embedded(device=None, dtype=None, operations=nn) -> FaceEncoder:
-    """The encoder that ships with the pack: verified MTCNN and dlib's 128-number descriptor, in eval mode."""
-    points68 = load_landmarks68(device, dtype, operations)
-    embedder = DlibResNet(device, dtype, operations)
-    embedder.load_state_dict(read_dlib_resnet(EMBEDDED / "dlib_resnet34.safetensors"))
-    detector = load_detector(points68, device, dtype, operations)
-    encoder = FaceEncoder(detector, embedder, "dlib-resnet34-128", 128, DLIB_TEMPLATE, 150, points68)
-    return encoder.eval().requires_grad_(False)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..quoted import quoted
-from .encoder import Faces, HostFace
+from .found import Faces, HostFace
 
 # Points of MediaPipe's face mesh: around the image-left and the image-right eye, the nose's tip, the corners of the
 # mouth. Lids and corners, not the irises: those follow the gaze, and meshes of 468 points have none.

@@ -1,19 +1,16 @@
 """How a head is turned, from 68 landmarks and an average face in three dimensions."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..places import EMBEDDED
 from ..weights.reader import read_weights
-
-_EMBEDDED = Path(__file__).resolve().parents[2] / "embedded"
 
 
 def load_mean_shape() -> Tensor:
     """The average face, [68, 3] float32: InsightFace's, x to the image's right, y down, z to the viewer."""
-    return read_weights(_EMBEDDED / "meanshape68.safetensors").tensors["points"]
+    return read_weights(EMBEDDED / "meanshape68.safetensors").tensors["points"]
 
 
 def fit_to(mean_shape: Tensor) -> Tensor:

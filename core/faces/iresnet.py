@@ -8,7 +8,7 @@ result are zeros to the convolution, which no folded bias could give.
 import torch
 from torch import Tensor, nn
 
-from .mtcnn_networks import PReLU
+from .layers import PReLU
 
 CHIP_SIZE, DIM = 112, 512
 WIDTHS = (64, 128, 256, 512)

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..places import EMBEDDED
 from .descriptor import MEAN
 from .quantised import read_quantised
 
-FILE = Path(__file__).resolve().parents[2] / "embedded" / "landmarks68.safetensors"
+FILE = EMBEDDED / "landmarks68.safetensors"
 POINTS, CHIP_SIZE = 68, 112
 CHANNELS = (32, 64, 128, 256)
 # Where the five landmarks of Faces should lie in a chip. Chips cut along found landmarks agree better with themselves
 # mirrored (0.038 of the distance from eye to mouth corner) than any square around the box (0.046 at best), and work for
-# turned faces. The points are those of dlib's template (encoder.py) at this size, 8 pixels higher.
+# turned faces. The points are those of dlib's template (templates.py) at this size, 8 pixels higher.
 TEMPLATE = ((35.503, 26.794), (75.022, 26.794), (55.263, 49.166), (37.643, 68.924), (72.882, 68.924))
 # which point of a mirrored face each point is
 MIRRORED = (*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .encoder import Faces
+from .found import Faces
 from .geometry import apply, similarity_transform, warp
 from .overlay import box_masks
 from .parser import CLASSES, SIDE

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .area import crop, integral_image, resize
-from .candidates import Candidates
+from .candidates import Candidates, best, padded, without_empty
 from .mtcnn_networks import ONet, PNet, RNet, normalise
 from .nms import suppress
 
@@ -28,32 +28,6 @@ def pyramid(height: int, width: int) -> list[tuple[float, int, int]]:
         levels.append((scale, int(height * scale + 1), int(width * scale + 1)))
         scale, side = scale * PYRAMID_FACTOR, side * PYRAMID_FACTOR
     return levels
-
-
-def best(scores: Tensor, valid: Tensor, count: int, *others: Tensor) -> tuple[Tensor, ...]:
-    """The `count` best valid places of [B, N], falling; returns scores, valid and the `others` in that order."""
-    order = scores.masked_fill(~valid, -1.0).topk(min(count, scores.shape[1])).indices
-    image = torch.arange(len(scores), device=scores.device)[:, None]
-    return tuple(tensor[image, order] for tensor in (scores, valid, *others))
-
-
-def without_empty(scores: Tensor, valid: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """On the CPU, where a read costs nothing, only as many places as the fullest image fills; elsewhere all of them.
-
-    Most places are empty, so this is several times faster there. On a GPU fixed shapes cost less than waiting does.
-    """
-    if valid.device.type != "cpu":
-        return scores, valid, *others
-    filled = int(valid.sum(1).amax())  # host read: on the CPU only
-    return best(scores, valid, max(filled, 1), *others)
-
-
-def padded(tensor: Tensor, places: int) -> Tensor:
-    """[B, K, ...] with empty places up to [B, places, ...]."""
-    missing = places - tensor.shape[1]
-    if missing == 0:
-        return tensor
-    return torch.cat([tensor, tensor.new_zeros(tensor.shape[0], missing, *tensor.shape[2:])], 1)
 
 
 def squared(boxes: Tensor) -> Tensor:

@@ -7,12 +7,7 @@ Input pixels are RGB in -1..1: (value - 127.5) / 128 of 0..255.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class PReLU(nn.PReLU):
-    """nn.PReLU that follows its input, since ComfyUI's operations have no PReLU of their own to cast and move."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.prelu(x, self.weight.to(x))
+from .layers import PReLU
 
 
 class Layer(nn.Module):

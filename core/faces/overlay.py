@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from .encoder import Faces
+from .found import Faces
 
 # The colours of InstantID's landmark drawing, so that preview and control image speak the same language.
 _LANDMARK_COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255))

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .encoder import DLIB_TEMPLATE, Faces
 from .ffhq import FFHQ
+from .found import Faces
 from .geometry import similarity_transform, warp
+from .templates import DLIB_TEMPLATE
 
 DLIB_CHIP = 150  # side of the chips that DLIB_TEMPLATE is for
 NOSE_DEPTH = 0.5  # how far the nose's tip stands out from the plane of eyes and mouth, in distances between the eyes

@@ -7,8 +7,7 @@ from torch.nn import functional as F
 from ..graph import GraphModule, UnknownGraph, build
 from ..weights import WeightsError
 from ..weights.onnx_file import OnnxModel
-from .candidates import Candidates
-from .mtcnn import best, without_empty
+from .candidates import Candidates, best, without_empty
 from .nms import suppress
 from .resize import resize_bilinear
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .encoder import DLIB_TEMPLATE, Faces, HostFace
+from .found import Faces, HostFace
+from .templates import DLIB_TEMPLATE
 from .verify import SAME_FACE
 
 MODES = ("auto", "thorough", "plain")

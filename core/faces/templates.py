@@ -34,3 +34,9 @@ def arcface_template_of(name: str, size: tuple[int, int], advice: str) -> tuple[
             f"{name} takes pictures of {width} x {height} pixels, which ArcFace's template does not fit; {advice}."
         )
     return arcface_template(height)
+
+
+# Where dlib's get_face_chip_details (padding 0.25) puts the mean of its 68-point training shapes in a 150 x 150 chip:
+# pixel = (position + 0.25) / 1.5 * 150, with the eyes as the mean of points 36-41 and 42-47, the nose tip as point 30,
+# the mouth corners as points 48 and 54.
+DLIB_TEMPLATE = ((47.549, 46.599), (100.476, 46.599), (74.013, 76.562), (50.415, 103.023), (97.61, 103.023))

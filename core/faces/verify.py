@@ -5,10 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .candidates import Candidates
+from .candidates import Candidates, best, without_empty
 from .geometry import apply, invert, similarity_transform, warp
 from .landmarks68 import CHIP_SIZE, MIRRORED, TEMPLATE, Landmarks68, five_of
-from .mtcnn import best, without_empty
 from .nms import suppress
 
 # Views that are compared, each also mirrored: sides of the box, and degrees of turn against the found eye line. The

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .encoder import Faces
+from .found import Faces
 from .geometry import upright, warp
 
 

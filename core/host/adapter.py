@@ -16,12 +16,13 @@ from .eva import find_eva
 from .face_context import FaceContext
 from .folders import adapter_path
 from .gated import fired, inject_gates
+from .injection import IdentityBank, Injection
 from .late import count_steps
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .managed import OPERATIONS, loaded, managed, managed_from
 from .masks import as_masks, gated
 from .mixed import Mix, mix_attention
-from .patch import IdentityBank, Injection, inject
+from .patch import inject
 from .person import Person, Sources, gather, no_identity
 from .prompt import IN_PROMPT, with_nobody
 from .routing import routed_people

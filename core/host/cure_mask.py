@@ -6,7 +6,7 @@ from comfy.patcher_extension import WrappersMP
 from ..cure.masks import picture_masks
 from ..cure.overlay import draw_masks
 from .cure_run import KEY
-from .encoder import checked, pixels
+from .images import checked, pixels
 
 
 def latest_masks(model) -> torch.Tensor:

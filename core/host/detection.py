@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import torch
 
 from ..faces.details import Details
-from ..faces.encoder import Faces, parse_index
+from ..faces.found import Faces, parse_index
 from ..faces.overlay import draw_faces
 from ..faces.policy import faceless, refuse_faceless
-from .encoder import LoadedEncoder, broken_picture, checked
+from .encoder import LoadedEncoder
 from .face_masks import check_masks, face_masks
 from .given import given_faces
+from .images import broken_picture, checked
 from .progress import watched
 
 CROP_SIZE = 256

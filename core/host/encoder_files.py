@@ -9,7 +9,8 @@ import folder_paths
 from ..faces import onnx_roles as roles
 from ..faces.descriptors import Descriptor, load_descriptor
 from ..faces.details import FaceDetails, load_details
-from ..faces.encoder import FaceEncoder, load_detector, load_embedded
+from ..faces.embedded import load_detector, load_embedded
+from ..faces.encoder import FaceEncoder
 from ..faces.landmarks68 import load_landmarks68
 from ..faces.own_encoder import description_beside, load_own
 from ..faces.packs import Pack, load_pack_descriptor, read_pack

@@ -6,9 +6,10 @@ import folder_paths
 import torch
 
 from ..faces import masks
-from ..faces.encoder import Faces
-from .encoder import LoadedEncoder, checked, pixels
+from ..faces.found import Faces
+from .encoder import LoadedEncoder
 from .folders import PARSER_FOLDER
+from .images import checked, pixels
 from .parser import find_parser
 
 

@@ -22,8 +22,8 @@ from torch import nn
 
 from ..adapters import load_adapter
 from ..faces.drawn import load_drawn
-from ..faces.encoder import EMBEDDED
 from ..faces.landmarks68 import load_landmarks68
+from ..places import EMBEDDED
 from ..weights import WeightsError, read_weights
 from .adapter import LoadedAdapter
 from .encoder import LoadedEncoder

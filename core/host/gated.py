@@ -1,6 +1,6 @@
 """Adapters whose gates (attention.gates) work on what goes into the cross-attentions: ComfyUI's middle_patch."""
 
-from .patch import Injection
+from .injection import Injection
 from .run import KEY, Run
 from .sites import Site
 

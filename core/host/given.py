@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ..faces.encoder import Faces, HostFace
+from ..faces.found import Faces, HostFace
 from ..faces.given import boxes_of, faces_of, mesh_faces
 from ..faces.policy import NoFaceError
-from .encoder import LoadedEncoder, broken_picture, checked
+from .encoder import LoadedEncoder
+from .images import broken_picture, checked
 
 MARGIN = 0.3  # of a box's sides that is shown around it to the detector: it wants to see more than the face
 _SAME = 0.5  # overlap (intersection over union) from which two finds are one face that lies in two boxes

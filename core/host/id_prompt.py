@@ -11,8 +11,8 @@ from ..faces.policy import NoFaceError
 from .adapter import LoadedAdapter
 from .class_word import repeat_class_word, without_trigger
 from .detection import choose_faces
-from .encoder import check_colours, checked
 from .face_context import faced
+from .images import check_colours, checked
 from .late import MERGE_KEY
 from .managed import loaded
 from .parser import find_parser

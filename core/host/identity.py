@@ -7,7 +7,7 @@ from pathlib import Path
 import folder_paths
 import torch
 
-from ..faces.encoder import Faces
+from ..faces.found import Faces
 from ..faces.identity import Identity, agreement, combine_identity, outliers, same_person
 from ..faces.identity_file import load_identity, save_identity
 from ..faces.identity_report import Reference, identity_report

@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from ..faces.draw import draw_keypoints
-from ..faces.encoder import Faces
+from ..faces.found import Faces
 from ..faces.landmark_json import landmarks_to_json, parse_landmarks
 from ..faces.pose import place
 from .control_reads import IDENTITY, PROMPT, has_identity, joined, keep_apart
 from .detection import choose_faces, find_faces
-from .encoder import LoadedEncoder, checked, pixels
+from .encoder import LoadedEncoder
+from .images import checked, pixels
 from .progress import watched
 from .strength import Strength
 

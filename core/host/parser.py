@@ -13,7 +13,7 @@ from comfy.patcher_extension import CallbacksMP
 from ..faces.parser import GRID, load_parser
 from ..weights import WeightsError, read_weights
 from . import folders
-from .encoder import checked, pixels
+from .images import checked, pixels
 from .managed import OPERATIONS, loaded, managed_from
 from .progress import watched
 

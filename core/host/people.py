@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import torch
 
 from ..faces.assign import PEOPLE, by_position, by_similarity
-from ..faces.encoder import Faces
+from ..faces.found import Faces
 from ..faces.identity import Identity
 from ..faces.policy import faceless
 from ..similarity import cosines
 from .detection import choose_faces, drawn_faces
-from .encoder import LoadedEncoder, checked
+from .encoder import LoadedEncoder
 from .face_masks import check_masks, face_masks
 from .given import given_faces
+from .images import checked
 
 
 @dataclass(frozen=True)

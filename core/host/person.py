@@ -12,9 +12,10 @@ from ..faces.identity import Identity, combine_embeds
 from ..faces.spaces import is_space
 from .backdrop import on_backdrop
 from .detection import choose_faces
-from .encoder import LoadedEncoder, check_colours, checked
+from .encoder import LoadedEncoder
 from .eva import EVA
 from .identity import encode_faces
+from .images import check_colours, checked
 from .managed import loaded
 from .vision import check_vision, see
 

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from ..faces.encoder import Faces
+from ..faces.found import Faces
 from ..faces.order import ORDERS
-from .encoder import checked
+from .images import checked
 
 PICTURES = 16  # of a batch
 SIDE = 640  # pixels, the longer side of a copy at most

@@ -8,8 +8,9 @@ from ..faces.centralise import ENOUGH, centralise
 from ..faces.identity import Identity
 from ..similarity import MOST, best_of, contact_sheet, cosines, judge, percentages, report, score_plot
 from .detection import choose_faces
-from .encoder import LoadedEncoder, checked
+from .encoder import LoadedEncoder
 from .identity import encode
+from .images import checked
 
 
 @dataclass(frozen=True)

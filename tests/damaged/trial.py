@@ -7,7 +7,7 @@ import torch
 from likeness.core.faces import onnx_roles as roles
 from likeness.core.faces.descriptors import load_descriptor
 from likeness.core.faces.details import load_details
-from likeness.core.faces.encoder import Faces
+from likeness.core.faces.found import Faces
 from likeness.core.faces.onnx_embedder import load_embedder
 from likeness.core.faces.packs import read_pack
 from likeness.core.faces.scrfd import load_scrfd

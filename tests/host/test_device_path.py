@@ -45,13 +45,14 @@ def test_the_patch_runs_on_cuda_without_a_host_sync(pack, case, with_mask, kinds
     patched, *_ = apply(pack, model, *prompt, loaded, mask=mask)
     patch = attn2(patched)["middle", 0, 3]
     (injection, index), bank = patch.injections[0], patch.injections[0][0].patcher.model
-    patch_module, run = pack.module("core.host.patch"), pack.module("core.host.run")
+    injections, run = pack.module("core.host.injection"), pack.module("core.host.run")
+    id_patch = pack.module("core.host.patch").IDPatch
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         attend = pack.module("core.attention.sites").Attend
         sites = [attend(*(mode.from_tensor(part[:2]).to("cuda") for part in (site.k, site.v))) for site in bank.sites]
-        bank_on_cuda = patch_module.IdentityBank(sites, None if mask is None else mode.from_tensor(mask).to("cuda"))
+        bank_on_cuda = injections.IdentityBank(sites, None if mask is None else mode.from_tensor(mask).to("cuda"))
         owner = type("Owner", (), {"model": bank_on_cuda})
-        on_cuda = patch_module.Injection(owner, injection.span)
+        on_cuda = injections.Injection(owner, injection.span)
         rows = 2 * len(kinds)
         q = torch.empty(rows, 8 * 8, 128, device="cuda")
         sigmas = torch.empty(rows, device="cuda")
@@ -62,7 +63,7 @@ def test_the_patch_runs_on_cuda_without_a_host_sync(pack, case, with_mask, kinds
             "sigmas": sigmas,
             "likeness": run.Run(),
         }
-        out = patch_module.IDPatch(patch.key, [(on_cuda, index)], base=lambda q, k, v, o: q)(q, q, q, options)
+        out = id_patch(patch.key, [(on_cuda, index)], base=lambda q, k, v, o: q)(q, q, q, options)
         assert out.device.type == "cuda" and out.shape == q.shape
         # The test can fail: what it looks for raises here.
         with pytest.raises(DataDependentOutputException):

@@ -133,7 +133,7 @@ def test_pictures_that_are_not_square_are_clips_as_the_authors_make_them(pack, c
 def test_every_site_fires_with_the_lora_in_place(pack, models, person, kind, monkeypatch):
     loaded = loaded_adapter(pack, ip_adapter("faceid", kind))
     graph = Graph(pack, models[kind], kind).apply(loaded, identity=person)
-    injection, fired = pack.module("core.host.patch").Injection, []
+    injection, fired = pack.module("core.host.injection").Injection, []
     residual = injection.residual
 
     def counting(self, index, *arguments):

@@ -80,7 +80,7 @@ def plain(models):
 @pytest.fixture
 def fired(pack, monkeypatch):
     """The number of each site that adds something, once per forward."""
-    injection, numbers = pack.module("core.host.patch").Injection, []
+    injection, numbers = pack.module("core.host.injection").Injection, []
     residual = injection.residual
 
     def counting(self, index, *arguments):

@@ -3,7 +3,7 @@
 import photographs
 import pytest
 import torch
-from likeness.core.faces.encoder import load_embedded
+from likeness.core.faces.embedded import load_embedded
 
 
 @pytest.fixture(scope="session")

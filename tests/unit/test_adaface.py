@@ -8,7 +8,9 @@ import torch
 from insightface.utils import face_align
 from likeness.core.faces import adaface, arcface
 from likeness.core.faces.descriptors import load_descriptor
-from likeness.core.faces.encoder import FaceEncoder, Faces, HostFace, load_embedded
+from likeness.core.faces.embedded import load_embedded
+from likeness.core.faces.encoder import FaceEncoder
+from likeness.core.faces.found import Faces, HostFace
 from likeness.core.faces.iresnet import IResNet
 from likeness.core.faces.templates import ARCFACE_TEMPLATE, arcface_template
 from likeness.core.weights import WeightFile, WeightsError, read_weights

@@ -11,7 +11,10 @@ import pytest
 import torch
 from likeness.core.faces.candidates import Candidates
 from likeness.core.faces.descriptor import DlibResNet, read_dlib_resnet
-from likeness.core.faces.encoder import EMBEDDED, FaceEncoder, Faces, load_embedded, parse_index
+from likeness.core.faces.embedded import load_embedded
+from likeness.core.faces.encoder import FaceEncoder
+from likeness.core.faces.found import Faces, parse_index
+from likeness.core.places import EMBEDDED
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F

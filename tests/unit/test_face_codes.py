@@ -6,8 +6,10 @@ import pytest
 import torch
 from likeness.core.faces import e4e, transface
 from likeness.core.faces.descriptors import load_descriptor
-from likeness.core.faces.encoder import FaceEncoder, Faces, HostFace, load_embedded
+from likeness.core.faces.embedded import load_embedded
+from likeness.core.faces.encoder import FaceEncoder
 from likeness.core.faces.ffhq import FFHQ, ffhq_crop
+from likeness.core.faces.found import Faces, HostFace
 from likeness.core.faces.landmarks68 import Landmarks68
 from likeness.core.faces.quality import quality_of
 from likeness.core.faces.templates import ARCFACE_TEMPLATE

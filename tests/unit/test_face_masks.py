@@ -6,7 +6,8 @@ import photographs
 import pytest
 import torch
 from likeness.core.faces import masks
-from likeness.core.faces.encoder import Faces, HostFace, load_embedded
+from likeness.core.faces.embedded import load_embedded
+from likeness.core.faces.found import Faces, HostFace
 from likeness.core.faces.given import faces_of
 from likeness.core.faces.overlay import box_masks
 from on_device import StaysOnDevice

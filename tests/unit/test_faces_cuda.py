@@ -3,9 +3,11 @@
 import pytest
 import torch
 from likeness.core.faces.descriptor import DlibResNet
-from likeness.core.faces.encoder import DLIB_TEMPLATE, FaceEncoder, Faces, HostFace
+from likeness.core.faces.encoder import FaceEncoder
+from likeness.core.faces.found import Faces, HostFace
 from likeness.core.faces.landmarks68 import Landmarks68
 from likeness.core.faces.mtcnn import FACES, MTCNN
+from likeness.core.faces.templates import DLIB_TEMPLATE
 from on_device import StaysOnDevice
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 

@@ -7,8 +7,10 @@ import photographs
 import pytest
 import torch
 from likeness.core.faces.crops import CROPS
-from likeness.core.faces.encoder import FaceEncoder, Faces, HostFace, load_embedded
+from likeness.core.faces.embedded import load_embedded
+from likeness.core.faces.encoder import FaceEncoder
 from likeness.core.faces.ffhq import ffhq_crop, ffhq_transform
+from likeness.core.faces.found import Faces, HostFace
 from likeness.core.faces.geometry import apply
 from likeness.core.faces.landmarks68 import Landmarks68
 from on_device import StaysOnDevice

@@ -6,7 +6,7 @@ import numpy as np
 import photographs
 import pytest
 import torch
-from likeness.core.faces.encoder import load_embedded
+from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.given import boxes_of, faces_of, mesh_faces
 
 SIZE = (886, 1280)  # of the photograph t1

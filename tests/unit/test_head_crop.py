@@ -7,7 +7,8 @@ import pytest
 import torch
 from likeness.core.faces.backdrop import BACKDROPS
 from likeness.core.faces.crops import CROPS
-from likeness.core.faces.encoder import FaceEncoder, Faces, HostFace
+from likeness.core.faces.encoder import FaceEncoder
+from likeness.core.faces.found import Faces, HostFace
 from on_device import StaysOnDevice
 from torch._subclasses.fake_tensor import FakeTensorMode
 

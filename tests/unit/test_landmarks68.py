@@ -6,7 +6,7 @@ import numpy as np
 import photographs
 import pytest
 import torch
-from likeness.core.faces.encoder import load_embedded
+from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.landmarks68 import (
     CHIP_SIZE,
     MIRRORED,

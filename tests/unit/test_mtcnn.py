@@ -6,9 +6,9 @@ import pytest
 import torch
 from facenet_pytorch import MTCNN as Reference
 from likeness.core.faces.area import crop, integral_image, resize
-from likeness.core.faces.encoder import EMBEDDED
 from likeness.core.faces.mtcnn import FACES, MTCNN
 from likeness.core.faces.nms import overlap, suppress
+from likeness.core.places import EMBEDDED
 from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional as F

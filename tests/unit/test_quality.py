@@ -9,8 +9,9 @@ import photographs
 import pytest
 import torch
 from likeness.core.faces.boxes import crop_boxes
-from likeness.core.faces.encoder import DLIB_TEMPLATE, load_embedded
+from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.quality import Quality, face_quality, frontality, light, quality_of, sharpness
+from likeness.core.faces.templates import DLIB_TEMPLATE
 from PIL import ImageFilter
 from torch._subclasses.fake_tensor import FakeTensorMode
 

@@ -2,7 +2,7 @@
 
 import photographs
 import pytest
-from likeness.core.faces.encoder import load_embedded
+from likeness.core.faces.embedded import load_embedded
 from pairs import area_under_curve
 
 

@@ -4,7 +4,7 @@ import found
 import photographs
 import pytest
 import torch
-from likeness.core.faces.encoder import load_embedded
+from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.search import search
 
 # J, a profile behind a hand, is 59 x 77 pixels at a quarter of the side; looked through thoroughly, J is found as well.

@@ -5,7 +5,8 @@ import math
 import photographs
 import pytest
 import torch
-from likeness.core.faces.encoder import Faces, HostFace, load_embedded
+from likeness.core.faces.embedded import load_embedded
+from likeness.core.faces.found import Faces, HostFace
 from likeness.core.faces.search import MODES, looks, search, turn_of
 
 # colours of the five landmarks of a drawn face, and where they lie in its box

@@ -4,7 +4,7 @@ import photographs
 import pytest
 import torch
 from likeness.core.faces.candidates import Candidates
-from likeness.core.faces.encoder import load_embedded
+from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.landmarks68 import Landmarks68
 from likeness.core.faces.mtcnn import FACES, MTCNN
 from likeness.core.faces.verify import CERTAIN, STEADY, TILT, VERIFIED, Verified

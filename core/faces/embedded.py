@@ -1,0 +1,33 @@
+"""The detector and the encoder that ship with the pack."""
+
+from torch import nn
+
+from ..places import EMBEDDED
+from ..weights.reader import read_weights
+from .descriptor import DlibResNet, read_dlib_resnet
+from .encoder import FaceEncoder
+from .landmarks68 import Landmarks68, load_landmarks68
+from .mtcnn import MTCNN
+from .templates import DLIB_TEMPLATE
+from .verify import Verified
+
+# What MTCNN may propose where a second opinion follows. As published (0.6, 0.7, 0.7) it misses faces in deep shadow and
+# in profile that the verifier knows, and what else it proposes below that the verifier drops.
+DOUBTFUL = (0.5, 0.5, 0.5)
+
+
+def load_detector(points68: Landmarks68, device=None, dtype=None, operations=nn) -> Verified:
+    """The detector that ships with the pack: MTCNN, with the 68-point network for a second opinion."""
+    detector = MTCNN(device, dtype, operations, thresholds=DOUBTFUL)
+    detector.load_state_dict(read_weights(EMBEDDED / "mtcnn.safetensors").tensors)
+    return Verified(detector, points68).eval().requires_grad_(False)
+
+
+def load_embedded(device=None, dtype=None, operations=nn) -> FaceEncoder:
+    """The encoder that ships with the pack: verified MTCNN and dlib's 128-number descriptor, in eval mode."""
+    points68 = load_landmarks68(device, dtype, operations)
+    embedder = DlibResNet(device, dtype, operations)
+    embedder.load_state_dict(read_dlib_resnet(EMBEDDED / "dlib_resnet34.safetensors"))
+    detector = load_detector(points68, device, dtype, operations)
+    encoder = FaceEncoder(detector, embedder, "dlib-resnet34-128", 128, DLIB_TEMPLATE, 150, points68)
+    return encoder.eval().requires_grad_(False)
