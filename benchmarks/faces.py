@@ -23,12 +23,12 @@ import onnx_files  # noqa: E402
 import onnxruntime  # noqa: E402
 import photographs  # noqa: E402
 import torch  # noqa: E402
-from likeness.core.faces import onnx_roles as roles  # noqa: E402
+from likeness.core.faces.align.templates import arcface_template  # noqa: E402
+from likeness.core.faces.detect.scrfd import load_scrfd  # noqa: E402
 from likeness.core.faces.encoder import FaceEncoder  # noqa: E402
-from likeness.core.faces.onnx_embedder import load_embedder  # noqa: E402
-from likeness.core.faces.packs import read_pack  # noqa: E402
-from likeness.core.faces.scrfd import load_scrfd  # noqa: E402
-from likeness.core.faces.templates import arcface_template  # noqa: E402
+from likeness.core.faces.onnx import onnx_roles as roles  # noqa: E402
+from likeness.core.faces.onnx.onnx_embedder import load_embedder  # noqa: E402
+from likeness.core.faces.onnx.packs import read_pack  # noqa: E402
 from likeness.core.graph import build  # noqa: E402
 from likeness.core.weights.onnx_file import read_onnx  # noqa: E402
 

@@ -19,10 +19,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 import conftest  # noqa: E402, F401  (loads the pack)
 import photographs  # noqa: E402
 import torch  # noqa: E402
+from likeness.core.faces.detect.mtcnn import MTCNN  # noqa: E402
+from likeness.core.faces.detect.search import search, turn_of  # noqa: E402
 from likeness.core.faces.embedded import load_embedded  # noqa: E402
 from likeness.core.faces.encoder import FaceEncoder  # noqa: E402
-from likeness.core.faces.mtcnn import MTCNN  # noqa: E402
-from likeness.core.faces.search import search, turn_of  # noqa: E402
 
 TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 

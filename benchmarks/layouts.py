@@ -78,14 +78,14 @@ def random_face(pack, spec):
 
 def watch_runs(pack) -> list:
     """Sampling runs from now on, each with the sites that fired in it."""
-    made, run = [], pack.module("core.host.run").Run
+    made, run = [], pack.module("core.host.sampling.run").Run
 
     class Watched(run):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             made.append(self)
 
-    pack.module("core.host.run").Run = Watched
+    pack.module("core.host.sampling.run").Run = Watched
     return made
 
 
@@ -100,7 +100,7 @@ def measure(pack, model, name: str, kind: str, folder: Path, latent: int) -> lis
     """One row of the table."""
     path = folder / f"{name}.safetensors"
     size = write(name, path)
-    host, person = pack.module("core.host.adapter"), pack.module("core.host.person")
+    host, person = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person")
     prompts = conditioning(kind, 1), conditioning(kind, 2)
     gc.collect()
     before = memory("VmRSS")
@@ -114,7 +114,7 @@ def measure(pack, model, name: str, kind: str, folder: Path, latent: int) -> lis
         who = person.Person(person.no_identity(), face, nobody)
         patched = host.apply_person(model, *prompts, loaded, who, host.Strength(0.8))
     else:
-        module = pack.module("core.host.managed").loaded(loaded.patcher)
+        module = pack.module("core.host.comfyui.managed").loaded(loaded.patcher)
         with torch.no_grad():
             tokens = module.project(random_face(pack, loaded.spec))
             module.fuse(torch.randn(1, tokens.shape[1], loaded.spec.token_dim), tokens)

@@ -80,11 +80,11 @@ def _encoder(path):
     if path.suffix.lower() != ".onnx":
         return _weights(path)
     model = _pack_module("core.weights.onnx_file").read_onnx(path)
-    return {"what": f"an ONNX graph, {_pack_module('core.faces.onnx_roles').role_of(model)}"}
+    return {"what": f"an ONNX graph, {_pack_module('core.faces.onnx.onnx_roles').role_of(model)}"}
 
 
 def _direction(path):
-    rows = len(_pack_module("core.faces.directions").read_direction(path))
+    rows = len(_pack_module("core.faces.identity.directions").read_direction(path))
     return {"what": f"a direction for W+ codes, {'one for all layers' if rows == 1 else f'{rows} layers'}"}
 
 

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension
 
-from ..core.host import folders
+from ..core.host.comfyui import folders
 
 folders.register()  # before any schema is built: combos list these folders
 

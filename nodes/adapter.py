@@ -4,10 +4,12 @@ from comfy_api.latest import io
 
 from ..core.adapters import METHODS, Choices, Overrides
 from ..core.attention import WEIGHT_TYPES
-from ..core.host import adapter as adapters
-from ..core.host import eva, folders, parser
-from ..core.host import lora as loras
-from ..core.host.person import COMBINE_EMBEDS, COMPATIBILITY, Sources
+from ..core.host.adapters import adapter as adapters
+from ..core.host.adapters import lora as loras
+from ..core.host.comfyui import folders
+from ..core.host.faces import parser
+from ..core.host.who import eva
+from ..core.host.who.person import COMBINE_EMBEDS, COMPATIBILITY, Sources
 from .compat import advanced, checked, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input, range_inputs
 

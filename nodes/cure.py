@@ -3,8 +3,10 @@
 from comfy_api.latest import io, ui
 
 from ..core.cure import MODES, TRAJECTORIES
-from ..core.host import cure, cure_mask, parser
-from ..core.host.strength import Strength
+from ..core.host.cure import apply as cure
+from ..core.host.cure import latest as cure_mask
+from ..core.host.faces import parser
+from ..core.host.sampling.strength import Strength
 from .compat import checked, offered, schema
 from .sockets import range_inputs
 

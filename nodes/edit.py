@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..core.host import directions
+from ..core.host.who import directions
 from .compat import checked, schema
 from .sockets import Identity
 

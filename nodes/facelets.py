@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..core.host import facelets
+from ..core.host.facelets import load as facelets
 from .compat import checked, schema
 from .sockets import Adapter, FaceEncoder
 

@@ -3,12 +3,12 @@
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from ..core.faces.detect.search import MODES
 from ..core.faces.given import as_boxes
 from ..core.faces.order import ORDERS
-from ..core.faces.search import MODES
-from ..core.host import detection, encoder_files, parser
-from ..core.host import encoder as encoders
-from ..core.host.shown import faces_to_show
+from ..core.host.faces import detection, encoder_files, parser
+from ..core.host.faces import encoder as encoders
+from ..core.host.faces.shown import faces_to_show
 from .compat import advanced, checked, offered, schema
 from .sockets import BoundingBox, FaceEncoder, Faces, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
 

@@ -2,11 +2,11 @@
 
 from comfy_api.latest import io, ui
 
-from ..core.faces.identity import COMBINE
-from ..core.faces.sample_identity import sample_identities
-from ..core.host import identity as identities
-from ..core.host.detection import find_faces
-from ..core.host.shown import faces_to_show
+from ..core.faces.identity.identity import COMBINE
+from ..core.faces.identity.sample_identity import sample_identities
+from ..core.host.faces.detection import find_faces
+from ..core.host.faces.shown import faces_to_show
+from ..core.host.who import identity as identities
 from .compat import checked, offered, schema
 from .sockets import Identity, face_encoder_input, face_index_input, on_no_face_input
 

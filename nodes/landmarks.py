@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io, ui
 
-from ..core.host import landmarks as control
-from ..core.host.shown import faces_to_show
+from ..core.host.faces.shown import faces_to_show
+from ..core.host.prompts import landmarks as control
 from .compat import advanced, checked, offered, schema
 from .sockets import face_encoder_input, face_index_input, on_no_face_input, range_inputs
 

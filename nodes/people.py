@@ -3,8 +3,8 @@
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..core.faces.assign import BY, PEOPLE
-from ..core.host import parser, people
+from ..core.faces.identity.assign import BY, PEOPLE
+from ..core.host.faces import parser, people
 from .compat import checked, offered, schema
 from .sockets import Faces, Identity, face_encoder_input, given_inputs, mask_inputs, on_no_face_input
 

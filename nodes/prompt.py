@@ -2,8 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..core.host import arc2face, id_prompt, parser
-from ..core.host.person import Sources
+from ..core.host.faces import parser
+from ..core.host.prompts import arc2face, id_prompt
+from ..core.host.who.person import Sources
 from .compat import checked, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input
 

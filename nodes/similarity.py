@@ -3,7 +3,7 @@
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..core.host import similarity
+from ..core.host.who import similarity
 from .compat import advanced, checked, offered, schema
 from .sockets import Identity, face_encoder_input, on_no_face_input
 

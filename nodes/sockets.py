@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..core.faces.masks import MASKS
 from ..core.faces.policy import ON_NO_FACE
+from ..core.faces.regions.masks import MASKS
 from .compat import advanced
 
 FaceEncoder = io.Custom("LIKENESS_FACE_ENCODER")

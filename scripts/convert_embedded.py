@@ -70,7 +70,7 @@ def write_safetensors(path: Path, tensors: dict[str, np.ndarray], metadata: dict
 
 
 def mtcnn() -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The three networks' parameters under the names of core/faces/mtcnn_networks.py."""
+    """The three networks' parameters under the names of core/faces/detect/mtcnn_networks.py."""
     package = distribution("facenet-pytorch")
     tensors = {}
     for network, layers in LAYERS.items():
@@ -115,7 +115,7 @@ def face_api(package: Path, model: str) -> tuple[dict[str, np.ndarray], str]:
 
 
 def descriptor(package: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The descriptor's quantised parameters under the names of core/faces/descriptor.py."""
+    """The descriptor's quantised parameters under the names of core/faces/describe/dlib.py."""
     tensors, origin = face_api(package, "face_recognition_model")
     return tensors, {
         "origin": origin,
@@ -126,7 +126,7 @@ def descriptor(package: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 
 def landmarks68(package: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The 68-point network's quantised parameters under the names of core/faces/landmarks68.py."""
+    """The 68-point network's quantised parameters under the names of core/faces/points/landmarks68.py."""
     tensors, origin = face_api(package, "face_landmark_68_model")
     return tensors, {"origin": origin, "licence": "MIT", "format": "likeness landmarks68 1"}
 

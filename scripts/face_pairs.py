@@ -16,8 +16,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import conftest  # noqa: E402, F401  (loads the pack)
 import photographs  # noqa: E402
+from likeness.core.faces.align.transforms import upright, warp  # noqa: E402
 from likeness.core.faces.embedded import load_embedded  # noqa: E402
-from likeness.core.faces.geometry import upright, warp  # noqa: E402
 from pairs import area_under_curve, logistic  # noqa: E402
 
 

@@ -96,7 +96,7 @@ class HostPack:
         return {name: node for name, node in self.nodes.items() if _module_of(node) == f"custom_nodes.{self.path.name}"}
 
     def module(self, name: str):
-        """A module of the pack by its dotted name, e.g. "core.host.patch": the very one that the nodes use."""
+        """A module of the pack by its dotted name, the very one that the nodes use."""
         return importlib.import_module(f"{self.module_name}.{name}")
 
     def executor(self):

@@ -42,11 +42,11 @@ class Case:
         self._uncured = {}
 
     def cure(self, model=None, weight=1.0, start_at=0.0, end_at=1.0, settings=None, **options):
-        """core.host.cure.apply on the model with the identity, by keyword; `settings` as a dictionary."""
-        how = self.pack.module("core.host.strength").Strength(weight, start_at, end_at)
+        """core.host.cure.apply.apply on the model with the identity, by keyword; `settings` as a dictionary."""
+        how = self.pack.module("core.host.sampling.strength").Strength(weight, start_at, end_at)
         chosen = self.pack.module("core.cure").CureSettings(**(settings or {}))
         options = {"prompt": self.text, **options}
-        return self.pack.module("core.host.cure").apply(
+        return self.pack.module("core.host.cure.apply").apply(
             self.model if model is None else model, clip(self.kind), strength=how, settings=chosen, **options
         )
 

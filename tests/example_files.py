@@ -109,13 +109,14 @@ class _Features(torch.nn.Module):
 
 def _encoder(pack, dim, space):
     """A face encoder whose vectors have `dim` numbers, and are said to be of a space."""
-    module = pack.module("core.host.encoder_files").load_module("embedded", "auto")
+    module = pack.module("core.host.faces.encoder_files").load_module("embedded", "auto")
     described = pack.module("core.faces.encoder").FaceEncoder(
-        module.detector, _Features(dim), space, dim, pack.module("core.faces.templates").arcface_template(112), 112,
+        module.detector, _Features(dim), space, dim,
+        pack.module("core.faces.align.templates").arcface_template(112), 112,
         module.points68, False,
     )  # fmt: skip
-    encoder = pack.module("core.host.encoder")
-    patcher = pack.module("core.host.managed").managed(described.eval().requires_grad_(False))
+    encoder = pack.module("core.host.faces.encoder")
+    patcher = pack.module("core.host.comfyui.managed").managed(described.eval().requires_grad_(False))
     return encoder.LoadedEncoder(space, patcher, 0.5, "auto")
 
 

@@ -18,7 +18,7 @@ LATENT_RGB = {
 def write_files(folder, facelets, seed: int = 0) -> Path:
     """Write the six files in fp16 and return their folder; same seed, same values.
 
-    ComfyUI must be importable; `facelets` is the pack's core.host.facelets.
+    ComfyUI must be importable; `facelets` is the pack's core.host.facelets.load.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,8 +69,8 @@ def adapter(seed: int = 0) -> dict[str, torch.Tensor]:
 
 def faces(seed: int = 0) -> dict[str, torch.Tensor]:
     """Detector and descriptor of drawn faces."""
-    from likeness.core.faces.drawn import DrawnDetector
-    from likeness.core.faces.drawn_networks import DrawnEmbedder
+    from likeness.core.facelets.detection import DrawnDetector
+    from likeness.core.facelets.networks import DrawnEmbedder
 
     parts = {"detector": fill(DrawnDetector(), seed + 6), "embedder": fill(DrawnEmbedder(), seed + 7)}
     return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}

@@ -14,7 +14,7 @@ def randn(*shape, seed):
 def identity(pack, seed=0, dim=128, space=SPACE):
     """An identity from two random vectors."""
     vectors = randn(2, dim, seed=seed) / dim**0.5
-    made, _ = pack.module("core.faces.identity").combine_identity(space, vectors, torch.ones(2), "mean")
+    made, _ = pack.module("core.faces.identity.identity").combine_identity(space, vectors, torch.ones(2), "mean")
     return made
 
 
@@ -29,10 +29,12 @@ def adapter(pack, kind="sdxl", seed=0, dtype=None):
 def loaded_adapter(pack, nested, name="tiny.safetensors", metadata=None, overrides=None, dtype=None):
     """A LoadedAdapter of a checkpoint as `{top: {key: tensor}}`, loaded by the pack's own loader."""
     flat = {f"{top}.{key}": value for top, part in nested.items() for key, value in part.items()}
-    adapters, managed = pack.module("core.adapters"), pack.module("core.host.managed")
+    adapters, managed = pack.module("core.adapters"), pack.module("core.host.comfyui.managed")
     file = pack.module("core.weights").WeightFile(name, flat, metadata or {})
     module = adapters.load_adapter(file, overrides or adapters.AUTO, dtype=dtype, operations=managed.OPERATIONS)
-    return pack.module("core.host.adapter").LoadedAdapter(name, module.spec, managed.managed(module), module.lora)
+    return pack.module("core.host.adapters.adapter").LoadedAdapter(
+        name, module.spec, managed.managed(module), module.lora
+    )
 
 
 def conditioning(kind="sdxl", seed=0, length=77):
@@ -42,9 +44,9 @@ def conditioning(kind="sdxl", seed=0, length=77):
 
 def apply(pack, model, positive, negative, loaded=None, face=None, mask=None, kind="sdxl", options=None, **strength):
     """ApplyIDAdapter's work: returns (model, positive, negative)."""
-    host = pack.module("core.host.adapter")
+    host = pack.module("core.host.adapters.adapter")
     strength = host.Strength(**{"weight": 0.8, **strength})
-    sources = pack.module("core.host.person").Sources(face or identity(pack))
+    sources = pack.module("core.host.who.person").Sources(face or identity(pack))
     loaded = loaded or adapter(pack, kind)
     return host.apply(model, positive, negative, loaded, sources, strength, mask, options or host.Options())[:3]
 

@@ -9,9 +9,9 @@ SPACE = "buffalo_l-w600k_r50"
 
 def encode(pack, adapter, prompt, kind="sdxl", trigger="img", start_merge_at=0.0, text_encoder=None, **sources):
     """IDTextEncode's work."""
-    sources = pack.module("core.host.person").Sources(**sources)
+    sources = pack.module("core.host.who.person").Sources(**sources)
     made = clip(kind) if text_encoder is None else text_encoder
-    return pack.module("core.host.id_prompt").encode(made, adapter, prompt, sources, trigger, start_merge_at)
+    return pack.module("core.host.prompts.id_prompt").encode(made, adapter, prompt, sources, trigger, start_merge_at)
 
 
 def text_encode(prompt, kind="sdxl"):
@@ -43,7 +43,7 @@ def photographs(count, seed=3):
 def person(pack, count=1):
     """Somebody of `count` photographs, in PhotoMaker V2's space."""
     vectors = 20 * torch.randn(count, 512, generator=torch.Generator().manual_seed(4)) / 512**0.5
-    return pack.module("core.faces.identity").combine_identity(SPACE, vectors, torch.ones(count), "mean")[0]
+    return pack.module("core.faces.identity.identity").combine_identity(SPACE, vectors, torch.ones(count), "mean")[0]
 
 
 def photomaker_adapter(pack, version):

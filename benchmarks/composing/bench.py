@@ -89,7 +89,7 @@ class Bench:
 
         alone = host_cases.loaded_adapter(self.pack, faceid())
         file = self.pack.module("core.weights").WeightFile("router.bin", flat(router()), {})
-        managed = self.pack.module("core.host.managed")
+        managed = self.pack.module("core.host.comfyui.managed")
         made = self.pack.module("core.adapters").load_router(file, alone.spec, operations=managed.OPERATIONS)
         return replace(alone, router=managed.managed(made))
 
@@ -97,7 +97,7 @@ class Bench:
         """Somebody as UniPortrait sees people."""
         from tiny.uniportrait import hidden, vectors
 
-        adapters, person = self.pack.module("core.adapters"), self.pack.module("core.host.person")
+        adapters, person = self.pack.module("core.adapters"), self.pack.module("core.host.who.person")
         face = adapters.FaceInput(vectors(seed=number), adapters.Seen((hidden(seed=number),)))
         nobody = adapters.FaceInput(torch.zeros_like(face.vectors), adapters.Seen((hidden(seed=99),)))
         return person.Person(person.no_identity(), face, nobody)
@@ -145,7 +145,7 @@ def _nothing(bench, model, positive, negative, mask):
 
 
 def _identity(bench, model, positive, negative, mask, mixed=False, span=(0.0, 1.0)):
-    chosen = bench.pack.module("core.host.adapter").Options(mixed_attention=mixed)
+    chosen = bench.pack.module("core.host.adapters.adapter").Options(mixed_attention=mixed)
     return host_cases.apply(
         bench.pack, model, positive, negative, bench.adapter, kind=KIND, weight=1.0, mask=mask, options=chosen,
         start_at=span[0], end_at=span[1],
@@ -154,7 +154,7 @@ def _identity(bench, model, positive, negative, mask, mixed=False, span=(0.0, 1.
 
 def _routed(bench, model, positive, negative, mask):
     """Two people who share the picture out; with a mask one in it and the other in the rest."""
-    host, applied = bench.pack.module("core.host.adapter"), (model, positive, negative)
+    host, applied = bench.pack.module("core.host.adapters.adapter"), (model, positive, negative)
     for number, own in ((1, mask), (2, None if mask is None else 1 - mask)):
         person = bench.routed_person(number)
         applied = host.apply_person(*applied, bench.router, person, host.Strength(1.0), own)
@@ -165,7 +165,7 @@ def _cure(mode="noise_blend", trajectory="shared", span=(0.0, 1.0)):
     def add(bench, model, positive, negative, mask):
         """With a mask the identity is everywhere, and the cure in the mask alone."""
         model, positive, negative = _identity(bench, model, positive, negative, None)
-        cure, strength = bench.pack.module("core.host.cure"), bench.pack.module("core.host.strength")
+        cure, strength = bench.pack.module("core.host.cure.apply"), bench.pack.module("core.host.sampling.strength")
         cured = cure.apply(
             model, cure_cases.clip(KIND), cure_cases.PROMPT if mask is None else NO_ATTRIBUTE,
             mode=mode, trajectory=trajectory, strength=strength.Strength(1.0, *span), mask=mask,

@@ -32,11 +32,11 @@ def only_the_pass(graph: Graph, text: str, way: Way):
     """A MODEL that does nothing but the pass, with the prompt itself in place of the one that lacks an expression."""
     settings = pack.module("core.cure").CureSettings(refine=way.refine, stride=way.stride)
     # the expression only makes a pass, and what it is about is replaced
-    model = pack.module("core.host.cure").apply(
+    model = pack.module("core.host.cure.apply").apply(
         graph.model, stack().clip, "a portrait, laughing", abstract_pass=way.depth, settings=settings
     )
-    hooks = model.get_wrappers("outer_sample", pack.module("core.host.cure_run").KEY)[0].__self__
-    same = pack.module("core.host.prompt").encode(stack().clip, text)
+    hooks = model.get_wrappers("outer_sample", pack.module("core.host.cure.run").KEY)[0].__self__
+    same = pack.module("core.host.conditioning.prompt").encode(stack().clip, text)
     plan = dataclasses.replace(hooks.plan, context=same.context, template=same, attributes=(), without=())
     model = graph.model.clone()
     type(hooks)(plan).install(model)

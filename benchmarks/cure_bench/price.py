@@ -19,7 +19,7 @@ from .figures import table
 from .meters import Cost, cost, seconds
 from .runs import euler, noise_of, personalised, run, stack, task_of
 
-# Options of `core.host.cure.apply`; `settings` and `end_at` are spelled out by `cured`.
+# Options of `core.host.cure.apply.apply`; `settings` and `end_at` are spelled out by `cured`.
 ROWS = {
     "noise_blend, as the node has it": {},
     "noise_blend, refresh 2": {"settings": {"refresh": 2}},
@@ -81,9 +81,9 @@ def stable_diffusion(steps: int, cells: int, repeats: int) -> Subject:
 
 def cured(subject: Subject, end_at: float = 1.0, settings: dict | None = None, **options):
     """AttributeCure on the subject's model."""
-    how = pack.module("core.host.strength").Strength(1.0, 0.0, end_at)
+    how = pack.module("core.host.sampling.strength").Strength(1.0, 0.0, end_at)
     settings = pack.module("core.cure").CureSettings(**(settings or {}))
-    apply = pack.module("core.host.cure").apply
+    apply = pack.module("core.host.cure.apply").apply
     return apply(subject.model, subject.clip, subject.text, strength=how, settings=settings, **options)
 
 

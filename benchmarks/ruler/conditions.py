@@ -23,8 +23,8 @@ def adapter(weight: float):
     """ApplyIDAdapter with the identity of the person's reference."""
 
     def step(graph: Graph, task: Task) -> Graph:
-        host = module("core.host.adapter")
-        sources = module("core.host.person").Sources(task.identity)
+        host = module("core.host.adapters.adapter")
+        sources = module("core.host.who.person").Sources(task.identity)
         return Graph(*host.apply(*graph, task.stack.adapter, sources, host.Strength(weight))[:3])
 
     return step
@@ -34,7 +34,7 @@ def control(strength: float):
     """LandmarkControl with the landmarks that the picture should have, as JSON."""
 
     def step(graph: Graph, task: Task) -> Graph:
-        host, text = module("core.host.landmarks"), module("core.faces.landmark_json")
+        host, text = module("core.host.prompts.landmarks"), module("core.faces.points.landmark_json")
         wanted = text.landmarks_to_json(task.case.drawing.landmarks, SIZE, SIZE)
         source = host.PoseSource(task.stack.face_encoder, None, wanted, "0", "error")
         drawn, _ = host.draw(source, host.Placement(0, 0, 1, 0), (SIZE, SIZE))
@@ -45,10 +45,10 @@ def control(strength: float):
 
 
 def cure(strength: float = 1.0, settings: dict | None = None, **options):
-    """AttributeCure on the prompt; other options as `core.host.cure.apply` has them, after the prompt."""
+    """AttributeCure on the prompt; other options as `core.host.cure.apply.apply` has them, after the prompt."""
 
     def step(graph: Graph, task: Task) -> Graph:
-        host, chosen = module("core.host.cure"), module("core.cure").CureSettings(**(settings or {}))
+        host, chosen = module("core.host.cure.apply"), module("core.cure").CureSettings(**(settings or {}))
         options_ = {"strength": host.Strength(strength), "settings": chosen, **options}
         return graph._replace(model=host.apply(graph.model, task.stack.clip, task.case.text, **options_))
 

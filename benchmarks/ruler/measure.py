@@ -38,7 +38,7 @@ class Instruments:
         """The largest face of each picture of IMAGE [B, H, W, 3]."""
         if self._encoder is None:
             return [None] * len(images)
-        detection = module("core.host.detection")
+        detection = module("core.host.faces.detection")
         faces = detection.choose_faces(self._encoder, images, "largest", "0", "passthrough")
         vectors = iter(F.normalize(self._encoder.embed(images, faces).cpu(), dim=1))
         landmarks = iter(faces.landmarks.cpu().numpy())

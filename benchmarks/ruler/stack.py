@@ -25,7 +25,7 @@ class Stack:
     files are trained serves the conditions that need no more."""
 
     def __init__(self, folder: Path | None = None):
-        self._host = module("core.host.facelets")
+        self._host = module("core.host.facelets.load")
         self.folder = Path(folder or self._host.FOLDER)
         self._nodes = importlib.import_module("nodes")
         module("comfy.utils").set_progress_bar_enabled(False)
@@ -53,19 +53,19 @@ class Stack:
     @cached_property
     def adapter(self):
         file = self._read(self._host.ADAPTER_FILE)
-        managed = module("core.host.managed")
+        managed = module("core.host.comfyui.managed")
         loaded = module("core.adapters").load_adapter(file, operations=managed.OPERATIONS)
-        return module("core.host.adapter").LoadedAdapter(file.name, loaded.spec, managed.managed(loaded))
+        return module("core.host.adapters.adapter").LoadedAdapter(file.name, loaded.spec, managed.managed(loaded))
 
     @cached_property
     def face_encoder(self):
         """None while the folder has no faces.safetensors; then similarities are not measured."""
         if not (self.folder / self._host.FACES_FILE).exists():
             return None
-        managed = module("core.host.managed")
+        managed = module("core.host.comfyui.managed")
         weights = self._read(self._host.FACES_FILE).tensors
-        drawn = module("core.faces.drawn").load_drawn(weights, operations=managed.OPERATIONS)
-        encoder = module("core.host.encoder").LoadedEncoder
+        drawn = module("core.facelets.detection").load_drawn(weights, operations=managed.OPERATIONS)
+        encoder = module("core.host.faces.encoder").LoadedEncoder
         return encoder(drawn.space, managed.managed(drawn), self._host.MIN_CONFIDENCE)
 
     def prompt(self, text: str) -> list:

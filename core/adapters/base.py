@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 import torch
 from torch import nn
 
-from ..attention.sites import Attend
+from ..attention.residuals import Attend
 
 METHODS = ("fidelity", "style", "plain")
 
@@ -259,5 +259,5 @@ class IDAdapter(nn.Module, ABC):
         """Identity tokens [B,T,token_dim] -> K and V [B,T,site width] for each site, in the checkpoint's order."""
 
     def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
-        """What each site adds at weight 1 (see attention.sites), for tokens [2,T,token_dim]: nobody's, the person's."""
+        """What each site adds at weight 1 (attention.residuals), for tokens [2,T,token_dim]: nobody's, the person's."""
         return [Attend(k, v) for k, v in self.keys_values(tokens)]

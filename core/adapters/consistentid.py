@@ -14,8 +14,8 @@ from torch import nn
 from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, Look
 from .faceid import FaceProjection
 from .fuse import FuseModule
+from .ip_layout import SiteAdapter, Tensors, site_widths, split_lora
 from .resampler import resampler_of
-from .sites import SiteAdapter, Tensors, site_widths, split_lora
 
 _SPACE = "buffalo_l-w600k_r50"
 _SDXL_SITES = 70

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, Look
+from .ip_layout import SiteAdapter, Tensors, site_widths, split_lora
 from .resampler import perceiver_layers, refine
-from .sites import SiteAdapter, Tensors, site_widths, split_lora
 
 _LAYER = re.compile(r"image_proj\.perceiver_resampler\.layers\.(\d{1,2})\.")
 _DIM_HEAD = 64

@@ -12,8 +12,8 @@ from torch import nn
 
 from ..attention.gates import Gate, GateLayers
 from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter
+from .ip_layout import Tensors
 from .resampler import resampler_of
-from .sites import Tensors
 
 PATCHES = 144  # of TransFace
 _PHOTOGRAPHS = 4  # the published code sets no limit

@@ -7,7 +7,7 @@ import torch
 
 from ..weights import WeightFile, WeightsError, shown
 from .base import AdapterSpec, LoRA
-from .sites import Tensors
+from .ip_layout import Tensors
 
 # Sites of SD1.5, of SDXL and of Facelets: how many there are of each width, fewest first.
 _LEVELS = {16: [5, 5, 6], 70: [10, 60], 7: [3, 4]}

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, Look
+from .ip_layout import SiteAdapter, Tensors, site_widths
 from .resampler import Resampler, resampler_of
-from .sites import SiteAdapter, Tensors, site_widths
 
 # Width of what goes in -> the vision model that it comes from.
 _EMBEDDINGS = {1024: "clip-h", 1280: "clip-g"}

@@ -10,8 +10,8 @@ from torch import nn
 
 from ..weights import CLIP_WIDTHS
 from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput
+from .ip_layout import SiteAdapter, Tensors, site_widths
 from .resampler import resampler_of
-from .sites import SiteAdapter, Tensors, site_widths
 
 # 512 numbers without a word on where from: as published, trained on InsightFace's recognisers.
 _FACES_512 = 512

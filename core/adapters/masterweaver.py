@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, Look
+from .ip_layout import SiteAdapter, Tensors, site_widths
 from .resampler import PerceiverAttention, Resampler, resampler_of
-from .sites import SiteAdapter, Tensors, site_widths
 
 _PHOTOGRAPHS = 3
 _NAMES = ("to_k_img", "to_v_img")

@@ -11,11 +11,11 @@ import re
 import torch
 from torch import nn
 
+from ..vision.clip_tower import ClipTower, clip_pixels
 from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look, LoRA
-from .clip_tower import ClipTower, clip_pixels
 from .faceid import FacePerceiver
 from .fuse import FuseModule
-from .sites import Tensors
+from .ip_layout import Tensors
 
 _ENCODER, _LORA = "id_encoder.", "lora_weights."
 _TOWER, _QUERIES = "vision_model.", "qformer_perceiver."

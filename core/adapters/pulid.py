@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..attention.sites import Ortho, OrthoV2, ZeroPadded
+from ..attention.residuals import Ortho, OrthoV2, ZeroPadded
 from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look, LoRA
 from .id_encoders import DIM_HEAD, FACE_TOKENS, STATES, IDEncoder, IDFormer
-from .sites import SiteKV, Tensors, site_widths
+from .ip_layout import SiteKV, Tensors, site_widths
 
 # What each method puts at a site, and how many tokens of zeros go with it.
 _METHODS = {"fidelity": (OrthoV2, 8), "style": (Ortho, 16), "plain": (ZeroPadded, 0)}

@@ -10,10 +10,10 @@ import re
 import torch
 from torch import nn
 
-from ..faces.curricularface import CELLS, KIND, PATCHES
+from ..faces.describe.curricularface import CELLS, KIND, PATCHES
 from .base import DEFAULTS, VISION, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look
+from .ip_layout import SiteKV, Tensors, site_widths, split_lora
 from .resampler import PerceiverAttention, feed_forward
-from .sites import SiteKV, Tensors, site_widths, split_lora
 
 LAYERS, NAMES = "faceid_adapter", ("to_k_faceid", "to_v_faceid")
 _DEPTH = re.compile(r"faceid_proj\.layers\.(\d{1,2})\.")

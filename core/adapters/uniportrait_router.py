@@ -9,11 +9,11 @@ which takes the place of the adapter's own.
 import torch
 from torch import nn
 
-from ..attention.sites import Routed
+from ..attention.residuals import Routed
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
 from .base import AdapterSpec, LoRA
 from .files import check_whole, copied, published, widest_dtype
-from .sites import Tensors, site_widths, split_lora
+from .ip_layout import Tensors, site_widths, split_lora
 from .uniportrait import LAYERS
 
 _KIND = "a UniPortrait router"

@@ -8,9 +8,9 @@
 import torch
 from torch import nn
 
-from ..attention.sites import AttendFromText
+from ..attention.residuals import AttendFromText
 from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter
-from .sites import SiteKV, Tensors, site_widths
+from .ip_layout import SiteKV, Tensors, site_widths
 
 ROWS = (4, 4, 4, 6)  # of the code, for each token
 _K_V, _Q = ("to_k_wplus", "to_v_wplus"), "to_q_wplus"

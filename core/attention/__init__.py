@@ -1,7 +1,7 @@
 """Pure residual functions that attention patches add."""
 
+from .decoupled import chunks_of, identity_residual, token_mask
 from .extra_keys import extra_key_attention, toward_mean
-from .identity import chunks_of, identity_residual, token_mask
 from .routing import shares
 from .weight_types import WEIGHT_TYPES, block_factors
 

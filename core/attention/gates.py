@@ -1,7 +1,7 @@
 """Gated self-attention before the cross-attention, as GLIGEN has it (Li et al. 2023) and FaceChain-FACT uses it.
 
 A gate works on what goes into a block's cross-attention, before its normalisation, and is called like the sites of
-attention.sites: `gate(x, x, kinds, heads)` returns what is added to x [B,N,C]. With its own layers
+attention.residuals: `gate(x, x, kinds, heads)` returns what is added to x [B,N,C]. With its own layers
 
     x1 = x + w tanh(a) * to_out(attention(to_q(n), [to_k(n), k], [to_v(n), v])),  n = norm1(x)
     x2 = x1 + w tanh(b) * ff(norm2(x1))
@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .identity import chunks_of
-from .sites import banked
+from .decoupled import chunks_of
+from .residuals import banked
 
 
 class FeedForward(nn.Module):

@@ -2,7 +2,7 @@
 
 import re
 
-from ..faces.parser import CLASSES
+from ..faces.regions.parser import CLASSES
 from .attributes import Attribute
 
 _LIPS, _EYES, _BROWS, _EARS = ("u_lip", "l_lip"), ("l_eye", "r_eye"), ("l_brow", "r_brow"), ("l_ear", "r_ear")

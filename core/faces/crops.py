@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .align.ffhq import ffhq_crop
+from .align.templates import HEAD_SIDE, HEAD_TEMPLATE, arcface_template
+from .align.transforms import similarity_transform, warp
 from .encoder import FaceEncoder
-from .ffhq import ffhq_crop
 from .found import Faces
-from .geometry import similarity_transform, warp
-from .templates import HEAD_SIDE, HEAD_TEMPLATE, arcface_template
 
 _BORDER = (132 / 255, 133 / 255, 135 / 255)  # facexlib's grey outside a photograph, RGB
 _LONGEST = 1024  # pixels of a photograph's longer side, beyond which PuLID's demonstrations shrink it first

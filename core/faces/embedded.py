@@ -4,12 +4,12 @@ from torch import nn
 
 from ..places import EMBEDDED
 from ..weights.reader import read_weights
-from .descriptor import DlibResNet, read_dlib_resnet
+from .align.templates import DLIB_TEMPLATE
+from .describe.dlib import DlibResNet, read_dlib_resnet
+from .detect.mtcnn import MTCNN
+from .detect.verify import Verified
 from .encoder import FaceEncoder
-from .landmarks68 import Landmarks68, load_landmarks68
-from .mtcnn import MTCNN
-from .templates import DLIB_TEMPLATE
-from .verify import Verified
+from .points.landmarks68 import Landmarks68, load_landmarks68
 
 # What MTCNN may propose where a second opinion follows. As published (0.6, 0.7, 0.7) it misses faces in deep shadow and
 # in profile that the verifier knows, and what else it proposes below that the verifier drops.

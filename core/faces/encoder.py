@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from .ffhq import FFHQ, ffhq_crop
+from .align.ffhq import FFHQ, ffhq_crop
+from .align.transforms import apply, invert, similarity_transform, upright, warp
 from .found import Faces, HostFace
-from .geometry import apply, invert, similarity_transform, upright, warp
-from .landmarks68 import CHIP_SIZE, Landmarks68
-from .landmarks68 import TEMPLATE as TEMPLATE68
+from .points.landmarks68 import CHIP_SIZE, Landmarks68
+from .points.landmarks68 import TEMPLATE as TEMPLATE68
 
 
 class FaceEncoder(nn.Module):

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ..faces.identity import SAME_PERSON, Identity
+from ..faces.identity.identity import SAME_PERSON, Identity
 
 # space -> slope of the logistic that turns a cosine into the percentage "same person"; SAME_PERSON is its midpoint.
 # dlib: scripts/face_pairs.py fits 189 on the labelled test photographs. They hold few people, and their two kinds of

@@ -46,7 +46,7 @@ TRAIT, ILL, PLACE, FACE = 0.2, 0.4, 0.01, 0.2
 
 def face_encoder():
     """The encoder of drawn faces as it ships, frozen, in fp32."""
-    return module("core.faces.drawn").load_drawn(read_embedded("faces")).requires_grad_(False)
+    return module("core.facelets.detection").load_drawn(read_embedded("faces")).requires_grad_(False)
 
 
 def shared_look(look: Look, rng: np.random.Generator, shared: float) -> Look:
@@ -115,7 +115,7 @@ def with_identity(generator: Generator, adapter: nn.Module, tokens: Tensor) -> d
 
 def new_control_net(unet: nn.Module) -> nn.Module:
     """ComfyUI's ControlNet with the U-Net's weights; what joins it to the U-Net begins at zero."""
-    control = module("core.host.facelets").new_control_net()
+    control = module("core.host.facelets.load").new_control_net()
     initialise(control)
     known = unet.state_dict()
     control.load_state_dict({key: known.get(key, value) for key, value in control.state_dict().items()})
@@ -128,7 +128,7 @@ def new_control_net(unet: nn.Module) -> nn.Module:
 
 def drawn_landmarks(landmarks: np.ndarray) -> Tensor:
     """The ControlNet's pictures [B, 3, 128, 128] of landmarks [B, 5, 2], as LandmarkControl draws them."""
-    draw_keypoints = module("core.faces.draw").draw_keypoints
+    draw_keypoints = module("core.faces.points.draw").draw_keypoints
     hints = np.stack([draw_keypoints(points, 128, 128) for points in landmarks])
     return torch.from_numpy(hints).permute(0, 3, 1, 2).float() / 255
 

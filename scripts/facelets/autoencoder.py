@@ -57,7 +57,7 @@ class Autoencoder(Stage):
     warm_up = 200
 
     def build(self):
-        model = module("core.host.facelets_autoencoder").FaceletsAutoencoder()
+        model = module("core.host.facelets.autoencoder").FaceletsAutoencoder()
         initialise(model)
         for name, part in model.named_modules():
             if isinstance(part, nn.Conv2d):  # He's first weights: without normalisation torch's own fade out

@@ -59,7 +59,7 @@ class Portraits:
 
 def trained_autoencoder():
     """The autoencoder as it ships, in fp32."""
-    model = module("core.host.facelets").new_autoencoder()
+    model = module("core.host.facelets.load").new_autoencoder()
     model.load_state_dict({key: value.float() for key, value in load_file(EMBEDDED / "vae.safetensors").items()})
     return model.eval().requires_grad_(False)
 

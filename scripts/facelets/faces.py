@@ -70,11 +70,11 @@ class Landmarks(_FaceStage):
     average = 0.995
 
     def build(self):
-        networks = module("core.faces.drawn_networks")
+        networks = module("core.facelets.networks")
         grid = networks.LandmarkGrid()
         for block in (grid.fine, *grid.coarse):
             nn.init.zeros_(block.conv2.weight)  # without norms a residual block starts as nothing
-        template = torch.tensor(module("core.faces.drawn").TEMPLATE)
+        template = torch.tensor(module("core.facelets.detection").TEMPLATE)
         with torch.no_grad():
             grid.head.weight.mul_(0.3)
             grid.head.bias[0] = -2.0
@@ -87,7 +87,7 @@ class Landmarks(_FaceStage):
         scenes = [scene(self.gallery, rng) for _ in range(count)]
         pixels = as_batch([spoil(image, rng) for image, _, _ in scenes]).movedim(-1, 1)
         logits, landmarks = model(pixels)
-        centres = module("core.faces.drawn_networks").cell_centres(*logits.shape[1:]).numpy()
+        centres = module("core.facelets.networks").cell_centres(*logits.shape[1:]).numpy()
         labels, places, truth = zip(*(_targets(centres, faces, cut) for _, faces, cut in scenes), strict=True)
         labels = torch.from_numpy(np.stack(labels))
         score = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0), reduction="none")[labels >= 0].mean()
@@ -120,10 +120,10 @@ class Refinement(_FaceStage):
     average = 0.995
 
     def build(self):
-        return module("core.faces.drawn_networks").LandmarkRefiner().to(memory_format=torch.channels_last)
+        return module("core.facelets.networks").LandmarkRefiner().to(memory_format=torch.channels_last)
 
     def loss(self, model, rng, count, progress):
-        drawn, geometry = module("core.faces.drawn"), module("core.faces.geometry")
+        drawn, geometry = module("core.facelets.detection"), module("core.faces.align.transforms")
         shown = [self.gallery.portrait(rng) for _ in range(count)]
         images = as_batch([spoil(image, rng) for image, _ in shown])
         rough = np.stack([_misplaced(landmarks, rng, **ROUGH) for _, landmarks in shown])
@@ -172,7 +172,7 @@ class WhoIsIt(_FaceStage):
     alone, together = 0.25, 0.5  # of the training: until when traits only, from when both in full
 
     def build(self):
-        model = Identifier(module("core.faces.drawn").DrawnEmbedder())
+        model = Identifier(module("core.facelets.detection").DrawnEmbedder())
         return model.to(memory_format=torch.channels_last)
 
     def loss(self, model, rng, count, progress):
@@ -256,6 +256,6 @@ def _misplaced(landmarks: np.ndarray, rng: np.random.Generator, each, shift, sca
 
 def align(images: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
     """Chips [B, 3, 64, 64] of one face in each image [B, H, W, 3] and their transforms, by FaceEncoder's alignment."""
-    drawn, geometry = module("core.faces.drawn"), module("core.faces.geometry")
+    drawn, geometry = module("core.facelets.detection"), module("core.faces.align.transforms")
     matrices = geometry.similarity_transform(landmarks, landmarks.new_tensor(drawn.TEMPLATE))
     return geometry.warp(images, torch.arange(len(images)), matrices, drawn.CHIP_SIZE, antialias=True), matrices

@@ -33,7 +33,7 @@ class Generator(nn.Module):
 
     def __init__(self):
         super().__init__()
-        facelets = module("core.host.facelets")
+        facelets = module("core.host.facelets.load")
         self.unet = facelets.new_unet()
         self.text = compact_text_encoder()
         initialise(self)

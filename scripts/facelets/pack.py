@@ -36,6 +36,6 @@ def start():
 
 
 def module(name: str):
-    """A module of the pack, such as "core.faces.geometry", or ComfyUI's if the name starts with "comfy."."""
+    """A module of the pack, such as "core.faces.align.transforms", or ComfyUI's if the name starts with "comfy."."""
     start()
     return importlib.import_module(name if name.startswith("comfy.") else f"likeness.{name}")

@@ -110,7 +110,7 @@ def main():
     parser.add_argument("--pictures", type=int, default=600, help=f"{VIEWS} of each person")
     people = parser.parse_args().pictures // VIEWS
     torch.set_num_threads(1)
-    encoder = module("core.faces.drawn").load_drawn(load_file(FILE))
+    encoder = module("core.facelets.detection").load_drawn(load_file(FILE))
     images, landmarks, traits = portraits(people, VIEWS)
     print(f"{people} people, {VIEWS} portraits each:")
     report(encoder, images, landmarks, traits, VIEWS)

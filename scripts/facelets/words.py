@@ -22,7 +22,7 @@ KEEP = ((0.0, 0.08), (0.5, 0.22), (0.75, 0.4), (1.0, 0.3))
 
 def compact_text_encoder() -> nn.Module:
     """ComfyUI's text encoder, uninitialised, whose table has rows for known tokens only."""
-    text = module("core.host.facelets").new_text_encoder()
+    text = module("core.host.facelets.load").new_text_encoder()
     embeddings = text.text_model.embeddings
     width = embeddings.token_embedding.weight.shape[1]
     embeddings.token_embedding = type(embeddings.token_embedding)(len(known_tokens()) + 1, width)

@@ -73,8 +73,8 @@ def _lora(number, rng):
 
 def _code(path):
     """An identity of W+ codes, for EditIdentity."""
-    from likeness.core.faces.identity import combine_identity
-    from likeness.core.faces.identity_file import save_identity
+    from likeness.core.faces.identity.identity import combine_identity
+    from likeness.core.faces.identity.identity_file import save_identity
 
     vectors = torch.randn(4, 18 * 512, generator=torch.Generator().manual_seed(0))
     save_identity(combine_identity("e4e-tiny:0", vectors, torch.ones(4), "mean")[0], path)

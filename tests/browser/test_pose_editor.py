@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from graphs import ROOT
-from likeness.core.faces.landmark_json import parse_landmarks
+from likeness.core.faces.points.landmark_json import parse_landmarks
 
 KIND, INPUT = "LandmarkControl", "landmarks"
 LEFT_EYE, NOSE = 0, 2

@@ -16,8 +16,8 @@ from likeness.cli.batch import Job
 from likeness.cli.durable import as_line
 from likeness.cli.graph import Plan
 from likeness.cli.table import Row
-from likeness.core.faces.identity import combine_identity
-from likeness.core.faces.identity_file import save_identity
+from likeness.core.faces.identity.identity import combine_identity
+from likeness.core.faces.identity.identity_file import save_identity
 from tiny import uniportrait
 from tiny.eva import eva
 from tiny.families import FILES

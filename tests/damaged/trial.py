@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from likeness.core.faces import onnx_roles as roles
-from likeness.core.faces.descriptors import load_descriptor
-from likeness.core.faces.details import load_details
+from likeness.core.faces.describe.descriptors import load_descriptor
+from likeness.core.faces.detect.scrfd import load_scrfd
 from likeness.core.faces.found import Faces
-from likeness.core.faces.onnx_embedder import load_embedder
-from likeness.core.faces.packs import read_pack
-from likeness.core.faces.scrfd import load_scrfd
+from likeness.core.faces.onnx import onnx_roles as roles
+from likeness.core.faces.onnx.details import load_details
+from likeness.core.faces.onnx.onnx_embedder import load_embedder
+from likeness.core.faces.onnx.packs import read_pack
 from likeness.core.faces.spaces import space_of
 from likeness.core.weights import WeightsError, read_weights
 from likeness.core.weights.fingerprint import fingerprint_of

@@ -10,15 +10,15 @@ import torch
 from likeness.cli import batch, check, models, names, problems, table
 from likeness.cli import graph as graphs
 from likeness.core.adapters import FaceInput, load_adapter, load_router
-from likeness.core.faces import directions
-from likeness.core.faces.draw import draw_keypoints
-from likeness.core.faces.eva import load_eva
-from likeness.core.faces.identity import Identity, agreement, outliers, same_person
-from likeness.core.faces.identity_file import load_identity, save_identity
-from likeness.core.faces.landmark_json import landmarks_to_json, parse_landmarks
-from likeness.core.faces.own_encoder import load_own
-from likeness.core.faces.parser import load_parser
-from likeness.core.faces.pose import place
+from likeness.core.faces.identity import directions
+from likeness.core.faces.identity.identity import Identity, agreement, outliers, same_person
+from likeness.core.faces.identity.identity_file import load_identity, save_identity
+from likeness.core.faces.onnx.own_encoder import load_own
+from likeness.core.faces.points.draw import draw_keypoints
+from likeness.core.faces.points.landmark_json import landmarks_to_json, parse_landmarks
+from likeness.core.faces.points.pose import place
+from likeness.core.faces.regions.parser import load_parser
+from likeness.core.vision.eva import load_eva
 from likeness.core.weights import WeightFile, WeightsError, kind_of, read_weights
 
 from . import files, trial, whole

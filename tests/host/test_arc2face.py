@@ -37,7 +37,7 @@ def encoder_clip(pack, reference):
 
 def somebody(pack, dim=512, count=1, space="arcface:12345678"):
     vectors = 20 * torch.randn(count, dim, generator=torch.Generator().manual_seed(4))
-    return pack.module("core.faces.identity").combine_identity(space, vectors, torch.ones(count), "mean")[0]
+    return pack.module("core.faces.identity.identity").combine_identity(space, vectors, torch.ones(count), "mean")[0]
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -164,7 +164,7 @@ def test_adapter_names_that_lead_nowhere(pack, secret, name):
     with pytest.raises(ValueError, match="was not found; put its file into"):
         pack.nodes["LoadIDAdapter"].execute(name)
     for value in (5, None, ["instantid", 0, 0], {"a": 1}):
-        assert "was not found" in pack.module("core.host.folders").why_not_found(value)
+        assert "was not found" in pack.module("core.host.comfyui.folders").why_not_found(value)
 
 
 @pytest.mark.parametrize("name", [name + place for name in NAMES for place in (" [input]", " [output]", "")])
@@ -353,7 +353,7 @@ def test_pictures_with_wrong_numbers_are_not_just_without_a_face(pack, encoder, 
     ids=["nan", "uint8", "0..255", "empty"],
 )
 def test_masks_that_are_none(pack, mask, words):
-    as_masks = pack.module("core.host.masks").as_masks
+    as_masks = pack.module("core.host.comfyui.masks").as_masks
     with pytest.raises(ValueError, match=f"The attn_mask {words}.*; connect one as Load Image"):
         as_masks(mask, "attn_mask")
     assert torch.equal(as_masks(torch.tensor([[-0.1, 0.5, 1.2]]), "mask"), torch.tensor([[[0.0, 0.5, 1.0]]]))

@@ -27,7 +27,7 @@ def parser(pack):
     folder = pack.base / "models/face_parsing"
     folder.mkdir(exist_ok=True)
     torch.save(reference(seed=3).state_dict(), folder / "face_parsing.pth")
-    yield pack.module("core.host.parser").find_parser()
+    yield pack.module("core.host.faces.parser").find_parser()
     shutil.rmtree(folder)
 
 
@@ -61,7 +61,7 @@ def parts_plainly(pack, parser, image, clip_vision):
     import cv2
     import numpy as np
 
-    names = pack.module("core.faces.parser").CLASSES
+    names = pack.module("core.faces.regions.parser").CLASSES
     labels = parser.labels(image)[0]
     found, pictures = [], []
     for part, pair in enumerate(IN_TURN):
@@ -76,7 +76,7 @@ def parts_plainly(pack, parser, image, clip_vision):
         mask = F.interpolate(mask, image.shape[1:3], mode="bicubic", antialias=True).clamp(0, 1)[0, 0, :, :, None]
         found.append(part)
         pictures.append(image[0] * mask)
-    square = pack.module("core.adapters.clip_tower").clip_square
+    square = pack.module("core.vision.clip_tower").clip_square
     pictures = square(torch.stack(pictures).movedim(-1, 1), clip_vision.image_size).movedim(1, -1)
     return found, clip_vision.encode_image(pictures).penultimate_hidden_states
 
@@ -122,7 +122,7 @@ def test_parts_go_into_the_words_of_the_caption(pack, adapters, parser, clip_vis
     size = clip_vision.image_size
     with torch.inference_mode():
         _, nothing, *_ = clip_vision.model(pixel_values=torch.zeros(1, 3, size, size), intermediate_output=-2)
-    prompts, positive = pack.module("core.host.prompt"), [[plain, before], [context, after]]
+    prompts, positive = pack.module("core.host.conditioning.prompt"), [[plain, before], [context, after]]
     [[text, options]] = negative = text_encode("blurry", kind)
     [[became, marked]] = twice = prompts.with_nobody(negative, positive, adapters[kind].patcher)
     empty = part_tokens(nothing, kind).expand(-1, len(found), -1)
@@ -145,7 +145,7 @@ def test_a_prompt_that_leaves_no_room_goes_behind_the_caption(pack, kind, room):
     said = opening + " ".join(f"{phrase}," for phrase in phrases)
     words = 77 - 2 - len(phrases) - len(token_ids(f". {said}", kind)) - room
     prompt = "(snow:1.3)" + " snow" * (words - 1) + ". "
-    text, positions = pack.module("core.host.id_prompt")._with_caption(clip(kind), prompt, opening, phrases)
+    text, positions = pack.module("core.host.prompts.id_prompt")._with_caption(clip(kind), prompt, opening, phrases)
     assert text == (prompt + said if room >= 0 else f"{said} Caption:{prompt}")
     chunks = next(iter(clip(kind).tokenize(text).values()))
     tokens = [token for chunk in chunks for token, _ in chunk]
@@ -157,9 +157,9 @@ def test_a_prompt_that_leaves_no_room_goes_behind_the_caption(pack, kind, room):
 def test_the_whole_with_apply_id_adapter(pack, adapters, parser, clip_vision, caplog):
     from tiny.unet import unet
 
-    host, people = pack.module("core.host.adapter"), pack.module("core.host.person")
+    host, people = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person")
     vectors = torch.randn(1, 512, generator=torch.Generator().manual_seed(1))
-    person, _ = pack.module("core.faces.identity").combine_identity(SPACE, vectors, torch.ones(1), "mean")
+    person, _ = pack.module("core.faces.identity.identity").combine_identity(SPACE, vectors, torch.ones(1), "mean")
     sources = people.Sources(person, image=face("A", 96), clip_vision=clip_vision)
     positive = encode(
         pack, adapters["sd15"], PROMPT, "sd15", start_merge_at=0.6, image=sources.image, clip_vision=clip_vision

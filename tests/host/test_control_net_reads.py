@@ -22,7 +22,7 @@ def graph(pack, comfyui):
 
 
 def controlled(pack, graph, conds, reads):
-    landmarks = pack.module("core.host.landmarks")
+    landmarks = pack.module("core.host.prompts.landmarks")
     return landmarks.apply(*conds, graph[3], graph[4], landmarks.Strength(0.8), reads=reads)
 
 
@@ -79,13 +79,13 @@ class Chain:
         return self
 
     def landmarks(self, reads="auto", name="landmarks"):
-        host = self.pack.module("core.host.landmarks")
+        host = self.pack.module("core.host.prompts.landmarks")
         net, strength = reader(name, self.read), host.Strength(0.8)
         self.conds = host.apply(*self.conds, net, self.picture, strength, reads=reads)
         return self
 
     def person(self, **options):
-        options = self.pack.module("core.host.adapter").Options(**options)
+        options = self.pack.module("core.host.adapters.adapter").Options(**options)
         made = apply(self.pack, self.model, *self.conds, self.loaded, identity(self.pack), options=options)
         self.model, *self.conds = made
         return self

@@ -9,7 +9,7 @@ NAMES = ("model", "clip", "vae", "adapter", "face_encoder")
 
 @pytest.fixture(scope="module")
 def facelets(pack):
-    model, clip, vae, _, adapter, encoder = pack.module("core.host.facelets").load_facelets()
+    model, clip, vae, _, adapter, encoder = pack.module("core.host.facelets.load").load_facelets()
     return dict(zip(NAMES, (model, clip.patcher, vae.patcher, adapter.patcher, encoder.patcher), strict=True))
 
 

@@ -129,12 +129,12 @@ def test_a_run_that_breaks_off_leaves_no_masks(pack, sd15, observed):
 def test_masks_live_as_long_as_their_model(pack, sd15):
     cured = sd15.cure()
     sd15.sample(cured)
-    masks = weakref.ref(pack.module("core.host.cure_mask").latest_masks(cured))
+    masks = weakref.ref(pack.module("core.host.cure.latest").latest_masks(cured))
     assert masks().device.type == "cpu" and masks().shape == (1, 16, 16)
     sd15.sample(cured, seed=2)
     gc.collect()
     assert masks() is None  # only those of one run are kept
-    masks = weakref.ref(pack.module("core.host.cure_mask").latest_masks(cured))
+    masks = weakref.ref(pack.module("core.host.cure.latest").latest_masks(cured))
     del cured
     gc.collect()
     assert masks() is None

@@ -166,13 +166,15 @@ def test_host_reads(case, overhead):
 
 
 def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
-    patches, run_module = pack.module("core.host.cure_patches"), pack.module("core.host.cure_run")
-    rows, twins = pack.module("core.host.rows"), pack.module("core.host.twins")
+    patches, run_module = pack.module("core.host.cure.readers"), pack.module("core.host.cure.run")
+    rows, twins = pack.module("core.host.sampling.rows"), pack.module("core.host.sampling.twins")
     cured = case.cure(mode="both", settings={"source": "both"})
     plan = cured.get_wrappers("outer_sample", "likeness_cure")[0].__self__.plan
     guider = SimpleNamespace(conds={}, cfg=4.0)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        run = run_module.CureRun(plan, guider, [{"uuid": 1}], [{"uuid": 2}], pack.module("core.host.run").Run())
+        run = run_module.CureRun(
+            plan, guider, [{"uuid": 1}], [{"uuid": 2}], pack.module("core.host.sampling.run").Run()
+        )
         run.collects, run.grid, run.pictures = True, (32, 32), 2
         run._select = mode.from_tensor(plan.select).to("cuda")
         blocks = rows.in_chunks([1, 0, 0], 6, [0, 1, 2], rows.IdentityOff((False, False, True), False))
@@ -195,7 +197,7 @@ def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
         index = torch.zeros(2, 5, dtype=torch.long, device="cuda")
         run._tokens[(8, 8), blocks.places[0]] = index, torch.zeros(2, 5, device="cuda")
         run.gives_keys, run._key_mask = True, mask
-        patch = pack.module("core.host.extra_keys").ExtraKeys(("output", 2, 0), base=lambda q, k, v, o: q)
+        patch = pack.module("core.host.unet.self_attention").ExtraKeys(("output", 2, 0), base=lambda q, k, v, o: q)
         assert patch(n, n, n, options).shape == n.shape and not run.keys
         with pytest.raises(DataDependentOutputException):
             float(mask.sum())

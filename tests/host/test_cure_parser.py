@@ -10,7 +10,7 @@ class Vae:
     """A VAE of eight pixels a cell, without a network; what it was shown is kept."""
 
     def __init__(self, pack):
-        self.patcher = pack.module("core.host.managed").managed(torch.nn.Linear(1, 1))
+        self.patcher = pack.module("core.host.comfyui.managed").managed(torch.nn.Linear(1, 1))
         self.seen = []
 
     def decode(self, latent):
@@ -25,7 +25,7 @@ def vae(pack):
 
 @pytest.fixture
 def parser(pack, parser_file):
-    return pack.module("core.host.parser").find_parser()
+    return pack.module("core.host.faces.parser").find_parser()
 
 
 def run(case, **options):

@@ -10,7 +10,7 @@ from host_cases import adapter, apply, randn, sample
 
 def test_identity_absent_is_exactly_the_plain_model(case):
     """`separate`: the foundation's own forward, bit for bit what the model without ApplyIDAdapter computes."""
-    hooks = case.pack.module("core.host.cure_hooks").CureHooks
+    hooks = case.pack.module("core.host.cure.hooks").CureHooks
     seen, original = [], hooks.foundation
 
     def spying(self, run, guider, x, *rest):
@@ -82,7 +82,7 @@ def test_samplers(sd15, name, trajectory):
 
 def test_a_trajectory_of_its_own_is_the_plain_models(case):
     """With Euler's sampler the foundation of `separate` walks exactly where the plain model would."""
-    run_class = case.pack.module("core.host.cure_run").CureRun
+    run_class = case.pack.module("core.host.cure.run").CureRun
     seen, original = [], run_class.follow
 
     def spying(self, x, sigmas):
@@ -102,7 +102,7 @@ def test_a_trajectory_of_its_own_is_the_plain_models(case):
 
 @pytest.mark.parametrize("trajectory", TRAJECTORIES)
 def test_second_order_samplers_pay_no_evaluation_twice(sd15, trajectory):
-    hooks, count = sd15.pack.module("core.host.cure_hooks").CureHooks, []
+    hooks, count = sd15.pack.module("core.host.cure.hooks").CureHooks, []
     original = hooks.foundation
     hooks.foundation = lambda self, *arguments: count.append(1) or original(self, *arguments)
     try:
@@ -181,7 +181,7 @@ def test_inversion_returns_the_picture(sd15):
     for refine in (0, 1):
         cured = sd15.cure(prompt="a portrait, laughing", abstract_pass=0.5, settings={"refine": refine})
         hooks = cured.get_wrappers("outer_sample", "likeness_cure")[0].__self__
-        same = sd15.pack.module("core.host.prompt").encode(clip("sd15"), PROMPT)
+        same = sd15.pack.module("core.host.conditioning.prompt").encode(clip("sd15"), PROMPT)
         cured = sd15.model.clone()
         only_the_pass = dataclasses.replace(hooks.plan, template=same, attributes=(), without=())
         type(hooks)(only_the_pass).install(cured)

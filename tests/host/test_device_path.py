@@ -45,10 +45,10 @@ def test_the_patch_runs_on_cuda_without_a_host_sync(pack, case, with_mask, kinds
     patched, *_ = apply(pack, model, *prompt, loaded, mask=mask)
     patch = attn2(patched)["middle", 0, 3]
     (injection, index), bank = patch.injections[0], patch.injections[0][0].patcher.model
-    injections, run = pack.module("core.host.injection"), pack.module("core.host.run")
-    id_patch = pack.module("core.host.patch").IDPatch
+    injections, run = pack.module("core.host.sampling.injection"), pack.module("core.host.sampling.run")
+    id_patch = pack.module("core.host.unet.cross_attention").IDPatch
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        attend = pack.module("core.attention.sites").Attend
+        attend = pack.module("core.attention.residuals").Attend
         sites = [attend(*(mode.from_tensor(part[:2]).to("cuda") for part in (site.k, site.v))) for site in bank.sites]
         bank_on_cuda = injections.IdentityBank(sites, None if mask is None else mode.from_tensor(mask).to("cuda"))
         owner = type("Owner", (), {"model": bank_on_cuda})
@@ -81,7 +81,7 @@ def test_projection_and_keys_stay_on_cuda(pack, case):
 
 
 def test_combining_vectors_stays_on_cuda(pack):
-    identities = pack.module("core.faces.identity")
+    identities = pack.module("core.faces.identity.identity")
     with FakeTensorMode():
         vectors, scores = torch.empty(5, 128, device="cuda"), torch.empty(5, device="cuda")
         for combine in identities.COMBINE:

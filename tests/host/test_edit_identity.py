@@ -23,7 +23,7 @@ def directions(pack):
 
 
 def test_sliders_are_chained(pack, directions):
-    names = pack.module("core.host.directions").names()
+    names = pack.module("core.host.who.directions").names()
     assert names == ["age.npy", "own/smile.pt"]
     code = host_cases.identity(pack, dim=9216, space="e4e-x:0")
     older, smiling = {"direction": "age.npy", "strength": 0.5}, {"direction": "own/smile.pt", "strength": -1.0}

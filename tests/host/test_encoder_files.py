@@ -18,7 +18,7 @@ from onnx import helper
 
 @pytest.fixture
 def files(pack):
-    return pack.module("core.host.encoder_files")
+    return pack.module("core.host.faces.encoder_files")
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_an_adapter_is_applied_with_faces_of_its_encoder_only(pack):
 
 
 def test_half_precision_only_where_it_is_fast(pack, monkeypatch):
-    managed = pack.module("core.host.managed")
+    managed = pack.module("core.host.comfyui.managed")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert managed.half_precision() is torch.bfloat16
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)

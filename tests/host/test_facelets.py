@@ -15,7 +15,7 @@ FOLDER = ROOT / "embedded/facelets"
 
 @pytest.fixture(scope="module")
 def facelets(pack):
-    return pack.module("core.host.facelets")
+    return pack.module("core.host.facelets.load")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from torch import nn
 
 @pytest.fixture(scope="module")
 def facelets(pack):
-    return pack.module("core.host.facelets")
+    return pack.module("core.host.facelets.load")
 
 
 @pytest.fixture(scope="module")

@@ -11,18 +11,18 @@ from facelets.world import LOOKS, sample_look
 
 @pytest.fixture(scope="module")
 def facelets(pack):
-    return pack.module("core.host.facelets")
+    return pack.module("core.host.facelets.load")
 
 
 def test_sites_are_numbered_as_the_nodes_number_them(pack, facelets):
     model = facelets.load_facelets()[0]
     sites = attention_sites(SimpleNamespace(unet=model.model.diffusion_model))
-    known = pack.module("core.host.sites").attention_sites(model)
+    known = pack.module("core.host.unet.sites").attention_sites(model)
     assert [key for key, _ in sites] == [site.key for site in known]
 
 
 def test_landmarks_are_drawn_as_the_node_draws_them(pack):
-    host, text = pack.module("core.host.landmarks"), pack.module("core.faces.landmark_json")
+    host, text = pack.module("core.host.prompts.landmarks"), pack.module("core.faces.points.landmark_json")
     points = np.array([[[44.2, 60], [76, 58.7], [60, 75], [48, 92], [72.5, 91]]], np.float32)
     source = host.PoseSource(None, None, text.landmarks_to_json(points[0], 128, 128), "0", "error")
     drawn, _ = host.draw(source, host.Placement(0, 0, 1, 0), (128, 128))

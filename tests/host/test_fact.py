@@ -128,7 +128,7 @@ def test_comfyui_loads_the_weights_and_clones_share_them(applied, fact):
 @pytest.mark.parametrize("absent", [True, False])
 def test_identity_off_for_some_chunks(pack, applied, absent):
     """Chunks: conditional, the cure's foundation, unconditional."""
-    rows = pack.module("core.host.rows")
+    rows = pack.module("core.host.sampling.rows")
     x = randn(6, 64, 128, seed=4)
     options = {"n_heads": 8, "cond_or_uncond": [0, 0, 1], "sigmas": torch.ones(6), "block": ("middle", 0),
                "block_index": 0}  # fmt: skip
@@ -187,7 +187,7 @@ def test_nothing_is_read_on_cuda(pack, fact):
 
 
 def test_style_rows_of_mixed_attention_go_without_gates(pack, model, prompt, fact):
-    options = pack.module("core.host.adapter").Options(mixed_attention=True)
+    options = pack.module("core.host.adapters.adapter").Options(mixed_attention=True)
     mixed = sample(*apply(pack, model, *prompt, fact, face(pack), options=options, weight=0.5))
     alone = sample(*apply(pack, model, *prompt, fact, face(pack), weight=0.5))
     assert mixed.isfinite().all() and (mixed - alone).abs().max() > 1e-4

@@ -115,7 +115,7 @@ def test_a_face_encoder_that_runs_out_of_memory(pack, executor, example):
 
 
 def test_an_identity_that_finds_no_room_leaves_no_file(pack):
-    host, folder = pack.module("core.host.identity"), pack.base / "output"
+    host, folder = pack.module("core.host.who.identity"), pack.base / "output"
     before = set(folder.rglob("*"))
     with full_disk(1000), pytest.raises(ValueError) as caught:
         host.save(host_cases.identity(pack), "room")
@@ -127,7 +127,7 @@ def test_an_identity_that_finds_no_room_leaves_no_file(pack):
 
 def test_many_that_save_at_once_take_no_number_twice(pack):
     """Two ComfyUIs may share an output folder."""
-    host, people = pack.module("core.host.identity"), [host_cases.identity(pack, seed) for seed in range(24)]
+    host, people = pack.module("core.host.who.identity"), [host_cases.identity(pack, seed) for seed in range(24)]
     with ThreadPoolExecutor(8) as pool:
         saved = list(pool.map(lambda person: host.save(person, "crowd/one")["filename"], people))
     assert sorted(saved) == [f"one_{number:05}_.safetensors" for number in range(1, 25)]

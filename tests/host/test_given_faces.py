@@ -146,7 +146,7 @@ def test_bad_structures_and_both_at_once(pack, encoder, image, landmarks):
 def test_mask_from_box_is_the_mask_as_ever(pack, encoder, image):
     faces, _, plain, _ = detect(pack, encoder, image)
     _, _, named, _ = detect(pack, encoder, image, mask_from="box", soft_edge=0.0)
-    overlay = pack.module("core.faces.overlay")
+    overlay = pack.module("core.faces.regions.overlay")
     assert torch.equal(plain, overlay.box_masks(faces).cpu()) and torch.equal(named, plain)
 
 

@@ -41,8 +41,8 @@ class Graph:
         self.state = model, conditioning(kind, seed=1), conditioning(kind, seed=2)
 
     def apply(self, loaded, mask=None, weight=0.8, lora=1.0, **sources):
-        host = self.pack.module("core.host.adapter")
-        gathered = self.pack.module("core.host.person").Sources(**sources)
+        host = self.pack.module("core.host.adapters.adapter")
+        gathered = self.pack.module("core.host.who.person").Sources(**sources)
         *self.state, self.identity = host.apply(
             *self.state, loaded, gathered, host.Strength(weight), mask, host.Options(lora)
         )
@@ -109,7 +109,7 @@ def test_pictures_that_are_not_square_are_clips_as_the_authors_make_them(pack, c
     from transformers import CLIPImageProcessorPil
 
     loaded, image = loaded_adapter(pack, ip_adapter(layout, "sd15")), face("A")[:, : shape[0], : shape[1]]
-    adapters, person = pack.module("core.adapters"), pack.module("core.host.person")
+    adapters, person = pack.module("core.adapters"), pack.module("core.host.who.person")
     clip, size = clip_vision["clip-h"], clip_vision["clip-h"].image_size
     square = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
     pixels = square(Image.fromarray((image[0] * 255).round().byte().numpy()), return_tensors="pt")["pixel_values"]
@@ -133,7 +133,7 @@ def test_pictures_that_are_not_square_are_clips_as_the_authors_make_them(pack, c
 def test_every_site_fires_with_the_lora_in_place(pack, models, person, kind, monkeypatch):
     loaded = loaded_adapter(pack, ip_adapter("faceid", kind))
     graph = Graph(pack, models[kind], kind).apply(loaded, identity=person)
-    injection, fired = pack.module("core.host.injection").Injection, []
+    injection, fired = pack.module("core.host.sampling.injection").Injection, []
     residual = injection.residual
 
     def counting(self, index, *arguments):
@@ -186,8 +186,8 @@ def kohya(lora, sites):
 def test_a_separate_lora_file_does_the_same(pack, models, person, kind):
     loaded = loaded_adapter(pack, ip_adapter("faceid", kind))
     lora = pack.module("core.adapters").LoRA
-    sites = pack.module("core.host.sites").attention_sites(models[kind])
-    host = pack.module("core.host.adapter")
+    sites = pack.module("core.host.unet.sites").attention_sites(models[kind])
+    host = pack.module("core.host.adapters.adapter")
     separate = host.LoadedAdapter("x", loaded.spec, loaded.patcher, lora(by_name=kohya(loaded.lora, sites)))
     one = Graph(pack, models[kind], kind).apply(loaded, identity=person)
     two = Graph(pack, models[kind], kind).apply(separate, identity=person)
@@ -197,8 +197,8 @@ def test_a_separate_lora_file_does_the_same(pack, models, person, kind):
 
 def test_a_lora_of_another_model_is_said(pack, models, person):
     loaded = loaded_adapter(pack, ip_adapter("faceid", "sd15"))
-    adapters, host = pack.module("core.adapters"), pack.module("core.host.adapter")
-    sites = pack.module("core.host.sites").attention_sites(models["sdxl"])
+    adapters, host = pack.module("core.adapters"), pack.module("core.host.adapters.adapter")
+    sites = pack.module("core.host.unet.sites").attention_sites(models["sdxl"])
     strange = kohya(loaded_adapter(pack, ip_adapter("faceid", "sdxl")).lora, sites)
     wrong = host.LoadedAdapter("x.bin", loaded.spec, loaded.patcher, adapters.LoRA(by_name=strange))
     text = refusal(pack, models["sd15"], wrong, identity=person)
@@ -246,7 +246,7 @@ def test_complementary_masks_part_two_adapters(pack, models, clip_vision, person
 
 @pytest.mark.parametrize("how", ["concat", "add", "subtract", "average", "norm average"])
 def test_photographs_combine_by_the_popular_words(pack, how):
-    combine = pack.module("core.faces.identity").combine_embeds
+    combine = pack.module("core.faces.identity.identity").combine_embeds
     rows = randn(3, 5, seed=1)
     expected = {
         "concat": rows,
@@ -263,7 +263,7 @@ def test_old_workflows_of_the_popular_packs(pack, models, encoder, clip_vision, 
     """Their middle block is left out, an empty picture is black, and SDXL's crops have 256 pixels."""
     plus = loaded_adapter(pack, ip_adapter("faceid-plus", "sdxl"))
     sources = {"identity": person, "encoder": encoder, "image": face("A"), "clip_vision": clip_vision["clip-h"]}
-    module, sizes = pack.module("core.host.person"), []
+    module, sizes = pack.module("core.host.who.person"), []
     see = module.see
 
     def spying(look, crops, clip, name, popular):
@@ -281,7 +281,7 @@ def test_old_workflows_of_the_popular_packs(pack, models, encoder, clip_vision, 
 
 def test_nobody_of_the_popular_instantid_pack_is_noise(pack, models):
     loaded, face_ = adapter(pack, "sd15"), identity(pack, seed=3, space=FACE_SPACE)
-    gather, sources = (getattr(pack.module("core.host.person"), name) for name in ("gather", "Sources"))
+    gather, sources = (getattr(pack.module("core.host.who.person"), name) for name in ("gather", "Sources"))
     reference, popular = (
         gather(loaded.spec, "x", sources(face_, compatibility=word), torch.device("cpu"))
         for word in ("reference", "popular packs")

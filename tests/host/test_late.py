@@ -25,7 +25,7 @@ def schedules(model, steps, names=None):
 @pytest.mark.parametrize(("steps", "share"), SHARES)
 def test_steps_with_the_face_are_the_authors(pack, model, steps, share):
     """Their loop: `if i <= start_merge_step` without the face, `start_merge_step = int(share * steps)`."""
-    starts_at, sampling = pack.module("core.host.late").starts_at, model.get_model_object("model_sampling")
+    starts_at, sampling = pack.module("core.host.sampling.late").starts_at, model.get_model_object("model_sampling")
     by_level = []
     for sigmas in schedules(model, steps):
         count = len(sigmas) - 1  # one of the schedules takes a step more
@@ -38,7 +38,7 @@ def test_steps_with_the_face_are_the_authors(pack, model, steps, share):
 
 
 def test_a_part_of_a_run_goes_by_noise_levels(pack, model):
-    starts_at, sampling = pack.module("core.host.late").starts_at, model.get_model_object("model_sampling")
+    starts_at, sampling = pack.module("core.host.sampling.late").starts_at, model.get_model_object("model_sampling")
     for sigmas in schedules(model, 20, ["normal", "karras", "simple"]):
         for part in (sigmas[5:], sigmas[:8], sigmas[-1:]):
             assert starts_at(0.3, part, sampling) == sampling.percent_to_sigma(0.3)
@@ -48,7 +48,7 @@ def test_a_part_of_a_run_goes_by_noise_levels(pack, model):
 def test_a_run_changes_from_one_prompt_to_the_other(pack, model, sampler):
     """Five steps of a schedule on which the noise level alone would bring the face in one step early; dpm_2 looks at
     levels between the steps as well."""
-    late, prompts = pack.module("core.host.late"), pack.module("core.host.id_prompt")
+    late, prompts = pack.module("core.host.sampling.late"), pack.module("core.host.prompts.id_prompt")
     [[plain, options]], [[merged, _]] = conditioning("sd15", seed=1), conditioning("sd15", seed=2)
     positive = prompts._during([[plain, options]], 0.0, 0.4, 0.4) + prompts._during([[merged, options]], 0.4, 1.0, 0.4)
     seen = []
@@ -76,7 +76,7 @@ def test_a_run_changes_from_one_prompt_to_the_other(pack, model, sampler):
 
 
 def test_what_another_node_wrote_over_it_stays(pack, model):
-    late, sampling = pack.module("core.host.late"), model.get_model_object("model_sampling")
+    late, sampling = pack.module("core.host.sampling.late"), model.get_model_object("model_sampling")
     [sigmas, *_] = schedules(model, 10)
     for entry in (
         {"start_percent": 0.1, "end_percent": 0.4},

@@ -13,7 +13,7 @@ SITES = {"sd15": ("output", 5, 0), "sdxl": ("middle", 0, 7)}
 
 def mixing(case, style=0.0, model=None, prompts=None, on=True, **options):
     """Apply the case's adapter with mixed attention: returns (model, positive, negative)."""
-    chosen = case.pack.module("core.host.adapter").Options(mixed_attention=on, style_strength=style)
+    chosen = case.pack.module("core.host.adapters.adapter").Options(mixed_attention=on, style_strength=style)
     model, prompts = case.plain if model is None else model, prompts or case.prompts
     return apply(case.pack, model, *prompts, case.adapter, kind=case.kind, options=chosen, **options)
 
@@ -24,7 +24,7 @@ def attn1(model):
 
 def recorded(pack, model, key):
     """The model with its self-attention at `key` written down: [(q, k, v, out, chunk kinds, which are off)]."""
-    seen, key_of_rows = [], pack.module("core.host.rows").KEY
+    seen, key_of_rows = [], pack.module("core.host.sampling.rows").KEY
     ours, model = attn1(model)[key], model.clone()
 
     def spy(q, k, v, options):
@@ -114,12 +114,12 @@ def test_a_face_in_the_prompt_is_not_in_the_text_only_rows(pack, cases):
     """PhotoMaker: they have the class word as it was before the face went in."""
     from tiny.photomaker import photomaker
 
-    case, host = cases["sdxl"], pack.module("core.host.adapter")
+    case, host = cases["sdxl"], pack.module("core.host.adapters.adapter")
     adapter = loaded_adapter(pack, photomaker("v1"), "photomaker-v1.bin")
     image = torch.rand(1, 40, 32, 3, generator=torch.Generator().manual_seed(3))
-    sources = pack.module("core.host.person").Sources(image=image)
+    sources = pack.module("core.host.who.person").Sources(image=image)
     text = "photo of a woman img, red hair"
-    positive = pack.module("core.host.id_prompt").encode(clip("sdxl"), adapter, text, sources, "img", 0.0)
+    positive = pack.module("core.host.prompts.id_prompt").encode(clip("sdxl"), adapter, text, sources, "img", 0.0)
     applied = (positive, case.prompts[1], adapter, sources, host.Strength(1.0))
     model, *prompts, _ = host.apply(case.plain, *applied, options=host.Options(mixed_attention=True))
     alone, *_ = host.apply(case.plain, *applied)
@@ -285,9 +285,9 @@ def test_a_whole_range_reads_nothing_from_the_device(sd15, overhead):
 
 def test_the_patch_runs_on_cuda_without_a_host_sync(pack):
     mixed, twins, rows_of, spans = (pack.module(f"core.host.{name}") for name in ("mixed", "twins", "rows", "spans"))
-    patch = pack.module("core.host.extra_keys").ExtraKeys(("middle", 0, 0), base=lambda q, k, v, options: q)
+    patch = pack.module("core.host.unet.self_attention").ExtraKeys(("middle", 0, 0), base=lambda q, k, v, options: q)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        mixes, lives = (mixed.Mix(spans.Span(0.0, 1.0), 0.5),), pack.module("core.host.run").Run()
+        mixes, lives = (mixed.Mix(spans.Span(0.0, 1.0), 0.5),), pack.module("core.host.sampling.run").Run()
         run = mixed.MixedRun(mixes, None, [{"uuid": 1}], [{"uuid": 2}], lives)
         rows = torch.empty(6, 64, 128, device="cuda")
         assert run.begin_step(None)

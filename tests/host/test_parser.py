@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 @pytest.fixture(scope="module")
 def host(pack):
-    return pack.module("core.host.parser")
+    return pack.module("core.host.faces.parser")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def published():
 @pytest.fixture(scope="module")
 def expected(pack, published):
     """The same parser without ComfyUI."""
-    return pack.module("core.faces.parser").load_parser(published.state_dict())
+    return pack.module("core.faces.regions.parser").load_parser(published.state_dict())
 
 
 @pytest.fixture

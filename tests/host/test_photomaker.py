@@ -105,7 +105,9 @@ def test_copies_stay_together_in_a_long_prompt(pack, adapters):
     words = " ".join(["red"] * 72)
     [[context, _]] = encode(pack, adapters["v2"], f"{words} woman img, hat", **who(pack, "v2", 2))
     assert context.shape[1] == 154
-    made = pack.module("core.host.class_word").repeat_class_word(clip("sdxl"), f"{words} woman img, hat", "img", 4)
+    made = pack.module("core.host.prompts.class_word").repeat_class_word(
+        clip("sdxl"), f"{words} woman img, hat", "img", 4
+    )
     assert made.positions == [78, 79, 80, 81]
     for name, padding in (("l", 49407), ("g", 0)):
         first, second = ([token for token, _ in chunk] for chunk in made.tokens[name])
@@ -185,9 +187,9 @@ def test_a_picture_without_a_face(pack, encoder, asked):
 
 
 def apply(pack, model, positive, adapter, **strength):
-    host = pack.module("core.host.adapter")
+    host = pack.module("core.host.adapters.adapter")
     strength = host.Strength(**{"weight": 1.0, **strength})
-    nobody = pack.module("core.host.person").Sources()
+    nobody = pack.module("core.host.who.person").Sources()
     return host.apply(model, positive, conditioning(seed=2), adapter, nobody, strength)
 
 
@@ -245,7 +247,7 @@ def twins(pack, entries):
     """The contexts of the rows without identity, as AttributeCure and mixed attention ask for them."""
     from comfy.sampler_helpers import convert_cond
 
-    without = pack.module("core.host.twins")._without_identity
+    without = pack.module("core.host.sampling.twins")._without_identity
     return [without(entry, [])["cross_attn"] for entry in convert_cond(entries)]
 
 

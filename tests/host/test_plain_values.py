@@ -42,7 +42,7 @@ def test_a_word_over_a_wire_that_is_not_offered(pack, encoder, applied):
 
 @pytest.mark.parametrize("shape", [(), (8,), (1, 4, 8), (1, 4, 0, 8), (0, 4, 8, 8)])
 def test_a_latent_without_a_size(pack, shape):
-    landmarks = pack.module("core.host.landmarks")
+    landmarks = pack.module("core.host.prompts.landmarks")
     with pytest.raises(ValueError, match=r"^A LATENT has the shape \[batch, channels, height, width\], but"):
         landmarks.canvas_size(torch.zeros(1, 8, 8, 3), {"samples": torch.zeros(shape)})
 

@@ -29,12 +29,12 @@ def as_bytes(image):
 @pytest.fixture(scope="module")
 def encoder(pack):
     """The embedded encoder; it looks once, because how often it looks is not the subject here."""
-    return pack.module("core.host.encoder").load("embedded", "auto", 0.5, "plain")
+    return pack.module("core.host.faces.encoder").load("embedded", "auto", 0.5, "plain")
 
 
 @pytest.fixture(scope="module")
 def person(pack, encoder):
-    return pack.module("core.host.identity").encode(encoder, face("A"), "mean", "0", "error")[0]
+    return pack.module("core.host.who.identity").encode(encoder, face("A"), "mean", "0", "error")[0]
 
 
 def compare(pack, encoder, image, person, **inputs):
@@ -61,7 +61,7 @@ def test_id_similarity_shows_a_contact_sheet(pack, encoder, person):
 
 
 def test_many_pictures_get_a_plot_too_and_a_bounded_history(pack, encoder, person, monkeypatch):
-    for name in ("core.similarity.sheet", "core.host.similarity"):
+    for name in ("core.similarity.sheet", "core.host.who.similarity"):
         monkeypatch.setattr(pack.module(name), "MOST", 4)  # 25 pictures take a while to look through
     batch = face("A", 64).repeat(5, 1, 1, 1)
     entry = compare(pack, encoder, batch, person).outputs["node"]
@@ -111,7 +111,7 @@ def test_a_pose_picture_of_any_shape_is_shown(pack, encoder, posed):
     result = run_node(pack, "LandmarkControl", image=image, latent=latent, **inputs)
     [control] = shown(pack, result.outputs["node"]["images"])
     assert control.shape == (32, 32, 3) and not control.any()
-    control = pack.module("core.host.landmarks")
+    control = pack.module("core.host.prompts.landmarks")
     source = control.PoseSource(encoder, image, "", "0", "passthrough")
     assert control.preview(source, torch.ones(2, 32, 32, 3), (32, 32)).shape == (4, 32, 32, 3)
 
@@ -151,7 +151,7 @@ def test_words_come_below_the_node_when_it_takes_long(pack, encoder, monkeypatch
     server, said = importlib.import_module("server"), []
     page = SimpleNamespace(client_id=client, send_progress_text=lambda *words, sid: said.append((*words, sid)))
     monkeypatch.setattr(server.PromptServer, "instance", page, raising=False)
-    monkeypatch.setattr(pack.module("core.host.progress"), "_PATIENCE", patience)
+    monkeypatch.setattr(pack.module("core.host.comfyui.progress"), "_PATIENCE", patience)
     detect(pack, encoder, 6)
     words = ["Looking for faces: 0 of 6", "Looking for faces: 4 of 6", "Looking for faces: done, 6"]
     assert said[:3] == ([(line, "node", PAGE) for line in words] if expected else [])

@@ -57,7 +57,7 @@ def clip_l(comfyui, tmp_path_factory):
 @pytest.fixture(scope="module")
 def apply(pack, models, adapters, encoder, clip_l, folders):
     """(model, positive, negative) with an adapter applied to the face on photographs."""
-    host, person = pack.module("core.host.adapter"), pack.module("core.host.person")
+    host, person = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person")
 
     def applied(name, image=None, mask=None, method="fidelity", combine_embeds="auto", **strength):
         kind = "sd15" if name == "masterweaver" else "sdxl"
@@ -80,7 +80,7 @@ def plain(models):
 @pytest.fixture
 def fired(pack, monkeypatch):
     """The number of each site that adds something, once per forward."""
-    injection, numbers = pack.module("core.host.injection").Injection, []
+    injection, numbers = pack.module("core.host.sampling.injection").Injection, []
     residual = injection.residual
 
     def counting(self, index, *arguments):
@@ -144,16 +144,16 @@ def _bank(model):
 
 def test_what_pulid_sees(pack, adapters, encoder, folders):
     """The face vector as it is, EVA's own output for the head in grey on white, and zeros for nobody."""
-    loaded, person = adapters["v1"], pack.module("core.host.person")
+    loaded, person = adapters["v1"], pack.module("core.host.who.person")
     image = face("A")
     sources = person.Sources(encoder=encoder, image=image)
     gathered = person.gather(loaded.spec, "v1.bin", sources, torch.device("cpu"), lambda: loaded.eva)
     torch.testing.assert_close(gathered.face.vectors[0], gathered.identity.vector)
     faces = encoder.detect(image).select("largest", "0")
     crop = pack.module("core.faces.crops").CROPS["head"](None, image, faces, 512)
-    labels = pack.module("core.host.parser").find_parser().labels(crop.movedim(1, -1))
-    grey = pack.module("core.faces.backdrop").grey(crop, labels)
-    pooled, hidden = pack.module("core.faces.eva").load_eva(eva())(grey)
+    labels = pack.module("core.host.faces.parser").find_parser().labels(crop.movedim(1, -1))
+    grey = pack.module("core.faces.regions.backdrop").grey(crop, labels)
+    pooled, hidden = pack.module("core.vision.eva").load_eva(eva())(grey)
     torch.testing.assert_close(gathered.face.seen.pooled, pooled, atol=1e-4, rtol=1e-4)
     for one, other in zip(gathered.face.seen.hidden, hidden, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
@@ -165,7 +165,9 @@ def test_what_pulid_sees(pack, adapters, encoder, folders):
 
 
 def test_what_is_missing_is_asked_for(pack, folders, adapters, apply, encoder):
-    fresh = pack.module("core.host.adapter").LoadedAdapter("v1.bin", adapters["v1"].spec, adapters["v1"].patcher)
+    fresh = pack.module("core.host.adapters.adapter").LoadedAdapter(
+        "v1.bin", adapters["v1"].spec, adapters["v1"].patcher
+    )
     moved = folders[0] / "visual.away"
     (folders[0] / "visual.pt").rename(moved)
     os.utime(folders[0])
@@ -178,7 +180,9 @@ def test_what_is_missing_is_asked_for(pack, folders, adapters, apply, encoder):
         os.utime(folders[0])
     assert "put QuanSun/EVA-CLIP, EVA02_CLIP_L_336_psz14_s6B.pt" in str(caught.value)
     with pytest.raises(ValueError, match="connect image and face_encoder"):
-        pack.module("core.host.person").gather(fresh.spec, "v1.bin", pack.module("core.host.person").Sources(), "cpu")
+        pack.module("core.host.who.person").gather(
+            fresh.spec, "v1.bin", pack.module("core.host.who.person").Sources(), "cpu"
+        )
     parser = folders[1] / "parsing.pth"
     parser.rename(folders[1] / "parsing.away")
     os.utime(folders[1])

@@ -8,7 +8,7 @@ from host_cases import apply, randn, sample
 @pytest.fixture
 def gated(pack, case, kind):
     """apply with a share outside the mask: (mask, outside) -> (model, positive, negative)."""
-    host = pack.module("core.host.adapter")
+    host = pack.module("core.host.adapters.adapter")
 
     def applied(mask, outside):
         options = host.Options(outside=outside)
@@ -18,7 +18,7 @@ def gated(pack, case, kind):
 
 
 def test_the_formula(pack):
-    masks = pack.module("core.host.masks")
+    masks = pack.module("core.host.comfyui.masks")
     mask = randn(2, 7, 9, seed=1).abs().clamp(0, 1)
     torch.testing.assert_close(masks.gated(mask, 0.3), 0.3 + 0.7 * mask)
     assert torch.equal(masks.gated(mask, 0.0), mask) and torch.equal(masks.gated(mask, 1.0), torch.ones(2, 7, 9))

@@ -61,7 +61,7 @@ def test_an_adapter(pack, run):
 
 def test_an_identity(pack, run):
     path = pack.base / "input/replaced.safetensors"
-    save_identity = pack.module("core.faces.identity_file").save_identity
+    save_identity = pack.module("core.faces.identity.identity_file").save_identity
     graph = {"load": {"class_type": "LoadIdentity", "inputs": {"identity_file": f"{path.name} [input]"}}}
     for seed in (0, 1):
         person = host_cases.identity(pack, seed)

@@ -10,12 +10,12 @@ from host_cases import randn
 
 @pytest.fixture(scope="module")
 def rows(pack):
-    return pack.module("core.host.rows")
+    return pack.module("core.host.sampling.rows")
 
 
 @pytest.fixture(scope="module")
 def run_module(pack):
-    return pack.module("core.host.run")
+    return pack.module("core.host.sampling.run")
 
 
 def entry(uuid, **more):
@@ -90,7 +90,7 @@ def test_rows_that_an_attention_couple_repeats(rows):
 
 
 def test_where_a_tile_lies_is_read_from_the_tile(pack):
-    tiles_of = pack.module("core.host.tiles").tiles_of
+    tiles_of = pack.module("core.host.sampling.tiles").tiles_of
     cut = randn(2, 4, 12, 10, seed=3)
     tiles = torch.cat([cut[1:, :, 3:9, 2:7], cut[:1, :, 6:, 5:]])
     assert tiles_of(tiles, cut, [1, 0]) == [(6, 5, 3, 2), (6, 5, 6, 5)]
@@ -103,7 +103,7 @@ def test_where_a_tile_lies_is_read_from_the_tile(pack):
 def forward_rows(run_module, pack, cut, x, rows_in, chunks=((0, "p"), (1, "n")), pictures=2, options=None):
     """The Rows of a forward on x, cut from `cut` by another node's wrapper that took rows `rows_in`."""
     run = run_module.Run(guider(positive=[entry("p")], negative=[entry("n")]), pictures)
-    run.row_map = pack.module("core.host.tiles").RowMap(None)
+    run.row_map = pack.module("core.host.sampling.tiles").RowMap(None)
     run.row_map.cut, run.row_map.chunks = cut, list(chunks)
     listed = {"cond_or_uncond": [number for number, _ in chunks], "uuids": [uuid for _, uuid in chunks]}
     row_map = None

@@ -24,7 +24,7 @@ class GivenList:
 def crowd(pack, count=12, space="dlib-resnet34-128", seed=0):
     """One identity made of so many people."""
     vectors = 0.1 + 0.1 * randn(count, 128, seed=seed)
-    made, _ = pack.module("core.faces.identity").combine_identity(space, vectors, torch.ones(count), "mean")
+    made, _ = pack.module("core.faces.identity.identity").combine_identity(space, vectors, torch.ones(count), "mean")
     return made
 
 

@@ -53,7 +53,7 @@ def test_the_stranger_is_named_though_nobody_is_left_out(pack, encoder, own, com
 
 
 def test_centralised_from_six_on(pack, encoder, own):
-    identities = pack.module("core.faces.centralise")
+    identities = pack.module("core.faces.identity.centralise")
     identity, report = encode(pack, encoder, own, "centralised")
     torch.testing.assert_close(identity.vector, identities.centralise(identity.vectors).mean(0))
     assert identity.combine == "centralised" and "plain mean" not in report

@@ -32,7 +32,7 @@ def found(encoder, row):
 
 
 def to_show(pack, image, found):
-    return pack.module("core.host.shown").faces_to_show(image, found)
+    return pack.module("core.host.faces.shown").faces_to_show(image, found)
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -42,7 +42,7 @@ def alone(pack):
 
 @pytest.fixture(scope="module")
 def loaded(pack, alone):
-    adapters, managed = pack.module("core.adapters"), pack.module("core.host.managed")
+    adapters, managed = pack.module("core.adapters"), pack.module("core.host.comfyui.managed")
     file = pack.module("core.weights").WeightFile("router.bin", flat(router()), {})
     made = adapters.load_router(file, alone.spec, operations=managed.OPERATIONS)
     return replace(alone, router=managed.managed(made))
@@ -60,7 +60,7 @@ def photograph():
 @pytest.fixture(scope="module")
 def sources(pack, encoder, vision, photograph):
     """Who a person is, by a number."""
-    person, identities = pack.module("core.host.person"), pack.module("core.faces.identity")
+    person, identities = pack.module("core.host.who.person"), pack.module("core.faces.identity.identity")
 
     def of(number, count=1):
         known = vectors(count, seed=number)
@@ -75,7 +75,7 @@ def put(pack, sources, loaded):
     """Apply people by number, one after the other."""
 
     def onto(model, prompt, *numbers, adapter=loaded, mask=None, options=None, **strength):
-        host, applied = pack.module("core.host.adapter"), (model, *prompt)
+        host, applied = pack.module("core.host.adapters.adapter"), (model, *prompt)
         for place, number in enumerate(numbers):
             own = mask[place] if isinstance(mask, list) else mask
             strong = host.Strength(**{"weight": 0.8, **strength})
@@ -105,8 +105,8 @@ def site_options(kinds=(1, 0), **more):
 
 
 def shares_at(pack, applied, kinds=(1, 0), **more):
-    q, run = randn(len(kinds), 64, 128, seed=1), pack.module("core.host.run").Run()
-    found = pack.module("core.host.routing").token_shares(
+    q, run = randn(len(kinds), 64, 128, seed=1), pack.module("core.host.sampling.run").Run()
+    found = pack.module("core.host.unet.routing").token_shares(
         attn2(applied[0])[KEY].injections, q, site_options(kinds, **more), run
     )
     return list(found.values())
@@ -174,7 +174,7 @@ def test_in_a_whole_sampling_the_router_sees_what_the_sites_are_given(pack, two)
     """The very hidden states of the block, not the queries that come after."""
     seen, module = [], two[0].model.diffusion_model.middle_block[1].transformer_blocks[0].attn2.to_q
     rows = []
-    routing = pack.module("core.host.routing")
+    routing = pack.module("core.host.unet.routing")
     hook = module.register_forward_pre_hook(lambda layer, inputs: rows.append(inputs[0].clone()))
     watched = two[0].clone()
     patch = attn2(watched)["middle", 0, 0]
@@ -231,7 +231,7 @@ def test_who_is_out_of_range_does_not_compete(pack, put, one):
 
 @pytest.mark.parametrize("absent", [True, False])
 def test_the_switch_that_turns_the_identity_off(pack, two, absent):
-    rows = pack.module("core.host.rows")
+    rows = pack.module("core.host.sampling.rows")
     one_off = rows.in_chunks([0, 0], 2, off=rows.IdentityOff((False, True), absent))
     kept, gone = run_site(two, (0, 0), **{rows.KEY: one_off})
     with_identity = run_site(two, (0, 0))
@@ -244,7 +244,7 @@ def test_the_switch_that_turns_the_identity_off(pack, two, absent):
 
 
 def test_several_photographs_are_one_person_and_nobody_counts_once(pack, sources, alone):
-    person = pack.module("core.host.person").gather(alone.spec, "a.bin", sources(1, count=2), torch.device("cpu"))
+    person = pack.module("core.host.who.person").gather(alone.spec, "a.bin", sources(1, count=2), torch.device("cpu"))
     assert person.face.vectors.shape == (2, FACE_DIM) and person.face.seen.hidden[0].shape == (2, 257, 1280)
     assert person.nobody.vectors.shape == (1, FACE_DIM) and person.nobody.seen.hidden[0].shape == (1, 257, 1280)
     module = alone.patcher.model
@@ -252,7 +252,7 @@ def test_several_photographs_are_one_person_and_nobody_counts_once(pack, sources
 
 
 def test_faces_of_another_encoder_are_refused(pack, put, model, prompt, sources, alone):
-    host, known = pack.module("core.host.adapter"), sources(1)
+    host, known = pack.module("core.host.adapters.adapter"), sources(1)
     other = replace(known, identity=replace(known.identity, space="buffalo_l-w600k_r50"))
     with pytest.raises(ValueError, match="takes faces from curricularface .* made by buffalo_l-w600k_r50"):
         host.apply(model, *prompt, alone, other, host.Strength(0.8))

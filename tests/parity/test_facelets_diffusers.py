@@ -21,7 +21,7 @@ UP_BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D")
 
 @pytest.fixture(scope="module")
 def facelets(pack):
-    return pack.module("core.host.facelets")
+    return pack.module("core.host.facelets.load")
 
 
 @pytest.fixture(scope="module")

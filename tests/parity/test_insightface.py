@@ -8,14 +8,14 @@ import photographs
 import pytest
 import torch
 from insightface.app import FaceAnalysis
-from likeness.core.faces import onnx_roles as roles
-from likeness.core.faces.details import load_details
+from likeness.core.faces.align.templates import arcface_template
+from likeness.core.faces.align.transforms import apply, similarity_transform
+from likeness.core.faces.detect.scrfd import load_scrfd
 from likeness.core.faces.encoder import FaceEncoder
-from likeness.core.faces.geometry import apply, similarity_transform
-from likeness.core.faces.onnx_embedder import load_embedder
-from likeness.core.faces.packs import read_pack
-from likeness.core.faces.scrfd import load_scrfd
-from likeness.core.faces.templates import arcface_template
+from likeness.core.faces.onnx import onnx_roles as roles
+from likeness.core.faces.onnx.details import load_details
+from likeness.core.faces.onnx.onnx_embedder import load_embedder
+from likeness.core.faces.onnx.packs import read_pack
 
 PACKS = [("r50", "10g"), ("r100", "10g"), ("mbf", "500m"), ("r50", "2.5g")]
 

@@ -60,7 +60,7 @@ def test_eight_steps_with_guidance_agree(pack, model, reference, controls, regio
     patched, cond, uncond = apply(pack, model, positive, negative, adapter(pack), face, mask, weight=WEIGHT)
     assert len(attn2(patched)) == 70
     if with_control:
-        landmarks = pack.module("core.host.landmarks")
+        landmarks = pack.module("core.host.prompts.landmarks")
         cond, uncond = landmarks.apply(cond, uncond, controls[0], hint, landmarks.Strength(STRENGTH))
     ours = (
         sample(patched, cond, uncond, steps=STEPS, cfg=CFG, shape=(1, 4, SIZE, SIZE))

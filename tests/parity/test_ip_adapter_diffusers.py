@@ -49,7 +49,7 @@ def eyes(pack, clip_vision):
 
     @torch.inference_mode()
     def look(pictures, empty=False):
-        pixels = pack.module("core.adapters.clip_tower").clip_pixels(pictures.movedim(-1, 1), PIXELS)
+        pixels = pack.module("core.vision.clip_tower").clip_pixels(pictures.movedim(-1, 1), PIXELS)
         if empty:
             pixels = torch.zeros_like(pixels)
         seen = reference(pixels, output_hidden_states=True)
@@ -74,12 +74,12 @@ def test_the_whole_forward_agrees(pack, encoder, models, clip_vision, eyes, fami
     nested, person = ip_adapter(layout, kind), identity(pack, seed=7, dim=512, space=SPACE)
     photographs = torch.cat([face("A"), face("A").flip(2), face("A") * 0.8])[:count]
     if count > 1:
-        identities = pack.module("core.faces.identity")
+        identities = pack.module("core.faces.identity.identity")
         person, _ = identities.combine_identity(SPACE, randn(count, 512, seed=3), torch.ones(count), "mean")
     overrides = pack.module("core.adapters").Overrides(faceid_plus=version, faces_512="portrait")
     loaded = loaded_adapter(pack, nested, overrides=overrides)
     looks = loaded.spec.look is not None
-    host, sources = pack.module("core.host.adapter"), pack.module("core.host.person").Sources
+    host, sources = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person").Sources
     source = sources(person, encoder, photographs, clip_vision) if looks else sources(person)
     positive, negative = conditioning(kind, seed=1), conditioning(kind, seed=2)
     options = host.Options(LORA, pack.module("core.adapters").Choices(structure=1.3))

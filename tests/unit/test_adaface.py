@@ -6,13 +6,13 @@ import photographs
 import pytest
 import torch
 from insightface.utils import face_align
-from likeness.core.faces import adaface, arcface
-from likeness.core.faces.descriptors import load_descriptor
+from likeness.core.faces.align.templates import ARCFACE_TEMPLATE, arcface_template
+from likeness.core.faces.describe import adaface, arcface
+from likeness.core.faces.describe.descriptors import load_descriptor
+from likeness.core.faces.describe.networks.iresnet import IResNet
 from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.encoder import FaceEncoder
 from likeness.core.faces.found import Faces, HostFace
-from likeness.core.faces.iresnet import IResNet
-from likeness.core.faces.templates import ARCFACE_TEMPLATE, arcface_template
 from likeness.core.weights import WeightFile, WeightsError, read_weights
 from on_device import StaysOnDevice
 from references.filling import pictures

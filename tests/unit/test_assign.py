@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from likeness.core.faces.assign import by_position, by_similarity
+from likeness.core.faces.identity.assign import by_position, by_similarity
 
 
 def brute_force(cosines, least):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from likeness.core.adapters import FaceInput, Seen, load_adapter
 from likeness.core.adapters.consistentid import PARTS
-from likeness.core.faces.parser import CLASSES
-from likeness.core.faces.parts import cut_parts, fill_holes
+from likeness.core.faces.regions.parser import CLASSES
+from likeness.core.faces.regions.parts import cut_parts, fill_holes
 from likeness.core.weights import WeightFile, WeightsError, read_weights
 from references.fusing import fused, linear, norm, perceiver_layer
 from safetensors.torch import save_file

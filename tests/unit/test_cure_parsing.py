@@ -7,7 +7,7 @@ import likeness.core.cure.attributes as attributes
 import pytest
 from likeness.core.cure import find_attributes, named_attributes
 from likeness.core.cure.parsing import CATEGORIES, NAMED, NOUNS, classes_of
-from likeness.core.faces.parser import CLASSES
+from likeness.core.faces.regions.parser import CLASSES
 
 VOCABULARY = json.loads((Path(attributes.__file__).parent / "vocabulary.json").read_text(encoding="utf-8"))
 

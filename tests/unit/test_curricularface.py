@@ -4,12 +4,12 @@ import descriptor_files
 import pytest
 import torch
 import torch.nn.functional as F
-from likeness.core.faces import curricularface
-from likeness.core.faces.descriptors import load_descriptor
+from likeness.core.faces.align.templates import arcface_template
+from likeness.core.faces.describe import curricularface
+from likeness.core.faces.describe.descriptors import load_descriptor
 from likeness.core.faces.encoder import FaceEncoder
 from likeness.core.faces.found import Faces, HostFace
 from likeness.core.faces.spaces import is_space
-from likeness.core.faces.templates import arcface_template
 from likeness.core.weights import WeightFile, WeightsError, kind_of
 from on_device import StaysOnDevice
 from references.curricularface import mid_features

@@ -9,8 +9,8 @@ import numpy as np
 import photographs
 import pytest
 import torch
-from likeness.core.faces.candidates import Candidates
-from likeness.core.faces.descriptor import DlibResNet, read_dlib_resnet
+from likeness.core.faces.describe.dlib import DlibResNet, read_dlib_resnet
+from likeness.core.faces.detect.candidates import Candidates
 from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.encoder import FaceEncoder
 from likeness.core.faces.found import Faces, parse_index

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from likeness.core.faces.directions import edit, parse_layers, read_direction
-from likeness.core.faces.identity import combine_identity
+from likeness.core.faces.identity.directions import edit, parse_layers, read_direction
+from likeness.core.faces.identity.identity import combine_identity
 from likeness.core.weights import WeightsError
 from safetensors.torch import save_file
 

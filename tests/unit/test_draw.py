@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from likeness.core.faces import draw, raster
-from likeness.core.faces.draw import draw_keypoints
-from likeness.core.faces.raster import convex_polygon, disc, ellipse_outline
+from likeness.core.faces.points import draw, raster
+from likeness.core.faces.points.draw import draw_keypoints
+from likeness.core.faces.points.raster import convex_polygon, disc, ellipse_outline
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255)]
 FACE = np.array([[190.3, 210.8], [322.6, 205.1], [251.9, 290.4], [205.5, 371.2], [310.7, 366.9]])

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 from facelets.world import Identity, Pose, draw, sample_identity, sample_look, sample_pose
-from likeness.core.faces.drawn import DIM, FACES, SPACE, TEMPLATE, DrawnDetector, head_boxes, load_drawn
-from likeness.core.faces.drawn_networks import DrawnEmbedder
+from likeness.core.facelets.detection import DIM, FACES, SPACE, TEMPLATE, DrawnDetector, head_boxes, load_drawn
+from likeness.core.facelets.networks import DrawnEmbedder
+from likeness.core.faces.align.transforms import apply, similarity_transform
 from likeness.core.faces.found import Faces, HostFace
-from likeness.core.faces.geometry import apply, similarity_transform
 from likeness.core.places import EMBEDDED
 from likeness.core.similarity.scores import percent
 from likeness.core.weights import WeightsError

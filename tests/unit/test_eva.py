@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from likeness.core.faces.eva import load_eva
+from likeness.core.vision.eva import load_eva
 from likeness.core.weights import WeightsError
 from timm.models.eva import Eva, checkpoint_filter_fn
 from tiny.eva import DEPTH, FULL, HIDDEN, WIDTH, eva

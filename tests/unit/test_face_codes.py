@@ -4,15 +4,15 @@ import descriptor_files
 import photographs
 import pytest
 import torch
-from likeness.core.faces import e4e, transface
-from likeness.core.faces.descriptors import load_descriptor
+from likeness.core.faces.align.ffhq import FFHQ, ffhq_crop
+from likeness.core.faces.align.templates import ARCFACE_TEMPLATE
+from likeness.core.faces.describe import e4e, transface
+from likeness.core.faces.describe.descriptors import load_descriptor
 from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.encoder import FaceEncoder
-from likeness.core.faces.ffhq import FFHQ, ffhq_crop
 from likeness.core.faces.found import Faces, HostFace
-from likeness.core.faces.landmarks68 import Landmarks68
-from likeness.core.faces.quality import quality_of
-from likeness.core.faces.templates import ARCFACE_TEMPLATE
+from likeness.core.faces.identity.quality import quality_of
+from likeness.core.faces.points.landmarks68 import Landmarks68
 from likeness.core.weights import WeightFile, WeightsError, read_weights
 from on_device import StaysOnDevice
 from references.e4e import Encoder

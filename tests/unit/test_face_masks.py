@@ -5,11 +5,11 @@ import numpy as np
 import photographs
 import pytest
 import torch
-from likeness.core.faces import masks
 from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.found import Faces, HostFace
 from likeness.core.faces.given import faces_of
-from likeness.core.faces.overlay import box_masks
+from likeness.core.faces.regions import masks
+from likeness.core.faces.regions.overlay import box_masks
 from on_device import StaysOnDevice
 from torch._subclasses.fake_tensor import FakeTensorMode
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from facenet_pytorch import MTCNN as PublishedDetector
 from facenet_pytorch import extract_face
-from likeness.core.faces.boxes import crop_boxes
+from likeness.core.faces.align.boxes import crop_boxes
+from likeness.core.faces.describe.facenet import load_facenet, recognise
+from likeness.core.faces.describe.networks.inception_resnet import InceptionResnetV1
+from likeness.core.faces.detect.mtcnn import MTCNN
 from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.encoder import FaceEncoder
-from likeness.core.faces.facenet import load_facenet, recognise
-from likeness.core.faces.facenet_networks import InceptionResnetV1
 from likeness.core.faces.found import Faces, HostFace
-from likeness.core.faces.mtcnn import MTCNN
 from likeness.core.weights import WeightsError
 from on_device import StaysOnDevice
 from PIL import Image

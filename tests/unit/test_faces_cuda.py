@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from likeness.core.faces.descriptor import DlibResNet
+from likeness.core.faces.align.templates import DLIB_TEMPLATE
+from likeness.core.faces.describe.dlib import DlibResNet
+from likeness.core.faces.detect.mtcnn import FACES, MTCNN
 from likeness.core.faces.encoder import FaceEncoder
 from likeness.core.faces.found import Faces, HostFace
-from likeness.core.faces.landmarks68 import Landmarks68
-from likeness.core.faces.mtcnn import FACES, MTCNN
-from likeness.core.faces.templates import DLIB_TEMPLATE
+from likeness.core.faces.points.landmarks68 import Landmarks68
 from on_device import StaysOnDevice
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 

@@ -6,13 +6,13 @@ import numpy as np
 import photographs
 import pytest
 import torch
+from likeness.core.faces.align.ffhq import ffhq_crop, ffhq_transform
+from likeness.core.faces.align.transforms import apply
 from likeness.core.faces.crops import CROPS
 from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.encoder import FaceEncoder
-from likeness.core.faces.ffhq import ffhq_crop, ffhq_transform
 from likeness.core.faces.found import Faces, HostFace
-from likeness.core.faces.geometry import apply
-from likeness.core.faces.landmarks68 import Landmarks68
+from likeness.core.faces.points.landmarks68 import Landmarks68
 from on_device import StaysOnDevice
 from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode

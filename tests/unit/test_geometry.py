@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from likeness.core.faces.geometry import apply, invert, similarity_transform, warp
-from likeness.core.faces.templates import DLIB_TEMPLATE
+from likeness.core.faces.align.templates import DLIB_TEMPLATE
+from likeness.core.faces.align.transforms import apply, invert, similarity_transform, warp
 from skimage.transform import SimilarityTransform
 from torch.nn import functional as F
 

@@ -3,12 +3,12 @@
 import onnx_files
 import pytest
 import torch
-from likeness.core.faces.details import load_details
+from likeness.core.faces.detect.mtcnn import FACES as MTCNN_FACES
+from likeness.core.faces.detect.scrfd import FACES, load_scrfd
 from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.found import Faces, HostFace
-from likeness.core.faces.mtcnn import FACES as MTCNN_FACES
-from likeness.core.faces.onnx_embedder import load_embedder
-from likeness.core.faces.scrfd import FACES, load_scrfd
+from likeness.core.faces.onnx.details import load_details
+from likeness.core.faces.onnx.onnx_embedder import load_embedder
 from likeness.core.weights.onnx_file import read_onnx
 from on_device import StaysOnDevice
 from torch import nn

@@ -5,10 +5,10 @@ import numpy as np
 import photographs
 import pytest
 import torch
-from likeness.core.faces.backdrop import BACKDROPS
 from likeness.core.faces.crops import CROPS
 from likeness.core.faces.encoder import FaceEncoder
 from likeness.core.faces.found import Faces, HostFace
+from likeness.core.faces.regions.backdrop import BACKDROPS
 from on_device import StaysOnDevice
 from torch._subclasses.fake_tensor import FakeTensorMode
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from insightface.utils import transform
-from likeness.core.faces.head_pose import fit_to, head_pose, load_mean_shape
+from likeness.core.faces.points.head_pose import fit_to, head_pose, load_mean_shape
 
 
 def test_agrees_with_insightface():

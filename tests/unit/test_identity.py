@@ -14,9 +14,16 @@ import torch
 from full_disk import full_disk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from likeness.core.faces.centralise import centralise
-from likeness.core.faces.identity import COMBINE, SAME_PERSON, Identity, agreement, combine_identity, outliers
-from likeness.core.faces.identity_file import load_identity, save_identity
+from likeness.core.faces.identity.centralise import centralise
+from likeness.core.faces.identity.identity import (
+    COMBINE,
+    SAME_PERSON,
+    Identity,
+    agreement,
+    combine_identity,
+    outliers,
+)
+from likeness.core.faces.identity.identity_file import load_identity, save_identity
 from likeness.core.weights import WeightsError
 
 SPACE = "dlib-resnet34-128"
@@ -243,7 +250,7 @@ def test_a_loaded_identity_outlives_its_file(identity, tmp_path):
 import sys
 sys.path.insert(0, {str(photographs.ROOT / "tests")!r})
 import conftest, pathlib
-from likeness.core.faces.identity_file import load_identity
+from likeness.core.faces.identity.identity_file import load_identity
 path = pathlib.Path({str(path)!r})
 identity = load_identity(path)
 path.write_bytes(b"")

@@ -1,7 +1,7 @@
 """The text on the photographs behind an identity."""
 
 import pytest
-from likeness.core.faces.identity_report import Reference, identity_report, in_words
+from likeness.core.faces.identity.identity_report import Reference, identity_report, in_words
 
 GOOD = {"score": 0.99, "size": 1.0, "sharpness": 0.95, "light": 1.0, "frontality": 0.9}
 SPACE = "dlib-resnet34-128"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stnp
-from likeness.core.faces.landmark_json import landmarks_to_json, parse_landmarks
-from likeness.core.faces.pose import fit
+from likeness.core.faces.points.landmark_json import landmarks_to_json, parse_landmarks
+from likeness.core.faces.points.pose import fit
 
 FACE = [[190.3, 210.8], [322.6, 205.1], [251.9, 290.4], [205.5, 371.2], [310.7, 366.9]]
 FUZZ = settings(max_examples=300, deadline=None, database=None, derandomize=True)

@@ -7,7 +7,7 @@ import photographs
 import pytest
 import torch
 from likeness.core.faces.embedded import load_embedded
-from likeness.core.faces.landmarks68 import (
+from likeness.core.faces.points.landmarks68 import (
     CHIP_SIZE,
     MIRRORED,
     Landmarks68,

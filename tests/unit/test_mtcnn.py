@@ -5,9 +5,9 @@ import photographs
 import pytest
 import torch
 from facenet_pytorch import MTCNN as Reference
-from likeness.core.faces.area import crop, integral_image, resize
-from likeness.core.faces.mtcnn import FACES, MTCNN
-from likeness.core.faces.nms import overlap, suppress
+from likeness.core.faces.align.area import crop, integral_image, resize
+from likeness.core.faces.detect.mtcnn import FACES, MTCNN
+from likeness.core.faces.detect.nms import overlap, suppress
 from likeness.core.places import EMBEDDED
 from PIL import Image
 from safetensors.torch import load_file

@@ -6,10 +6,10 @@ import shutil
 import onnx_files
 import pytest
 import torch
+from likeness.core.faces.align.templates import arcface_template
+from likeness.core.faces.align.windows import face_window, person_window
 from likeness.core.faces.found import Faces, HostFace
-from likeness.core.faces.own_encoder import load_own, read_description
-from likeness.core.faces.templates import arcface_template
-from likeness.core.faces.windows import face_window, person_window
+from likeness.core.faces.onnx.own_encoder import load_own, read_description
 from likeness.core.weights import WeightsError
 
 

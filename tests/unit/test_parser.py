@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from likeness.core.faces.parser import CLASSES, SIDE, load_parser
+from likeness.core.faces.regions.parser import CLASSES, SIDE, load_parser
 from likeness.core.weights import WeightsError
 from parser_files import pictures, reference, yakhyos
 from PIL import Image
@@ -100,7 +100,7 @@ def test_the_deeper_backbone_of_yakhyos_parser(device):
 
 def test_modules_in_another_precision(parser, tensors, device, monkeypatch):
     """On a small picture: processors without instructions for bfloat16 take a minute for a whole one."""
-    monkeypatch.setattr("likeness.core.faces.parser.GRID", (96, 96))
+    monkeypatch.setattr("likeness.core.faces.regions.parser.GRID", (96, 96))
     image = pictures(1, 64, 64).to(device)
     other = load_parser(tensors, device=device, dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in other.parameters()} == {torch.bfloat16}

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from likeness.core.adapters import FaceInput, Seen, load_adapter
-from likeness.core.adapters.clip_tower import ClipTower, clip_pixels
+from likeness.core.vision.clip_tower import ClipTower, clip_pixels
 from likeness.core.weights import WeightFile, WeightsError, read_weights
 from PIL import Image
 from references.fusing import fused, gelu, linear, norm, perceiver_layer

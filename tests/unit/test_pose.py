@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from likeness.core.faces.pose import as_faces, fit, place
+from likeness.core.faces.points.pose import as_faces, fit, place
 
 RNG = np.random.default_rng(3)
 FACES = RNG.random((3, 5, 2)) * 900

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from likeness.core.adapters import METHODS, Choices, FaceInput, Seen, load_adapter
-from likeness.core.attention.sites import Ortho, OrthoV2, ZeroPadded
+from likeness.core.attention.residuals import Ortho, OrthoV2, ZeroPadded
 from likeness.core.weights import WeightFile, WeightsError, read_weights
 from safetensors.torch import save_file
 from tiny.pulid import FULL, POOLED_DIM, TINY, converted, flat, pulid

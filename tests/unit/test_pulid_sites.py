@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from likeness.core.attention.sites import Ortho, OrthoV2, ZeroPadded
+from likeness.core.attention.residuals import Ortho, OrthoV2, ZeroPadded
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 HEADS, WIDTH, TOKENS = 4, 64, 10

@@ -8,10 +8,17 @@ from importlib.metadata import distribution
 import photographs
 import pytest
 import torch
-from likeness.core.faces.boxes import crop_boxes
+from likeness.core.faces.align.boxes import crop_boxes
+from likeness.core.faces.align.templates import DLIB_TEMPLATE
 from likeness.core.faces.embedded import load_embedded
-from likeness.core.faces.quality import Quality, face_quality, frontality, light, quality_of, sharpness
-from likeness.core.faces.templates import DLIB_TEMPLATE
+from likeness.core.faces.identity.quality import (
+    Quality,
+    face_quality,
+    frontality,
+    light,
+    quality_of,
+    sharpness,
+)
 from PIL import ImageFilter
 from torch._subclasses.fake_tensor import FakeTensorMode
 

@@ -4,8 +4,8 @@ import found
 import photographs
 import pytest
 import torch
+from likeness.core.faces.detect.search import search
 from likeness.core.faces.embedded import load_embedded
-from likeness.core.faces.search import search
 
 # J, a profile behind a hand, is 59 x 77 pixels at a quarter of the side; looked through thoroughly, J is found as well.
 # Turned photographs take long: here every other one by 90 degrees; all of them, by all angles, in `make bench-found`.

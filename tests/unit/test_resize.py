@@ -5,7 +5,7 @@ import numpy as np
 import photographs
 import pytest
 import torch
-from likeness.core.faces.resize import resize_bilinear
+from likeness.core.faces.align.resize import resize_bilinear
 
 
 @pytest.mark.parametrize("name", ["t1", "sample1", "sample6"])

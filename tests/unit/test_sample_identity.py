@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from likeness.core.faces.identity import Identity
-from likeness.core.faces.sample_identity import draw, population, sample_identities
+from likeness.core.faces.identity.identity import Identity
+from likeness.core.faces.identity.sample_identity import draw, population, sample_identities
 
 
 def crowd(count=24, dim=128, spread=1.0, seed=0, centre=0.3):

@@ -5,9 +5,9 @@ import math
 import photographs
 import pytest
 import torch
+from likeness.core.faces.detect.search import MODES, looks, search, turn_of
 from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.found import Faces, HostFace
-from likeness.core.faces.search import MODES, looks, search, turn_of
 
 # colours of the five landmarks of a drawn face, and where they lie in its box
 COLOURS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1]])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from likeness.core.faces.identity import combine_identity
+from likeness.core.faces.identity.identity import combine_identity
 from likeness.core.similarity import best_of, cosines, judge, percent, report
 
 SPACE = "dlib-resnet34-128"

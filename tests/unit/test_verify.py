@@ -3,11 +3,11 @@
 import photographs
 import pytest
 import torch
-from likeness.core.faces.candidates import Candidates
+from likeness.core.faces.detect.candidates import Candidates
+from likeness.core.faces.detect.mtcnn import FACES, MTCNN
+from likeness.core.faces.detect.verify import CERTAIN, STEADY, TILT, VERIFIED, Verified
 from likeness.core.faces.embedded import load_embedded
-from likeness.core.faces.landmarks68 import Landmarks68
-from likeness.core.faces.mtcnn import FACES, MTCNN
-from likeness.core.faces.verify import CERTAIN, STEADY, TILT, VERIFIED, Verified
+from likeness.core.faces.points.landmarks68 import Landmarks68
 from on_device import StaysOnDevice
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode

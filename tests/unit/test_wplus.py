@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from likeness.core.adapters import FaceInput, load_adapter
-from likeness.core.attention.sites import AttendFromText
+from likeness.core.attention.residuals import AttendFromText
 from likeness.core.weights import WeightFile, WeightsError, read_weights
 from safetensors.torch import save_file
 from tiny.files import SITE_WIDTHS

@@ -79,7 +79,7 @@ def _twin_follows(operation):
         """Mixed attention asks the twin of each row: one row has to read the operation on the prompt less the face."""
         pack = bench.pack
         adapter, with_face = _photomaker(pack)
-        host, person = pack.module("core.host.adapter"), pack.module("core.host.person")
+        host, person = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person")
         prompt, negative = operation(bench, with_face), text_encode("blurry")
         applied = host.apply(
             _sdxl(), prompt, negative, adapter, person.Sources(**who(pack, "v1", 2)), host.Strength(0.8), None,
@@ -96,7 +96,7 @@ def _twin_follows_the_cure(operation):
         pack, [_, with_face] = bench.pack, _photomaker(bench.pack)
         prompt, negative = operation(bench, with_face), text_encode("blurry")
         model, *prompts = apply(pack, _sdxl(), prompt, negative, instantid(pack, _KIND), kind=_KIND)
-        cure, strength = pack.module("core.host.cure"), pack.module("core.host.strength")
+        cure, strength = pack.module("core.host.cure.apply"), pack.module("core.host.sampling.strength")
         mask = torch.ones(1, 128, 128) * 0.5
         cured = cure.apply(model, cure_cases.clip(_KIND), _PLAIN, mask=mask, strength=strength.Strength(1.0))
         return _compare(bench, operation, (cured, *prompts), prompt)

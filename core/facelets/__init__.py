@@ -1,0 +1,1 @@
+"""What finds and describes faces in Facelets' drawn portraits."""

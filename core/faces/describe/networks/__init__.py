@@ -1,0 +1,1 @@
+"""The networks behind the descriptors, and how their files become them."""

@@ -1,0 +1,1 @@
+"""Where faces are in a picture: detectors, and the search around them."""

@@ -1,0 +1,1 @@
+"""One person from many photographs: combining, judging, saving, changing and telling apart."""

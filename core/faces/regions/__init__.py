@@ -1,0 +1,1 @@
+"""Parts of a face as masks: the face parser, hulls and boxes."""

@@ -1,0 +1,1 @@
+"""Identity adapters on a MODEL."""

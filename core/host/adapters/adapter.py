@@ -1,0 +1,246 @@
+"""Loading an identity adapter and applying it to a MODEL and its conditioning."""
+
+import logging
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ...adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter, load_router
+from ...attention import block_factors
+from ...weights import read_weights
+from ..comfyui.folders import adapter_path
+from ..comfyui.managed import OPERATIONS, loaded, managed, managed_from
+from ..comfyui.masks import as_masks, gated
+from ..conditioning.control_reads import with_identity
+from ..conditioning.face_context import FaceContext
+from ..conditioning.prompt import IN_PROMPT, with_nobody
+from ..sampling.injection import IdentityBank, Injection
+from ..sampling.late import count_steps
+from ..sampling.run import open_scope
+from ..sampling.spans import span_of
+from ..sampling.strength import Strength
+from ..unet.cross_attention import inject
+from ..unet.gates import fired, inject_gates
+from ..unet.routing import routed_people
+from ..unet.sites import attention_sites
+from ..who.eva import find_eva
+from ..who.person import Person, Sources, gather, no_identity
+from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
+from .mixed import Mix, mix_attention
+
+_SEVERAL = "several people"  # who owns the LoRA of a router, whichever of them came second
+
+
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """An adapter under ComfyUI's memory management, the LoRA that came with it, and its router (adapters.Router)."""
+
+    file_name: str
+    spec: AdapterSpec
+    patcher: ModelPatcher
+    lora: LoRA = field(default=LoRA(), repr=False)  # ComfyUI prints a failed node's inputs: that would take seconds
+    router: ModelPatcher | None = None
+
+    @property
+    def about(self) -> str:
+        """Text for the artist: what the file is, what it fits and what it needs."""
+        shared = "" if self.router is None else "\nRouter: shares the picture out among several people"
+        return self.spec.about(self.file_name, self.lora) + shared
+
+    def get_models(self) -> list[ModelPatcher]:
+        """What ComfyUI (since 0.30.0) keeps in memory while a prompt runs that has this adapter on its wires."""
+        return [one for one in (self.patcher, self.router, vars(self).get("eva")) if one is not None]
+
+    @cached_property
+    def eva(self) -> ModelPatcher:
+        """EVA-CLIP, read when first looked through and kept as long as the adapter."""
+        return find_eva(self.file_name)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an adapter is applied beyond its strength: the LoRA's own strength, what the family offers, how much of the
+    identity remains outside the attn_mask, and mixed attention with its style strength 0..1 (see `mixed`)."""
+
+    lora_strength: float = 1.0
+    choices: Choices = DEFAULTS
+    outside: float = 0.0
+    mixed_attention: bool = False
+    style_strength: float = 0.0
+
+
+def load(
+    name: str, overrides: Overrides = AUTO, lora: str = IN_THE_FILE, router: str | None = None
+) -> LoadedAdapter:  # fmt: skip
+    """Load the adapter behind a combo value; WeightsError or ValueError with one sentence when that can't be done.
+
+    `lora`: a file of ComfyUI's loras folder that takes the place of the LoRA in the adapter's own file. `router`: the
+    combo value of a router for several people.
+    """
+    patcher = managed_from(partial(_adapter_of, adapter_path(name), overrides))
+    module, shared = patcher.model, None
+    chosen = module.lora if lora == IN_THE_FILE else lora_file(lora)
+    if router is not None:
+        shared = managed_from(partial(_router_of, adapter_path(router), module.spec))
+    return LoadedAdapter(name, module.spec, patcher, chosen, shared)
+
+
+def _adapter_of(path, overrides):
+    return load_adapter(read_weights(path), overrides, operations=OPERATIONS)
+
+
+def _router_of(path, spec):
+    return load_router(read_weights(path), spec, operations=OPERATIONS)
+
+
+def apply(
+    model,
+    positive,
+    negative,
+    adapter: LoadedAdapter,
+    sources: Sources,
+    strength: Strength,
+    attn_mask=None,
+    options: Options = Options(),
+):
+    """Give a MODEL the identity and its conditionings the identity tokens for a landmark ControlNet.
+
+    Returns new (model, positive, negative) and the identity; what came in is not changed. `attn_mask` [M,H,W] in 0..1
+    limits the identity to a region, beyond which the share `options.outside` of it remains. Weight 0, an empty range or
+    an all-zero mask with nothing outside return the very objects that came in; an all-one mask is no mask. An adapter
+    without sites brings its LoRA only; the person is in the prompt.
+    """
+    sites = attention_sites(model)
+    _check_fit(adapter, sites)
+    if adapter.spec.in_prompt:
+        _check_prompt(adapter, positive)
+    if not adapter.spec.site_widths:
+        patched = model
+        if not strength.is_nothing:
+            patched = with_lora(model, adapter, strength, options).clone()
+            count_steps(patched)
+            patched = _mixed(patched, strength, options, sites)
+        return patched, positive, negative, sources.identity or no_identity()
+    person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
+    if strength.is_nothing or person.is_nothing:
+        return model, positive, negative, person.identity
+    patched = apply_person(
+        model, positive, negative, adapter, person, strength, attn_mask, options, without_middle=sources.popular
+    )
+    return *patched, person.identity
+
+
+def apply_person(
+    model, positive, negative, adapter: LoadedAdapter, person: Person, strength: Strength, attn_mask=None,
+    options: Options = Options(), without_middle: bool = False,
+):  # fmt: skip
+    """`apply` for a person who has been gathered already; returns (model, positive, negative).
+
+    `without_middle`: leave the middle block out, as packs do that name it wrongly.
+    """
+    sites = attention_sites(model)
+    if attn_mask is not None:
+        attn_mask = gated(as_masks(attn_mask, "attn_mask"), options.outside)
+        if not attn_mask.any():
+            return model, positive, negative
+        if (attn_mask >= 1).all():
+            attn_mask = None
+
+    tokens, bank = _build_bank(model, adapter, person, strength, sites, attn_mask, options.choices)
+    patched = model.clone()
+    span = span_of(model, strength.start_at, strength.end_at, adapter.spec.counts_steps)
+    injection = Injection(managed(bank, partial(_copied, bank)), span, adapter.router)
+    kept = [(index, site) for index, site in enumerate(sites) if not (without_middle and site.kind == "middle")]
+    gates = adapter.patcher.model.gated
+    if gates:
+        inject_gates(patched, injection, adapter.patcher, kept)
+    else:
+        inject(patched, injection, kept)
+    _add_lora(patched, adapter, sites, options.lora_strength)
+    open_scope(patched, frozenset(fired(site.key) if gates else site.key for _, site in kept))
+    patched = _mixed(patched, strength, options, sites)
+    if adapter.spec.in_prompt:
+        count_steps(patched)
+        negative = with_nobody(negative, positive, adapter.patcher)
+    if adapter.spec.needs_control_net:
+        uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
+        positive, negative = with_identity([positive, negative], [cond, uncond], uncond)
+    return patched, positive, negative
+
+
+def _copied(bank):
+    """Its own tensors, of which ComfyUI has loaded none."""
+    return IdentityBank(map(deepcopy, bank.sites), None if bank.mask is None else bank.mask.detach().clone())
+
+
+def _check_fit(adapter, sites):
+    spec = adapter.spec
+    widths, contexts = tuple(site.width for site in sites), {site.context for site in sites}
+    if spec.site_widths not in (widths, ()) or contexts != {spec.token_dim}:
+        text_width = max(contexts, default=0)
+        raise ValueError(
+            f"{adapter.file_name} is {spec.named} for {spec.fits}, but the connected model is "
+            f"{base_name(len(sites), text_width)} ({len(sites)} sites, text width {text_width}); "
+            "choose an adapter and a model that belong together."
+        )
+
+
+def _check_prompt(adapter, positive):
+    """An adapter that works through the prompt needs one with the face in it: alone, or beside what sites add."""
+    if any(options.get(IN_PROMPT) or isinstance(context, FaceContext) for context, options in positive):
+        return
+    if not adapter.spec.site_widths:
+        raise ValueError(
+            f"{adapter.file_name} is {adapter.spec.named}, which puts the face into the prompt, but positive has none "
+            "in it; encode the positive prompt with ID Text Encode."
+        )
+    logging.warning(
+        "Likeness: %s is %s, which also puts parts of the face into the prompt, but positive has none in it; encode "
+        "the positive prompt with ID Text Encode for the whole likeness.", adapter.file_name, adapter.spec.named,
+    )  # fmt: skip
+
+
+def with_lora(model, adapter: LoadedAdapter, strength: Strength, options: Options):
+    """A MODEL with nothing but the adapter's LoRA, or the very model that came in where there is none to add."""
+    if strength.is_nothing or not adapter.lora or options.lora_strength == 0:
+        return model
+    patched = model.clone()
+    add_lora(patched, adapter.lora, attention_sites(model), options.lora_strength, adapter.patcher.model)
+    return patched
+
+
+def _mixed(model, strength, options, sites):
+    if strength.is_nothing or not options.mixed_attention:
+        return model
+    patched = model.clone()
+    mix_attention(patched, Mix(span_of(model, strength.start_at, strength.end_at), options.style_strength), sites)
+    return patched
+
+
+def _build_bank(model, adapter, person: Person, strength, sites, attn_mask, choices):
+    """Tokens [2,T,D] (nobody's, the person's), and the bank of what every site adds, weighted."""
+    module = loaded(adapter.patcher)
+    with torch.no_grad():
+        tokens = torch.cat([module.project(face, choices) for face in (person.nobody, person.face)])
+        added = module.sites(tokens, choices)
+        if adapter.router is not None:
+            added = loaded(adapter.router).routed(added, tokens)
+    kinds = [kind for _, kind in sorted({(site.order, site.kind) for site in sites})]
+    factors = block_factors(strength.weight_type, kinds)
+    dtype = model.model.manual_cast_dtype or model.model.get_dtype()
+    for site, adds in zip(sites, added, strict=True):
+        adds.scaled(strength.weight * factors[site.order])
+    return tokens, IdentityBank(added, attn_mask).to(dtype)
+
+
+def _add_lora(patched, adapter, sites, strength):
+    if adapter.router is None:
+        add_lora(patched, adapter.lora, sites, strength, adapter.patcher.model)
+    elif routed_people(patched) == 1:
+        add_lora(patched, adapter.lora, sites, strength, adapter.patcher.model, alone=True)
+    else:
+        remove_lone_lora(patched)
+        add_lora(patched, adapter.router.model.lora, sites, strength, _SEVERAL)

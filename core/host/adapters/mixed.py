@@ -1,0 +1,125 @@
+"""Mixed attention in ComfyUI's sampling: rows with identity see the text-only rows' keys and values as well.
+
+Infinite-ID (Wu et al. 2024) runs the text-only stream on latents of its own; here it is evaluated at the identity's
+latents, as one more conditional list in each step. The unconditional rows have no identity, so that mixed with their
+twins they would be what they are.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from comfy.patcher_extension import WrappersMP
+
+from ...attention import toward_mean
+from ..cure.run import KEY as CURE
+from ..sampling.run import Run, open_scope, opened
+from ..sampling.spans import Span
+from ..sampling.twins import KEY as TWINS
+from ..sampling.twins import TwinRun, add_twins
+from ..unet.self_attention import put_extra_keys
+
+KEY = "likeness_mixed"
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What one adapter asks for: in which part of the denoising, and how far its keys and values are moved towards the
+    text-only ones, 0 to 1."""
+
+    span: Span
+    style: float
+
+
+class MixedRun(TwinRun):
+    """State of one sampling run; dropped when it ends."""
+
+    def __init__(self, mixes: tuple[Mix, ...], guider, positive: list[dict], twins: list[dict], run: Run):
+        super().__init__(guider, positive, twins, run, absent=True)
+        self.mixes = mixes
+        self.style = 0.0  # of the running step
+
+    def begin_step(self, sigmas) -> bool:
+        """Whether this step mixes; where several adapters do, with the strongest style."""
+        styles = [mix.style for mix in self.mixes if self.run.within(self.run.levels(mix.span), sigmas)]
+        self.gives_keys, self.style = bool(styles), max(styles, default=0.0)
+        return self.gives_keys
+
+    def end_step(self):
+        self.keys.clear()
+        self.gives_keys = False
+
+    def kept(self, k, v, size, place):
+        return k, v
+
+    def own(self, k, v, k_extra, v_extra, size, place):
+        if self.style == 0:
+            return k, v, None
+        return toward_mean(k, k_extra, self.style), toward_mean(v, v_extra, self.style), None
+
+
+class MixedHooks:
+    """What opens a MixedRun at every sampling of one MODEL and its clones. Immutable."""
+
+    def __init__(self, mixes: tuple[Mix, ...]):
+        self.mixes = mixes
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def outer_sample(self, executor, *args, **kwargs):
+        guider = executor.class_obj
+        if not guider.conds.get("positive"):
+            logging.warning("Likeness: mixed_attention has nothing to mix, because the guider has no positive prompt.")
+            return executor(*args, **kwargs)
+        options = guider.model_options["transformer_options"]
+        with opened(guider, args[0], args[3]) as run:
+            options[TWINS] = MixedRun(self.mixes, guider, *add_twins(guider, run), run)
+            try:
+                return executor(*args, **kwargs)
+            finally:
+                options.pop(TWINS, None)
+
+
+def calc_cond_batch(executor, model, conds, x, timestep, model_options):
+    """One step's predictions, with text-only ones beside the conditional ones; those are of no further use."""
+    run = model_options["transformer_options"].get(TWINS)
+    if run is None or not run.begin_step(timestep):
+        return executor(model, conds, x, timestep, model_options)
+    try:
+        with run.run.calling(conds, x, model_options["transformer_options"]) as call:
+            conditional = [one for one, kind in zip(conds, call.kinds, strict=True) if kind == 0 and one]
+            twins = [run.twins(entries) for entries in conditional]
+            return run.evaluate(executor, model, conds, [], twins, x, timestep, model_options)[: len(conds)]
+    finally:
+        run.end_step()
+
+
+def mix_attention(model, mix: Mix, sites):
+    """Make `model`, a clone of the caller's own, mix; adapters that were chained share one pass.
+
+    `sites`: all of core.host.unet.sites.Site. ValueError where AttributeCure has been at the model.
+    """
+    if model.get_wrappers(WrappersMP.OUTER_SAMPLE, CURE):
+        raise ValueError(
+            "The connected model has been through AttributeCure, which runs the text-only rows already; switch "
+            "mixed_attention off in ApplyIDAdapter, or leave AttributeCure out."
+        )
+    mixes = (mix,)
+    for wrapper in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
+        mixes = wrapper.__self__.mixes + mixes
+    for kind, wrapper in (
+        (WrappersMP.OUTER_SAMPLE, MixedHooks(mixes).outer_sample),
+        (WrappersMP.CALC_COND_BATCH, calc_cond_batch),
+    ):
+        model.remove_wrappers_with_key(kind, KEY)
+        model.add_wrapper_with_key(kind, KEY, wrapper)
+    open_scope(model, put_extra_keys(model, [site.key for site in sites]))
+
+
+def check_unmixed(*models):
+    """ValueError when one of these MODELs (None: not connected) mixes its attention."""
+    if any(model is not None and model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY) for model in models):
+        raise ValueError(
+            "The connected model has an adapter with mixed_attention, which runs the text-only rows already; switch "
+            "mixed_attention off in ApplyIDAdapter, or leave AttributeCure out."
+        )

@@ -1,0 +1,1 @@
+"""What travels in conditionings: prompts, the face in them, and what each ControlNet reads."""

@@ -1,0 +1,1 @@
+"""The attribute cure in ComfyUI's sampling."""

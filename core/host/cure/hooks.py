@@ -1,0 +1,277 @@
+"""The cure in ComfyUI's sampling: what is done around a run, a step and a forward. Works under any sampler and guider.
+
+`shared` without a foundation MODEL: the foundation is one more list of conditionings in each step, so that ComfyUI runs
+it in the same batch. Otherwise it is a prediction of its own before the personalised one.
+"""
+
+import copy
+import logging
+import uuid
+
+import comfy.samplers
+import torch
+from comfy.model_patcher import create_model_options_clone
+from comfy.patcher_extension import WrappersMP, copy_nested_dicts
+
+from ...cure.blend import blend_denoised, blend_noise
+from ...cure.masks import unite
+from ..sampling.run import KEY as RUN_KEY
+from ..sampling.run import SELF, opened, watch_forwards
+from ..sampling.twins import FOUNDATION, add_twins
+from ..sampling.twins import KEY as TWINS
+from .abstract import abstract_pass, extra_steps
+from .run import KEY, TEMPLATE, WITHOUT, CurePlan, CureRun
+
+_CACHES = "easycache"  # where ComfyUI's EasyCache keeps what it knows of each entry of a batch
+
+
+class CureHooks:
+    """The wrappers of one cured MODEL and its clones. What changes lives in a CureRun, only `latest` outlives it."""
+
+    def __init__(self, plan: CurePlan):
+        self.plan = plan
+        self.latest = None  # where the latest run worked [B,H,W], on the CPU; None: nowhere, or it broke off
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def install(self, model):
+        """Put the wrappers on `model`, a clone of the caller's own."""
+        for kind, wrapper in (
+            (WrappersMP.OUTER_SAMPLE, self.outer_sample),
+            (WrappersMP.SAMPLER_SAMPLE, self.sampler_sample),
+            (WrappersMP.PREDICT_NOISE, self.predict_noise),
+        ):
+            model.add_wrapper_with_key(kind, KEY, wrapper)
+        install_forward(model)
+
+    def outer_sample(self, executor, *args, **kwargs):
+        self.latest = None
+        guider = executor.class_obj
+        options = guider.model_options["transformer_options"]
+        positive = guider.conds.get("positive")
+        if not positive or not (self.plan.foundation is not None or _has_identity(options)):
+            what = "the guider has no positive prompt" if not positive else "the model carries no identity"
+            logging.warning("Likeness: AttributeCure has nothing to do, because %s.", what)
+            return executor(*args, **kwargs)
+        with opened(guider, args[0], args[3]) as lives:
+            positive, twins = add_twins(guider, lives)
+            run = options[TWINS] = CureRun(self.plan, guider, positive, twins, lives)
+            texts = {WITHOUT.format(number): encoded for number, encoded in enumerate(self.plan.without)}
+            if self.plan.template is not None:
+                texts[TEMPLATE] = self.plan.template
+            for name, encoded in texts.items():
+                guider.conds[name] = _with_text(twins, self.plan.context, encoded)
+                lives.note({name: guider.conds[name]})
+            try:
+                result = executor(*args, **kwargs)
+            finally:
+                options.pop(TWINS, None)
+        self._keep(run)
+        return result
+
+    def _keep(self, run: CureRun):
+        """Keep where a run has worked, and say what it could not do."""
+        if self.plan.shares_keys and run.shared_steps and not run.kept_any:
+            logging.warning(
+                "Likeness: AttributeCure's mode %s shared no keys, because it needs a step to find out where; this run "
+                "had no later one. Give a sampler two steps or more at a time, or use the mode noise_blend.",
+                self.plan.mode,
+            )
+        if run.attribute_masks is None:
+            return
+        self.latest = unite(run.attribute_masks)[:, 0].float().cpu()  # host read: once per run, to free VRAM
+        if self.plan.needs_maps and not self.latest.any():
+            logging.warning(
+                "Likeness: AttributeCure found nowhere to work, because the model predicts the same with and without "
+                "the attributes in the prompt; where another node sets prompts of its own (attention couples do), "
+                "connect a mask."
+            )
+        if self.plan.observe is not None:
+            self.plan.observe(self.plan.attributes, run.attribute_masks)
+
+    def sampler_sample(
+        self, executor, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *rest
+    ):
+        run = extra_args["model_options"]["transformer_options"].get(TWINS)
+        if run is None:
+            return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *rest)
+        run.denoise_mask = denoise_mask
+        run.open(sigmas)
+        if (self.plan.needs_maps or self.plan.separate) and float(sigmas[-1]) > 0:  # host read: once per run
+            run.run.say(
+                "AttributeCure begins from the start in each part of a run that is split among samplers, so the parts "
+                "draw another picture than one sampler does; use one sampler for all steps to have the same."
+            )
+        foundation = self.plan.foundation
+        elsewhere = foundation is not None and foundation.model is not guider.inner_model
+        if elsewhere:
+            foundation.pre_run()
+        try:
+            more = extra_steps(self.plan, sigmas)
+            counted = callback and (lambda step, denoised, x, total: callback(step, denoised, x, total + more))
+            samples = executor(guider, sigmas, extra_args, counted, noise, latent_image, denoise_mask, *rest)
+            if more:
+                samples = abstract_pass(self, run, guider, samples, sigmas, extra_args, callback)
+        finally:
+            if elsewhere:
+                foundation.cleanup()
+        return samples
+
+    def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
+        run = model_options["transformer_options"].get(TWINS)
+        if run is None or run.all_off:
+            return executor(x, timestep, model_options, seed)
+        run.begin_step(x, timestep, always=_CACHES in model_options["transformer_options"])
+        try:
+            if not (self.plan.apart and run.needed):
+                return executor(x, timestep, model_options, seed)
+            return self._apart(run, executor, x, timestep, model_options, seed)
+        finally:
+            run.end_step()
+
+    def _apart(self, run, executor, x, timestep, model_options, seed):
+        """A step whose foundation is a prediction of its own before the personalised one."""
+        latent, denoised = run.follow(x, timestep) if self.plan.separate else (x, None)
+        guider, plan = executor.class_obj, self.plan
+        if not (plan.separate or plan.replaces):
+            model, options = self.foundation_model(guider.inner_model, model_options)
+            self.unguided(run, model, guider.conds[FOUNDATION], latent, timestep, options)
+        elif denoised is None or run.gives_keys:  # known already, its keys are gone all the same
+            denoised = self.foundation(run, guider, latent, timestep, model_options, seed)
+            if self.plan.separate:
+                run.followed(denoised, timestep)
+        personal = executor(x, timestep, model_options, seed)
+        mask = run.mask() if run.acts and plan.replaces else None
+        if mask is None:
+            return personal
+        mask = mask * self.plan.strength
+        if self.plan.settings.blend == "denoised":
+            return blend_denoised(personal, denoised, mask)
+        return blend_noise(x, personal, latent, denoised, mask)
+
+    def foundation(self, run, guider, x, timestep, model_options, seed):
+        """The guided prediction [B,C,H,W] without identity, by the guider's own rule."""
+        twin = copy.copy(guider)
+        twin.conds = {**guider.conds, "positive": guider.conds[FOUNDATION]}
+        twin.inner_model, options = self.foundation_model(guider.inner_model, model_options)
+        run.all_off = True
+        try:
+            return twin.predict_noise(x, timestep, options, seed)
+        finally:
+            run.all_off = False
+
+    def unguided(self, run, model, entries, x, timestep, options):
+        """The prediction [B,C,H,W] of one list of conditionings without identity; model, options: foundation_model."""
+        run.all_off = True
+        try:
+            return comfy.samplers.calc_cond_batch(model, [entries], x, timestep, options)[0]
+        finally:
+            run.all_off = False
+
+    def foundation_model(self, model, model_options):
+        """The BaseModel that predicts without identity, and the options to call it with."""
+        foundation = self.plan.foundation
+        if foundation is None:
+            return model, model_options
+        options = create_model_options_clone(foundation.model_options)
+        inner, outer = options["transformer_options"], model_options["transformer_options"]
+        inner["wrappers"] = copy_nested_dicts(foundation.wrappers)
+        inner["callbacks"] = copy_nested_dicts(foundation.callbacks)
+        inner.update({key: outer[key] for key in (TWINS, RUN_KEY, "sample_sigmas") if key in outer})
+        return foundation.model, options
+
+
+def install_forward(model):
+    """The wrappers that a foundation MODEL needs as well."""
+    watch_forwards(model)
+    model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, calc_cond_batch)
+
+
+def calc_cond_batch(executor, model, conds, x, timestep, model_options):
+    """One evaluation of lists of conditionings, [conditional, unconditional, ...], for a guider or for a node."""
+    options = model_options["transformer_options"]
+    run = options.get(TWINS)
+    if run is None:
+        return executor(model, conds, x, timestep, model_options)
+    with run.run.calling(conds, x, options) as call:  # whose lists and pictures these are
+        each = _foundation_alone if run.all_off else _personalised
+        # a list that a guider leaves out, as at CFG 1, has a prediction of nothing
+        kinds = [kind if entries else None for kind, entries in zip(call.kinds, conds, strict=True)]
+        return each(executor, run, model, conds, kinds, x, timestep, model_options)
+
+
+def _foundation_alone(executor, run, model, conds, kinds, x, timestep, model_options):
+    """Lists of conditionings without identity, beside those that they are compared with."""
+    asked = 0 in kinds and (run.acts or run.collects or run.compares) and run.begin_pictures((run.frames, "alone"))
+    without = run.without() if asked else []
+    more = _missing_negative(run, kinds) if asked and run.plan.separate else []
+    out = run.evaluate(executor, model, [*conds, *more], without, [], x, timestep, model_options)
+    compared, out = out[: len(without)], out[len(without) :]
+    kinds = kinds + [1] * len(more)
+    if asked:
+        run.add_foundation(out[kinds.index(0)], out[kinds.index(1)] if 1 in kinds else None, compared)
+    return out[: len(conds)]
+
+
+def _personalised(executor, run, model, conds, kinds, x, timestep, model_options):
+    """Lists of conditionings with identity, beside their twins where this step needs them and they aren't there yet."""
+    plan = run.plan
+    # With "absent" the unconditional half is another one without identity, so where it is blended it is evaluated too.
+    halves = (0, 1) if plan.replaces and plan.settings.identity_off == "absent" else (0,)
+    paired = [i for i, kind in enumerate(kinds) if kind in halves]
+    whole = run.run.call.crop is None
+    asked = run.needed and whole and 0 in [kinds[i] for i in paired] and run.begin_pictures(run.frames)
+    beside = not plan.apart and (asked or run.gives_keys) and bool(paired)
+    twins = [run.twins(conds[i]) if kinds[i] == 0 else conds[i] for i in paired] if beside else []
+    without = run.without() if asked and beside else []
+    more = _missing_negative(run, kinds) if asked else []
+    if not (twins or without or more):
+        return run.answered(executor(model, conds, x, timestep, model_options), kinds)
+    out = run.evaluate(executor, model, [*conds, *more], without, twins, x, timestep, model_options)
+    compared, out, foundation = _parted(out, len(without), len(conds) + len(more))
+    kinds = kinds + [1] * len(more)
+    run.keys.clear()
+    if asked and beside:
+        unconditional = out[kinds.index(1)] if 1 in kinds else None
+        run.add_foundation(foundation[[kinds[i] for i in paired].index(0)], unconditional, compared)
+        run.close_maps()
+    out = run.answered(out, kinds)[: len(conds)]
+    mask = run.mask() if run.acts and plan.replaces and beside else None
+    if mask is not None:
+        mask = run.of_pictures(mask) * plan.strength
+        for i, prediction in zip(paired, foundation, strict=True):
+            out[i] = blend_denoised(out[i], prediction, mask)
+    return out
+
+
+def _missing_negative(run, kinds):
+    """The negative list, where a response is to be parted from its prediction and a guider asks for it later only."""
+    wanted = run.plan.responds and run.answers_by_guidance and 1 not in kinds
+    return [run.of_window(run.guider.conds["negative"])] if wanted else []
+
+
+def _parted(values, *lengths):
+    """A list cut into pieces of these lengths, and the rest."""
+    pieces, start = [], 0
+    for length in lengths:
+        pieces.append(list(values[start : start + length]))
+        start += length
+    return *pieces, list(values[start:])
+
+
+def _has_identity(options):
+    """Whether an adapter of ours is applied; another pack's patch may stand before it."""
+    scopes = options.get("wrappers", {}).get(WrappersMP.OUTER_SAMPLE, {}).get(RUN_KEY, [])
+    return any(site[0] != SELF for scope in scopes for site in scope.sites)
+
+
+def _with_text(twins, context, encoded):
+    """Entries of the foundation with another text in place of the prompt: those that say the prompt, else all."""
+    same = [torch.equal(twin["cross_attn"], context.to(twin["cross_attn"])) for twin in twins]
+    return [
+        {**twin, "uuid": uuid.uuid4(), "cross_attn": encoded.context, **encoded.options}
+        if is_prompt or not any(same)
+        else {**twin, "uuid": uuid.uuid4()}
+        for twin, is_prompt in zip(twins, same, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Facelets, the generator that ships with the pack, as ComfyUI's own objects."""

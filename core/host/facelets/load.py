@@ -1,0 +1,214 @@
+"""Facelets: the files of embedded/facelets as the objects that ComfyUI's own loaders would give."""
+
+import inspect
+import json
+from pathlib import Path
+
+import comfy.model_management as mm
+import comfy.ops
+import comfy.utils
+import folder_paths
+import torch
+from comfy.cldm import cldm
+from comfy.clip_model import CLIPLayer, CLIPTextModel
+from comfy.controlnet import ControlNet
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP, VAE
+from comfy.sd1_clip import SD1Tokenizer
+from comfy.supported_models_base import ClipTarget
+from comfy.taesd.taesd import TAESD
+from torch import nn
+
+from ...adapters import load_adapter
+from ...facelets.detection import load_drawn
+from ...faces.points.landmarks68 import load_landmarks68
+from ...places import EMBEDDED
+from ...weights import WeightsError, read_weights
+from ..adapters.adapter import LoadedAdapter
+from ..comfyui.managed import OPERATIONS, managed
+from ..faces.encoder import LoadedEncoder
+from .autoencoder import CHANNELS, FaceletsAutoencoder
+from .config import AUTOENCODER_MEMORY, CONTROL_NET, TEXT_ENCODER, UNET, FaceletsClip, FaceletsModel
+
+FOLDER = EMBEDDED / "facelets"
+UNET_FILE, TEXT_FILE, VAE_FILE = "unet.safetensors", "text_encoder.safetensors", "vae.safetensors"
+CONTROL_NET_FILE, ADAPTER_FILE, FACES_FILE = "controlnet.safetensors", "ip_adapter.safetensors", "faces.safetensors"
+LATENT_RGB = "likeness.latent_rgb"  # metadata of the autoencoder's file: FaceletsLatent's `latent_rgb` as JSON
+MIN_CONFIDENCE = 0.5  # of a face, as LoadFaceEncoder has it
+
+Tensors = dict[str, torch.Tensor]
+
+
+def load_facelets(folder: str | Path | None = None):
+    """(model, clip, vae, control_net, adapter, face_encoder) from the six files in `folder`, by default the pack's own.
+
+    Raises WeightsError with one sentence when a file is missing, damaged or of something else.
+    """
+    folder = Path(folder or FOLDER)
+    try:
+        return _load(folder)
+    except WeightsError as error:
+        what, _, _ = str(error).partition(";")  # what follows is advice for files that are downloaded one by one
+        raise WeightsError(
+            f"Facelets can't be loaded from {folder}: {what}; they are part of Likeness, so install the pack again."
+        ) from error
+
+
+def _load(folder):
+    names = (UNET_FILE, TEXT_FILE, VAE_FILE, CONTROL_NET_FILE, ADAPTER_FILE, FACES_FILE)
+    unet, text, autoencoder, control, adapter, faces = (read_weights(folder / name) for name in names)
+    identity, drawn = _identity(adapter), _drawn(faces)
+    model, clip, vae = (
+        build_model(unet.tensors, _latent_rgb(autoencoder)),
+        build_clip(text.tensors),
+        build_vae(autoencoder.tensors),
+    )
+    # what ComfyUI's own loaders leave for nodes that need the model once more: on another device, without dynamic VRAM
+    model.cached_patcher_init = (_model_again, (folder,))
+    clip.patcher.cached_patcher_init = (_clip_again, (folder,))
+    vae.patcher.cached_patcher_init = (_vae_again, (folder,))
+    return (
+        model,
+        clip,
+        vae,
+        build_control_net(control.tensors),
+        LoadedAdapter(adapter.name, identity.spec, managed(identity, lambda: _identity(_read(folder, ADAPTER_FILE)))),
+        LoadedEncoder(drawn.space, managed(drawn, lambda: _drawn(_read(folder, FACES_FILE))), MIN_CONFIDENCE),
+    )
+
+
+def _model_again(folder, disable_dynamic=False):
+    return build_model(_read(folder, UNET_FILE).tensors, _latent_rgb(_read(folder, VAE_FILE)), disable_dynamic)
+
+
+def _clip_again(folder, disable_dynamic=False):
+    return build_clip(_read(folder, TEXT_FILE).tensors, disable_dynamic).patcher
+
+
+def _vae_again(folder, disable_dynamic=False):
+    return build_vae(_read(folder, VAE_FILE).tensors, disable_dynamic).patcher
+
+
+def _read(folder, name):
+    return read_weights(folder / name)
+
+
+def _identity(file):
+    return load_adapter(file, operations=OPERATIONS)
+
+
+def _drawn(file):
+    drawn = load_drawn(file.tensors, operations=OPERATIONS)
+    drawn.points68 = load_landmarks68(operations=OPERATIONS)
+    return drawn
+
+
+def _latent_rgb(autoencoder):
+    return json.loads(autoencoder.metadata.get(LATENT_RGB, "null"))
+
+
+def build_model(weights: Tensors, latent_rgb: dict | None = None, disable_dynamic: bool = False) -> ModelPatcher:
+    """The U-Net as a MODEL, from its bare LDM keys; `latent_rgb` as in FaceletsLatent, the last as in `managed`."""
+    config = FaceletsModel(latent_rgb)
+    config.set_inference_dtype(*_precision(weights))
+    model = config.get_model({}, device=mm.unet_offload_device())
+    _fill(model.diffusion_model, weights, UNET_FILE)
+    return managed(model.eval().requires_grad_(False), disable_dynamic=disable_dynamic)
+
+
+def build_clip(weights: Tensors, disable_dynamic: bool = False) -> CLIP:
+    """The text encoder as a CLIP with ComfyUI's own SD1 tokenizer, from transformers' `text_model.*` keys."""
+    # CLIP takes the word as long as ComfyUI has been saying it
+    word = {"disable_dynamic": disable_dynamic} if "disable_dynamic" in inspect.signature(CLIP).parameters else {}
+    clip = CLIP(
+        ClipTarget(SD1Tokenizer, FaceletsClip),
+        embedding_directory=folder_paths.get_folder_paths("embeddings"),
+        parameters=sum(tensor.numel() for tensor in weights.values()),
+        **word,
+    )
+    # ComfyUI's class has a projection that SD1.5 never uses either; left out, it would be whatever is in the memory.
+    weights = {**weights, "text_projection.weight": torch.eye(TEXT_ENCODER["hidden_size"])}
+    _fill(clip.cond_stage_model.clip_l.transformer, weights, TEXT_FILE)
+    clip.cond_stage_model.eval().requires_grad_(False)
+    return clip
+
+
+def build_vae(weights: Tensors, disable_dynamic: bool = False) -> VAE:
+    """The autoencoder as a VAE, from TAESD's keys (`taesd_encoder.*`, `taesd_decoder.*`, `vae_scale`, `vae_shift`)."""
+    autoencoder = _fill(new_autoencoder(), weights, VAE_FILE).eval().requires_grad_(False)
+    # VAE builds ComfyUI's own sizes only; all but the module holds for ours as well
+    vae = VAE(sd=TAESD(latent_channels=CHANNELS).state_dict())
+    vae.first_stage_model = autoencoder.to(vae.vae_dtype)
+    devices = {"load_device": vae.patcher.load_device, "offload_device": vae.patcher.offload_device}
+    vae.patcher = (ModelPatcher if disable_dynamic else type(vae.patcher))(autoencoder, **devices)
+    vae.size = None  # reckoned anew when asked for
+    encode, decode = vae.memory_used_encode, vae.memory_used_decode
+    vae.memory_used_encode = lambda shape, dtype: AUTOENCODER_MEMORY * encode(shape, dtype)
+    vae.memory_used_decode = lambda shape, dtype: AUTOENCODER_MEMORY * decode(shape, dtype)
+    return vae
+
+
+def build_control_net(weights: Tensors) -> ControlNet:
+    """The landmark ControlNet as ControlNetLoader would give it, from bare LDM keys (`input_hint_block.*`, ...)."""
+    dtype, compute = _precision(weights)
+    operations = comfy.ops.pick_operations(dtype, compute)
+    module = _fill(new_control_net(dtype, mm.unet_offload_device(), operations), weights, CONTROL_NET_FILE)
+    module.eval().requires_grad_(False)
+    return ControlNet(module, load_device=mm.get_torch_device(), manual_cast_dtype=compute)
+
+
+def _precision(weights):
+    """The type that ComfyUI wants such weights in, and the type to compute in if that is another one."""
+    supported = FaceletsModel.supported_inference_dtypes
+    parameters, stored = comfy.utils.calculate_parameters(weights), comfy.utils.weight_dtype(weights)
+    dtype = mm.unet_dtype(model_params=parameters, supported_dtypes=supported, weight_dtype=stored)
+    return dtype, mm.unet_manual_cast(dtype, mm.get_torch_device(), supported)
+
+
+def _fill(module, weights, file_name):
+    """Copy all weights into a module; WeightsError unless they are exactly the module's own."""
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{file_name} is damaged: its tensors are not those of this model; fetch it again."
+        ) from error
+    return module
+
+
+# The bare modules, for training: whatever the memory held is in them, so initialise every parameter.
+
+
+def new_unet(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init) -> UNetModel:
+    """forward(x [B,8,h,w], timesteps [B], context [B,T,128]) -> predicted velocity [B,8,h,w]."""
+    return UNetModel(**UNET, dtype=dtype, device=device, operations=operations)
+
+
+def new_control_net(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init) -> cldm.ControlNet:
+    """forward(x, hint [B,3,8h,8w] in 0..1, timesteps, context) -> {"output": [6 residuals], "middle": [1]}."""
+    return cldm.ControlNet(**CONTROL_NET, dtype=dtype, device=device, operations=operations)
+
+
+def new_autoencoder(dtype=torch.float32, device="cpu") -> FaceletsAutoencoder:
+    """encode(pictures [B,3,H,W] in -1..1) -> latents [B,8,H/8,W/8] in SD's scale; decode is the way back."""
+    return FaceletsAutoencoder().to(device, dtype)
+
+
+class _TrainableLayer(CLIPLayer):
+    """ComfyUI's layer adds in place, which autograd does not forgive."""
+
+    def forward(self, x, mask=None, optimized_attention=None):
+        x = x + self.self_attn(self.layer_norm1(x), mask, optimized_attention)
+        return x + self.mlp(self.layer_norm2(x))
+
+
+def new_text_encoder(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init) -> CLIPTextModel:
+    """forward(tokens [B,77]) -> (context [B,77,128], ...). It can be trained, and its keys are those of the file."""
+    place = (dtype, device, operations)
+    sizes = [TEXT_ENCODER[key] for key in ("hidden_size", "num_attention_heads", "intermediate_size", "hidden_act")]
+    module = CLIPTextModel(TEXT_ENCODER, *place)
+    encoder = module.text_model.encoder
+    encoder.layers = nn.ModuleList(_TrainableLayer(*sizes, *place) for _ in encoder.layers)
+    module.text_projection = nn.Identity()
+    return module

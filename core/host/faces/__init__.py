@@ -1,0 +1,1 @@
+"""Face encoders under ComfyUI's memory management, and what they find in a batch."""

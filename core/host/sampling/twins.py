@@ -1,0 +1,89 @@
+"""Rows without identity beside those with it, in one sampling run: what the attribute cure and mixed attention ask.
+
+Each conditional entry of a guider has a twin: the same prompt without identity, which ComfyUI runs as one more list of
+conditionings of the batch.
+"""
+
+import uuid
+
+import torch
+
+from ..conditioning.control_reads import without_identity
+from ..conditioning.face_context import without_face
+from .run import Run
+
+KEY = "likeness_twins"  # the TwinRun in transformer options, while a model samples
+FOUNDATION = "likeness_foundation"  # the twins among a guider's conditionings
+PLAIN_KEY = "likeness_plain_text"  # what a prompt with a face in it was, as encoded, before the face went in
+
+
+class TwinRun:
+    """State of one sampling run; dropped when it ends.
+
+    `absent`: adapters add nothing at all to twins, else the identity of no face. What is left to do to a class that
+    shares keys in self-attention: `kept` and `own`, see `self_attention.ExtraKeys`.
+    """
+
+    def __init__(self, guider, positive: list[dict], twins: list[dict], run: Run, absent: bool):
+        self.guider, self.run, self.absent = guider, run, absent
+        self.twin_of = {one["uuid"]: other["uuid"] for one, other in zip(positive, twins, strict=True)}
+        self.all_off = False  # whether the forward that is running goes without identity altogether
+        self.gives_keys = False  # whether the running step shares keys
+        self.keys = {}
+
+    def twins(self, entries: list[dict]) -> list[dict]:
+        """The foundation's entries for a conditional list.
+
+        What ComfyUI copied into the list, for an area that another one has, it copied into the foundation's as well.
+        """
+        by_uuid = {entry["uuid"]: entry for entry in self.of_window(self.guider.conds[FOUNDATION])}
+        return [by_uuid.get(self.twin_of.get(entry["uuid"], entry["uuid"]), entry) for entry in entries]
+
+    def of_window(self, entries: list[dict]) -> list[dict]:
+        """Conditionings as a context window has them that is running: what they have of each picture, of its own."""
+        frames, pictures = self.run.call.frames, self.run.pictures
+        if len(frames) == pictures:
+            return entries
+        index = list(frames)
+
+        def cut(value):
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == pictures:
+                return value[index]
+            if isinstance(value, dict):
+                return {key: cut(part) for key, part in value.items()}
+            inner = getattr(value, "cond", None)  # ComfyUI's wrapper around a tensor for the model (comfy.conds)
+            if isinstance(inner, torch.Tensor) and inner.ndim and inner.shape[0] == pictures:
+                return value._copy_with(inner[index])
+            return value
+
+        return [{key: cut(value) for key, value in entry.items()} for entry in entries]
+
+    def evaluate(self, executor, model, conds, before, after, x, timestep, model_options) -> list:
+        """Predictions [B,C,H,W] of lists of conditionings, and of those without identity before and behind them.
+
+        ComfyUI runs the last lists first: those that give their keys away stand behind those that take them. The
+        unconditional ones go to the end, so that the batch begins with them as in any CFG: other nodes count on that.
+        """
+        lists, options = [*before, *conds, *after], model_options["transformer_options"]
+        off = [True] * len(before) + [self.all_off] * len(conds) + [True] * len(after)
+        kinds = self.run.kinds(lists)
+        order = sorted(range(len(lists)), key=kinds.__getitem__)  # stable
+        with self.run.calling([lists[i] for i in order], x, options, [off[i] for i in order], self.absent):
+            out = executor(model, [lists[i] for i in order], x, timestep, model_options)
+        return [out[order.index(i)] for i in range(len(lists))]
+
+
+def add_twins(guider, run: Run) -> tuple[list[dict], list[dict]]:
+    """Give a guider's positive entries twins, as conditionings of its own; returns both."""
+    positive, negative = guider.conds["positive"], guider.conds.get("negative") or []
+    guider.conds[FOUNDATION] = [_without_identity(entry, negative) for entry in positive]
+    run.note({FOUNDATION: guider.conds[FOUNDATION]})
+    return positive, guider.conds[FOUNDATION]
+
+
+def _without_identity(entry, negative):
+    """A conditioning entry for the foundation's rows: the prompt without a face in it, nobody for the ControlNet."""
+    twin = {**entry, **without_identity(entry, negative), "uuid": uuid.uuid4()}
+    if "cross_attn" in entry:
+        twin["cross_attn"] = without_face(entry["cross_attn"], entry.get(PLAIN_KEY))
+    return twin

@@ -1,0 +1,1 @@
+"""How something is injected into a U-Net: its sites, and what ComfyUI calls there."""

@@ -1,0 +1,98 @@
+"""Self-attention in which rows with identity see the keys of their twins without it, as a patch."""
+
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+
+from ...attention import extra_key_attention
+from ..sampling.rows import rows_of
+from ..sampling.run import KEY as RUN_KEY
+from ..sampling.run import SELF
+from ..sampling.twins import KEY
+
+
+class ExtraKeys:
+    """Replacement of one self-attention: personalised conditional rows see keys of the foundation's.
+
+    Which ones, and with what bias, is for the run to say. `run.kept(k, v, size, place)`: the keys and values that a
+    foundation block of size[0] x size[1] tokens gives away, or None; `place` is what it shows (rows.Place).
+    `run.own(k, v, k_extra, v_extra, size, place)`: the keys and values of its twin's own, and the bias [B,E] on the
+    others, or None. `base` is what another pack had put there (None: ComfyUI's own attention); all other rows go
+    through it. Immutable.
+    """
+
+    __slots__ = ("base", "key")
+
+    def __init__(self, key, base=None):
+        self.key, self.base = key, base
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def models(self):
+        return self.base.models() if hasattr(self.base, "models") else []
+
+    def to(self, target):
+        return ExtraKeys(self.key, self.base.to(target)) if hasattr(self.base, "to") else self
+
+    def __call__(self, q, k, v, options):
+        run = options.get(KEY)
+        if RUN_KEY in options:
+            options[RUN_KEY].fired.add((SELF, *self.key))
+        if run is None or not run.gives_keys:
+            return self._attention(q, k, v, options)
+        size = token_grid(options, q.shape[1])
+        if size is None:
+            run.run.say(
+                "another node merges or cuts the tokens of self-attentions (HyperTile and ToMe do), so that some "
+                "layers share no keys; leave that node out, or use neither mixed_attention nor the modes "
+                "shared_attention and both."
+            )
+            return self._attention(q, k, v, options)
+        rows = rows_of(options, q.shape[0])
+        if rows.places is None:
+            return self._attention(q, k, v, options)
+        blocks = list(zip(*(t.split(rows.size) for t in (q, k, v)), strict=True))
+        marks = list(zip(rows.uuids, rows.places, strict=True))
+        for index in rows.conditional(without_identity=True):
+            run.keys[self.key, marks[index]] = run.kept(*blocks[index][1:], size, rows.places[index])
+        # A foundation block that ComfyUI ran in a batch before has left its keys; one in this batch left them just now.
+        extra = [None] * len(blocks)
+        for index in rows.conditional(without_identity=False):
+            uuid, place = marks[index]
+            extra[index] = run.keys.pop((self.key, (run.twin_of.get(uuid, uuid), place)), None)
+        if not any(extra):
+            return self._attention(q, k, v, options)
+        before = None if self.base is None else self.base(q, k, v, options).split(rows.size)
+        parts = []
+        for index, ((own_q, own_k, own_v), keys) in enumerate(zip(blocks, extra, strict=True)):
+            if keys is not None:
+                own_k, own_v, bias = run.own(own_k, own_v, *keys, size, rows.places[index])
+                parts.append(extra_key_attention(own_q, own_k, own_v, *keys, bias, options["n_heads"]))
+            else:
+                parts.append(self._attention(own_q, own_k, own_v, options) if before is None else before[index])
+        return torch.cat(parts)
+
+    def _attention(self, q, k, v, options):
+        if self.base is not None:
+            return self.base(q, k, v, options)
+        precision = options.get("attn_precision")
+        return optimized_attention(q, k, v, options["n_heads"], attn_precision=precision, transformer_options=options)
+
+
+def put_extra_keys(model, keys) -> frozenset:
+    """Take the self-attentions with these keys on `model`, a clone of the caller's own, where they aren't ours yet.
+
+    Returns their names in Run.fired.
+    """
+    taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn1", {})
+    for key in keys:
+        before = taken.get(key) or taken.get(key[:2])
+        if not isinstance(before, ExtraKeys):
+            model.set_model_attn1_replace(ExtraKeys(key, before), *key)
+    return frozenset((SELF, *key) for key in keys)
+
+
+def token_grid(options: dict, tokens: int) -> tuple[int, int] | None:
+    """(height, width) of the tokens of the layer that is running, or None where another node has merged some."""
+    size = tuple(options["activations_shape"][-2:])
+    return size if size[0] * size[1] == tokens else None

@@ -1,0 +1,1 @@
+"""A person as an adapter needs it: identities, crops, vision models."""

@@ -1,0 +1,1 @@
+"""Image encoders that adapters see a face with."""
