@@ -35,7 +35,7 @@ def only_the_pass(graph: Graph, text: str, way: Way):
     model = pack.module("core.host.cure.apply").apply(
         graph.model, stack().clip, "a portrait, laughing", abstract_pass=way.depth, settings=settings
     )
-    hooks = model.get_wrappers("outer_sample", pack.module("core.host.cure.run").KEY)[0].__self__
+    hooks = model.get_wrappers("outer_sample", pack.module("core.host.keys").CURE)[0].__self__
     same = pack.module("core.host.conditioning.prompt").encode(stack().clip, text)
     plan = dataclasses.replace(hooks.plan, context=same.context, template=same, attributes=(), without=())
     model = graph.model.clone()

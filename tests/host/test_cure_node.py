@@ -167,7 +167,7 @@ def test_host_reads(case, overhead):
 
 def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
     patches, run_module = pack.module("core.host.cure.readers"), pack.module("core.host.cure.run")
-    rows, twins = pack.module("core.host.sampling.rows"), pack.module("core.host.sampling.twins")
+    rows = pack.module("core.host.sampling.rows")
     cured = case.cure(mode="both", settings={"source": "both"})
     plan = cured.get_wrappers("outer_sample", "likeness_cure")[0].__self__.plan
     guider = SimpleNamespace(conds={}, cfg=4.0)
@@ -179,7 +179,8 @@ def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
         run._select = mode.from_tensor(plan.select).to("cuda")
         blocks = rows.in_chunks([1, 0, 0], 6, [0, 1, 2], rows.IdentityOff((False, False, True), False))
         options = {
-            twins.KEY: run, rows.KEY: blocks, "original_shape": [6, 4, 32, 32], "activations_shape": [6, 128, 8, 8],
+            "likeness_twins": run, "likeness_rows": blocks, "original_shape": [6, 4, 32, 32],
+            "activations_shape": [6, 128, 8, 8],
             "block": ("output", 2), "block_index": 0, "n_heads": 4,
         }  # fmt: skip
         n = torch.empty(6, 64, 128, device="cuda")

@@ -135,7 +135,7 @@ def test_identity_off_for_some_chunks(pack, applied, absent):
     patch = patch_of(applied()[0])
 
     def switched_off(*chunks, absent):
-        return {**options, rows.KEY: rows.in_chunks([0, 0, 1], 6, off=rows.IdentityOff(chunks, absent))}
+        return {**options, "likeness_rows": rows.in_chunks([0, 0, 1], 6, off=rows.IdentityOff(chunks, absent))}
 
     off = switched_off(False, True, False, absent=absent)
     on, switched = patch(x, options).chunk(3), patch(x, off).chunk(3)

@@ -321,7 +321,7 @@ def test_guiders_of_three_prompts(pack, models, adapters, guider, expected):
         made = Guider_PerpNeg(applied[0])
         made.set_conds(*applied[1:], third)
     made.set_cfg(4.0, 2.0)
-    seen, key = set(), pack.module("core.host.sampling.rows").KEY
+    seen, key = set(), "likeness_rows"
 
     def spying(hidden, context, value, options):
         seen.update(zip(options["cond_or_uncond"], options[key].kinds, strict=True))

@@ -80,8 +80,8 @@ def test_what_another_node_wrote_over_it_stays(pack, model):
     [sigmas, *_] = schedules(model, 10)
     for entry in (
         {"start_percent": 0.1, "end_percent": 0.4},
-        {late.MERGE_KEY: 0.4, "start_percent": 0.1, "end_percent": 0.4},
-        {late.MERGE_KEY: 0.4, "start_percent": 0.4, "end_percent": 1.0, "clip_start_percent": 0.5},
+        {"likeness_merge_at": 0.4, "start_percent": 0.1, "end_percent": 0.4},
+        {"likeness_merge_at": 0.4, "start_percent": 0.4, "end_percent": 1.0, "clip_start_percent": 0.5},
     ):
         before = dict(entry)
         late._by_steps(entry, sigmas, sampling)

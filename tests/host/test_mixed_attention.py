@@ -24,7 +24,7 @@ def attn1(model):
 
 def recorded(pack, model, key):
     """The model with its self-attention at `key` written down: [(q, k, v, out, chunk kinds, which are off)]."""
-    seen, key_of_rows = [], pack.module("core.host.sampling.rows").KEY
+    seen, key_of_rows = [], "likeness_rows"
     ours, model = attn1(model)[key], model.clone()
 
     def spy(q, k, v, options):
@@ -284,7 +284,8 @@ def test_a_whole_range_reads_nothing_from_the_device(sd15, overhead):
 
 
 def test_the_patch_runs_on_cuda_without_a_host_sync(pack):
-    mixed, twins, rows_of, spans = (pack.module(f"core.host.{name}") for name in ("mixed", "twins", "rows", "spans"))
+    names = ("adapters.mixed", "sampling.twins", "sampling.rows", "sampling.spans")
+    mixed, twins, rows_of, spans = (pack.module(f"core.host.{name}") for name in names)
     patch = pack.module("core.host.unet.self_attention").ExtraKeys(("middle", 0, 0), base=lambda q, k, v, options: q)
     with FakeTensorMode(allow_non_fake_inputs=True):
         mixes, lives = (mixed.Mix(spans.Span(0.0, 1.0), 0.5),), pack.module("core.host.sampling.run").Run()
@@ -293,7 +294,7 @@ def test_the_patch_runs_on_cuda_without_a_host_sync(pack):
         assert run.begin_step(None)
         off = rows_of.IdentityOff((False, False, True), True)
         options = {
-            twins.KEY: run, rows_of.KEY: rows_of.in_chunks([1, 0, 0], 6, [0, 1, 2], off), "n_heads": 4,
+            "likeness_twins": run, "likeness_rows": rows_of.in_chunks([1, 0, 0], 6, [0, 1, 2], off), "n_heads": 4,
             "activations_shape": [6, 128, 8, 8],
         }  # fmt: skip
         out = patch(rows, rows, rows, options)

@@ -174,13 +174,12 @@ def test_in_a_whole_sampling_the_router_sees_what_the_sites_are_given(pack, two)
     """The very hidden states of the block, not the queries that come after."""
     seen, module = [], two[0].model.diffusion_model.middle_block[1].transformer_blocks[0].attn2.to_q
     rows = []
-    routing = pack.module("core.host.unet.routing")
     hook = module.register_forward_pre_hook(lambda layer, inputs: rows.append(inputs[0].clone()))
     watched = two[0].clone()
     patch = attn2(watched)["middle", 0, 0]
 
     def base(q, k, v, options):
-        seen.append(options[routing._HIDDEN].clone())
+        seen.append(options["likeness_hidden_states"].clone())
         return q
 
     patch.base = base
@@ -233,7 +232,7 @@ def test_who_is_out_of_range_does_not_compete(pack, put, one):
 def test_the_switch_that_turns_the_identity_off(pack, two, absent):
     rows = pack.module("core.host.sampling.rows")
     one_off = rows.in_chunks([0, 0], 2, off=rows.IdentityOff((False, True), absent))
-    kept, gone = run_site(two, (0, 0), **{rows.KEY: one_off})
+    kept, gone = run_site(two, (0, 0), **{"likeness_rows": one_off})
     with_identity = run_site(two, (0, 0))
     torch.testing.assert_close(kept, with_identity[0])
     if absent:
@@ -260,7 +259,8 @@ def test_faces_of_another_encoder_are_refused(pack, put, model, prompt, sources,
 
 def test_two_people_on_cuda_without_a_host_read(pack, two):
     injections = attn2(two[0])[KEY].injections
-    patching, run, sites = (pack.module(f"core.{name}") for name in ("host.patch", "host.run", "attention.sites"))
+    injections, patching = pack.module("core.host.sampling.injection"), pack.module("core.host.unet.cross_attention")
+    run, sites = pack.module("core.host.sampling.run"), pack.module("core.attention.residuals")
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
 
         def cuda(tensor):
@@ -270,9 +270,9 @@ def test_two_people_on_cuda_without_a_host_read(pack, two):
         for injection, index in injections:
             inner = injection.patcher.model.sites[index]
             site = sites.Routed(sites.Attend(cuda(inner.site.k[:2]), cuda(inner.site.v[:2])), cuda(inner.key[:2]))
-            owner = type("Owner", (), {"model": patching.IdentityBank([site], torch.ones(1, 8, 8, device="cuda"))})
+            owner = type("Owner", (), {"model": injections.IdentityBank([site], torch.ones(1, 8, 8, device="cuda"))})
             shared = type("Owner", (), {"model": type("Model", (), {"queries": lambda self, index, hidden: hidden})()})
-            moved.append((patching.Injection(owner, injection.span, shared), 0))
+            moved.append((injections.Injection(owner, injection.span, shared), 0))
         q = torch.empty(2, 64, 128, device="cuda")
         options = site_options(sigmas=torch.empty(2, device="cuda"), likeness=run.Run())
         options["likeness_hidden_states"] = torch.empty(2, 64, 128, device="cuda")

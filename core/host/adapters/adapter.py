@@ -11,12 +11,13 @@ from comfy.model_patcher import ModelPatcher
 from ...adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter, load_router
 from ...attention import block_factors
 from ...weights import read_weights
+from .. import keys
 from ..comfyui.folders import adapter_path
 from ..comfyui.managed import OPERATIONS, loaded, managed, managed_from
 from ..comfyui.masks import as_masks, gated
 from ..conditioning.control_reads import with_identity
 from ..conditioning.face_context import FaceContext
-from ..conditioning.prompt import IN_PROMPT, with_nobody
+from ..conditioning.prompt import with_nobody
 from ..sampling.injection import IdentityBank, Injection
 from ..sampling.late import count_steps
 from ..sampling.run import open_scope
@@ -190,7 +191,7 @@ def _check_fit(adapter, sites):
 
 def _check_prompt(adapter, positive):
     """An adapter that works through the prompt needs one with the face in it: alone, or beside what sites add."""
-    if any(options.get(IN_PROMPT) or isinstance(context, FaceContext) for context, options in positive):
+    if any(options.get(keys.IN_PROMPT) or isinstance(context, FaceContext) for context, options in positive):
         return
     if not adapter.spec.site_widths:
         raise ValueError(

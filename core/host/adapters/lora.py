@@ -10,9 +10,9 @@ import folder_paths
 from ...adapters import LoRA
 from ...quoted import quoted
 from ...weights import WeightsError, kind_of, read_weights
+from .. import keys
 from ..comfyui import folders
 
-KEY = "likeness_lora"
 IN_THE_FILE = "in the adapter's file"
 _FOLDER = "loras"
 _HALF = (".lora_down.weight", ".lora.down.weight", ".lora_A.weight", "_lora.down.weight", ".lora_A.default.weight")
@@ -65,7 +65,7 @@ def add_lora(model, lora: LoRA, sites, strength: float, owner: object, alone: bo
     `sites`: each a Site, in the order of the checkpoint. `alone`: `remove_lone_lora` may take it off again.
     ValueError when a layer is not in the model.
     """
-    applied = model.get_attachment(KEY) or ()
+    applied = model.get_attachment(keys.LORA) or ()
     if not lora or strength == 0 or owner in [one.owner for one in applied]:
         return
     prefix = "diffusion_model"
@@ -79,7 +79,7 @@ def add_lora(model, lora: LoRA, sites, strength: float, owner: object, alone: bo
         tensors |= comfy.lora_convert.convert_lora(dict(lora.by_name))
     patches = comfy.lora.load_lora(tensors, targets, log_missing=False)
     taken = model.add_patches(patches, strength)
-    model.set_attachments(KEY, (*applied, _Applied(owner, tuple(patches.values()), alone)))
+    model.set_attachments(keys.LORA, (*applied, _Applied(owner, tuple(patches.values()), alone)))
     layers = sum(key.endswith(_HALF) for key in tensors)
     if len(set(taken)) < layers:
         raise ValueError(
@@ -90,14 +90,14 @@ def add_lora(model, lora: LoRA, sites, strength: float, owner: object, alone: bo
 
 def remove_lone_lora(model):
     """Take the LoRAs off `model`, a clone of the caller's own, that were added for a person who is alone."""
-    applied = model.get_attachment(KEY) or ()
+    applied = model.get_attachment(keys.LORA) or ()
     gone = {id(patch) for one in applied if one.alone for patch in one.patches}
     if not gone:
         return
     left = {key: [entry for entry in entries if id(entry[1]) not in gone] for key, entries in model.patches.items()}
     model.patches = {key: entries for key, entries in left.items() if entries}
     model.patches_uuid = uuid.uuid4()  # what is loaded with other patches has to be loaded anew
-    model.set_attachments(KEY, tuple(one for one in applied if not one.alone))
+    model.set_attachments(keys.LORA, tuple(one for one in applied if not one.alone))
 
 
 _PARTS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}

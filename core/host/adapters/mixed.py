@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from comfy.patcher_extension import WrappersMP
 
 from ...attention import toward_mean
-from ..cure.run import KEY as CURE
+from .. import keys
 from ..sampling.run import Run, open_scope, opened
 from ..sampling.spans import Span
-from ..sampling.twins import KEY as TWINS
 from ..sampling.twins import TwinRun, add_twins
 from ..unet.self_attention import put_extra_keys
-
-KEY = "likeness_mixed"
 
 
 @dataclass(frozen=True)
@@ -73,16 +70,16 @@ class MixedHooks:
             return executor(*args, **kwargs)
         options = guider.model_options["transformer_options"]
         with opened(guider, args[0], args[3]) as run:
-            options[TWINS] = MixedRun(self.mixes, guider, *add_twins(guider, run), run)
+            options[keys.TWINS] = MixedRun(self.mixes, guider, *add_twins(guider, run), run)
             try:
                 return executor(*args, **kwargs)
             finally:
-                options.pop(TWINS, None)
+                options.pop(keys.TWINS, None)
 
 
 def calc_cond_batch(executor, model, conds, x, timestep, model_options):
     """One step's predictions, with text-only ones beside the conditional ones; those are of no further use."""
-    run = model_options["transformer_options"].get(TWINS)
+    run = model_options["transformer_options"].get(keys.TWINS)
     if run is None or not run.begin_step(timestep):
         return executor(model, conds, x, timestep, model_options)
     try:
@@ -99,26 +96,26 @@ def mix_attention(model, mix: Mix, sites):
 
     `sites`: all of core.host.unet.sites.Site. ValueError where AttributeCure has been at the model.
     """
-    if model.get_wrappers(WrappersMP.OUTER_SAMPLE, CURE):
+    if model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.CURE):
         raise ValueError(
             "The connected model has been through AttributeCure, which runs the text-only rows already; switch "
             "mixed_attention off in ApplyIDAdapter, or leave AttributeCure out."
         )
     mixes = (mix,)
-    for wrapper in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
+    for wrapper in model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.MIXED):
         mixes = wrapper.__self__.mixes + mixes
     for kind, wrapper in (
         (WrappersMP.OUTER_SAMPLE, MixedHooks(mixes).outer_sample),
         (WrappersMP.CALC_COND_BATCH, calc_cond_batch),
     ):
-        model.remove_wrappers_with_key(kind, KEY)
-        model.add_wrapper_with_key(kind, KEY, wrapper)
+        model.remove_wrappers_with_key(kind, keys.MIXED)
+        model.add_wrapper_with_key(kind, keys.MIXED, wrapper)
     open_scope(model, put_extra_keys(model, [site.key for site in sites]))
 
 
 def check_unmixed(*models):
     """ValueError when one of these MODELs (None: not connected) mixes its attention."""
-    if any(model is not None and model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY) for model in models):
+    if any(model is not None and model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.MIXED) for model in models):
         raise ValueError(
             "The connected model has an adapter with mixed_attention, which runs the text-only rows already; switch "
             "mixed_attention off in ApplyIDAdapter, or leave AttributeCure out."

@@ -10,15 +10,11 @@ import torch
 from comfy.conds import CONDCrossAttn
 from comfy.controlnet import ControlBase
 
-TOKENS_KEY = "cross_attn_controlnet"  # what ComfyUI feeds every ControlNet in place of the prompt
-IDENTITY_KEY = "likeness_identity"  # the identity of all who were applied, behind what another pack left
-NOBODY_KEY = "likeness_no_identity"  # of as many without a face, for rows whose identity is switched off
+from .. import keys
 
 IDENTITY, PROMPT, _AS_BEFORE = "identity", "prompt", "as before"
 
 _SHARED = "crossattn_controlnet"  # TOKENS_KEY in a forward
-_OWN = "likeness_identity"  # the identity as a conditioning of its own: in ComfyUI's model_conds, and in a forward
-_BEFORE = "likeness_before"  # what the forward was before one ControlNet was given something of its own
 
 
 class Reading(ControlBase):
@@ -55,12 +51,12 @@ class Reading(ControlBase):
 
 def _given(cond, reads):
     if reads == _AS_BEFORE:
-        return cond[_BEFORE]
-    given = {**cond, _BEFORE: cond}
+        return cond[keys.BEFORE]
+    given = {**cond, keys.BEFORE: cond}
     if reads == PROMPT:
         given.pop(_SHARED, None)
-    elif _OWN in cond:
-        given[_SHARED] = cond[_OWN]
+    elif keys.OWN_IDENTITY in cond:
+        given[_SHARED] = cond[keys.OWN_IDENTITY]
     return given
 
 
@@ -73,17 +69,17 @@ def joined(net: ControlBase, before: ControlBase | None, reads: str) -> ControlB
 
 def has_identity(options: dict) -> bool:
     """Whether there is an identity to read on a conditioning, ours or another pack's."""
-    return TOKENS_KEY in options or IDENTITY_KEY in options
+    return keys.CONTROL_TOKENS in options or keys.IDENTITY in options
 
 
 def keep_apart(options: dict) -> dict:
     """Conditioning options whose identity only those read that ask for it; what another pack left there, all read."""
     if not _is_shared(options):
         return options
-    shared = options[TOKENS_KEY]
-    theirs = shared[:, : shared.shape[1] - options[NOBODY_KEY].shape[1]]
-    apart = _apart({key: value for key, value in options.items() if key != TOKENS_KEY})
-    return {**apart, TOKENS_KEY: theirs} if theirs.shape[1] else apart
+    shared = options[keys.CONTROL_TOKENS]
+    theirs = shared[:, : shared.shape[1] - options[keys.NOBODY].shape[1]]
+    apart = _apart({key: value for key, value in options.items() if key != keys.CONTROL_TOKENS})
+    return {**apart, keys.CONTROL_TOKENS: theirs} if theirs.shape[1] else apart
 
 
 def with_identity(lists: list[list], tokens: list[torch.Tensor], nobody: torch.Tensor) -> list[list]:
@@ -95,17 +91,17 @@ def with_identity(lists: list[list], tokens: list[torch.Tensor], nobody: torch.T
     links = {}  # entries that share a ControlNet share the link too, so that it runs once for them
 
     def given(options, added):
-        chain, shared = options.get("control"), options.get(TOKENS_KEY)
+        chain, shared = options.get("control"), options.get(keys.CONTROL_TOKENS)
         options = {
             **options,
-            IDENTITY_KEY: _appended(options.get(IDENTITY_KEY, shared), added),
-            NOBODY_KEY: _appended(options.get(NOBODY_KEY), nobody),
+            keys.IDENTITY: _appended(options.get(keys.IDENTITY, shared), added),
+            keys.NOBODY: _appended(options.get(keys.NOBODY), nobody),
         }
         if _asked_for(chain):
             return _apart(options)
         if chain is not None and shared is None:
             options["control"] = links.setdefault(chain, Reading(PROMPT, chain.cond_hint_original, chain))
-        return {**options, TOKENS_KEY: _appended(shared, added)}
+        return {**options, keys.CONTROL_TOKENS: _appended(shared, added)}
 
     return [
         [[text, given(options, added)] for text, options in entries]
@@ -116,24 +112,27 @@ def with_identity(lists: list[list], tokens: list[torch.Tensor], nobody: torch.T
 def without_identity(entry: dict, negative: list[dict]) -> dict:
     """What a guider's conditioning entry has its ControlNets read where there is nobody: only what differs."""
     changed = {}
-    if _OWN in entry["model_conds"]:
-        changed["model_conds"] = {**entry["model_conds"], _OWN: CONDCrossAttn(entry[NOBODY_KEY])}
+    if keys.OWN_IDENTITY in entry["model_conds"]:
+        changed["model_conds"] = {**entry["model_conds"], keys.OWN_IDENTITY: CONDCrossAttn(entry[keys.NOBODY])}
     if _is_shared(entry):
-        changed[TOKENS_KEY] = entry[NOBODY_KEY]
-    elif TOKENS_KEY in entry:  # another pack's: what it gives the unconditional half
-        theirs = (other[TOKENS_KEY] for other in negative if TOKENS_KEY in other)
-        changed[TOKENS_KEY] = next(theirs, entry[TOKENS_KEY])
+        changed[keys.CONTROL_TOKENS] = entry[keys.NOBODY]
+    elif keys.CONTROL_TOKENS in entry:  # another pack's: what it gives the unconditional half
+        theirs = (other[keys.CONTROL_TOKENS] for other in negative if keys.CONTROL_TOKENS in other)
+        changed[keys.CONTROL_TOKENS] = next(theirs, entry[keys.CONTROL_TOKENS])
     return changed
 
 
 def _is_shared(options):
     """Whether every ControlNet reads our identity, by ComfyUI's key."""
-    own, shared = options.get(IDENTITY_KEY), options.get(TOKENS_KEY)
+    own, shared = options.get(keys.IDENTITY), options.get(keys.CONTROL_TOKENS)
     return own is not None and shared is not None and torch.equal(own, shared)
 
 
 def _apart(options):
-    return {**options, "model_conds": {**options.get("model_conds", {}), _OWN: CONDCrossAttn(options[IDENTITY_KEY])}}
+    return {
+        **options,
+        "model_conds": {**options.get("model_conds", {}), keys.OWN_IDENTITY: CONDCrossAttn(options[keys.IDENTITY])},
+    }
 
 
 def _asked_for(chain):

@@ -6,12 +6,8 @@ import torch
 
 from ...cure import plain_text
 from ...quoted import quoted
+from .. import keys
 from ..comfyui.managed import loaded
-
-IN_PROMPT = "likeness_in_prompt"  # marks conditioning that IDTextEncode made
-# (positions, tokens [1,P,D]): what goes of nobody's face into the words of the negative prompt; on a negative prompt,
-# what went into it.
-NOBODY_WORDS = "likeness_nobody_in_prompt"
 
 
 @dataclass(frozen=True)
@@ -52,13 +48,13 @@ def with_nobody(negative: list, positive: list, patcher) -> list:
     ConsistentID's authors put tokens of an empty picture's parts into the words at the very positions that the parts of
     the face have in the positive prompt, whatever stands there, and from the first step on.
     """
-    nobody = next((options[NOBODY_WORDS] for _, options in positive if NOBODY_WORDS in options), None)
+    nobody = next((options[keys.NOBODY_WORDS] for _, options in positive if keys.NOBODY_WORDS in options), None)
     if nobody is None:
         return negative
     return [
         [context, options]
-        if NOBODY_WORDS in options
-        else [fused(patcher, context, *nobody), {**options, NOBODY_WORDS: nobody}]
+        if keys.NOBODY_WORDS in options
+        else [fused(patcher, context, *nobody), {**options, keys.NOBODY_WORDS: nobody}]
         for context, options in negative
     ]
 

@@ -9,8 +9,8 @@ import logging
 import torch
 
 from ...cure.inversion import euler_step, invert_step, steps_of_depth
+from .. import keys
 from ..comfyui.managed import check_interrupted
-from .run import TEMPLATE
 
 
 def extra_steps(plan, sigmas: torch.Tensor) -> int:
@@ -40,7 +40,7 @@ def abstract_pass(hooks, run, guider, samples, sigmas, extra_args, callback):
         step += 1
 
     def template(x, sigma):  # unguided: guidance can't be inverted
-        return hooks.unguided(run, model, guider.conds[TEMPLATE], x, sigma.expand(x.shape[0]), options)
+        return hooks.unguided(run, model, guider.conds[keys.TEMPLATE], x, sigma.expand(x.shape[0]), options)
 
     x = samples
     for sigma, up in zip(levels.flip(0)[:-1], levels.flip(0)[1:], strict=True):

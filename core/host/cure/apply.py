@@ -10,10 +10,10 @@ from comfy_api.latest import ComfyAPISync
 from ...adapters import base_name
 from ...cure import MODES, TRAJECTORIES, CureSettings, find_attributes, named_attributes, plain_text, without
 from ...cure.maps import selector
+from .. import keys
 from ..adapters.mixed import check_unmixed
 from ..comfyui.masks import as_masks
 from ..conditioning.prompt import content_positions, encode, token_positions
-from ..sampling.run import KEY as RUN_KEY
 from ..sampling.run import open_scope
 from ..sampling.spans import span_of
 from ..sampling.strength import Strength
@@ -23,7 +23,7 @@ from ..unet.sites import attention_sites
 from .hooks import CureHooks, install_forward
 from .readers import FeatureReader, MapReader
 from .regions import region_reader
-from .run import KEY, CurePlan
+from .run import CurePlan
 
 FULL, DEFAULTS = Strength(1.0), CureSettings()
 
@@ -78,7 +78,7 @@ def apply(
         foundation, needed = _prepared(foundation, patched)
         company += needed
     if company:
-        patched.set_additional_models(KEY, company)
+        patched.set_additional_models(keys.CURE, company)
     plan = CurePlan(
         attributes=tuple(chosen),
         context=context,
@@ -128,14 +128,14 @@ def _check(model, clip, foundation):
             "The clip is missing: the checkpoint that it comes from holds no text encoder; connect the CLIP that "
             "encodes your prompt, from a loader such as Load CLIP."
         )
-    if model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
+    if model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.CURE):
         raise ValueError(
             "The connected model has been through AttributeCure already; use one AttributeCure and name all attributes "
             "in it."
         )
     check_unmixed(model, foundation)
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {}).values()
-    if foundation is None and taken and not model.get_wrappers(WrappersMP.OUTER_SAMPLE, RUN_KEY):
+    if foundation is None and taken and not model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.RUN):
         raise ValueError(
             "The identity on the connected model comes from another pack, whose adapter can't be switched off here; "
             "connect the model as it was before that adapter to foundation."

@@ -15,12 +15,11 @@ from comfy.patcher_extension import WrappersMP, copy_nested_dicts
 
 from ...cure.blend import blend_denoised, blend_noise
 from ...cure.masks import unite
-from ..sampling.run import KEY as RUN_KEY
+from .. import keys
 from ..sampling.run import SELF, opened, watch_forwards
-from ..sampling.twins import FOUNDATION, add_twins
-from ..sampling.twins import KEY as TWINS
+from ..sampling.twins import add_twins
 from .abstract import abstract_pass, extra_steps
-from .run import KEY, TEMPLATE, WITHOUT, CurePlan, CureRun
+from .run import CurePlan, CureRun
 
 _CACHES = "easycache"  # where ComfyUI's EasyCache keeps what it knows of each entry of a batch
 
@@ -42,7 +41,7 @@ class CureHooks:
             (WrappersMP.SAMPLER_SAMPLE, self.sampler_sample),
             (WrappersMP.PREDICT_NOISE, self.predict_noise),
         ):
-            model.add_wrapper_with_key(kind, KEY, wrapper)
+            model.add_wrapper_with_key(kind, keys.CURE, wrapper)
         install_forward(model)
 
     def outer_sample(self, executor, *args, **kwargs):
@@ -56,17 +55,17 @@ class CureHooks:
             return executor(*args, **kwargs)
         with opened(guider, args[0], args[3]) as lives:
             positive, twins = add_twins(guider, lives)
-            run = options[TWINS] = CureRun(self.plan, guider, positive, twins, lives)
-            texts = {WITHOUT.format(number): encoded for number, encoded in enumerate(self.plan.without)}
+            run = options[keys.TWINS] = CureRun(self.plan, guider, positive, twins, lives)
+            texts = {keys.WITHOUT.format(number): encoded for number, encoded in enumerate(self.plan.without)}
             if self.plan.template is not None:
-                texts[TEMPLATE] = self.plan.template
+                texts[keys.TEMPLATE] = self.plan.template
             for name, encoded in texts.items():
                 guider.conds[name] = _with_text(twins, self.plan.context, encoded)
                 lives.note({name: guider.conds[name]})
             try:
                 result = executor(*args, **kwargs)
             finally:
-                options.pop(TWINS, None)
+                options.pop(keys.TWINS, None)
         self._keep(run)
         return result
 
@@ -93,7 +92,7 @@ class CureHooks:
     def sampler_sample(
         self, executor, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *rest
     ):
-        run = extra_args["model_options"]["transformer_options"].get(TWINS)
+        run = extra_args["model_options"]["transformer_options"].get(keys.TWINS)
         if run is None:
             return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *rest)
         run.denoise_mask = denoise_mask
@@ -119,7 +118,7 @@ class CureHooks:
         return samples
 
     def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
-        run = model_options["transformer_options"].get(TWINS)
+        run = model_options["transformer_options"].get(keys.TWINS)
         if run is None or run.all_off:
             return executor(x, timestep, model_options, seed)
         run.begin_step(x, timestep, always=_CACHES in model_options["transformer_options"])
@@ -136,7 +135,7 @@ class CureHooks:
         guider, plan = executor.class_obj, self.plan
         if not (plan.separate or plan.replaces):
             model, options = self.foundation_model(guider.inner_model, model_options)
-            self.unguided(run, model, guider.conds[FOUNDATION], latent, timestep, options)
+            self.unguided(run, model, guider.conds[keys.FOUNDATION], latent, timestep, options)
         elif denoised is None or run.gives_keys:  # known already, its keys are gone all the same
             denoised = self.foundation(run, guider, latent, timestep, model_options, seed)
             if self.plan.separate:
@@ -153,7 +152,7 @@ class CureHooks:
     def foundation(self, run, guider, x, timestep, model_options, seed):
         """The guided prediction [B,C,H,W] without identity, by the guider's own rule."""
         twin = copy.copy(guider)
-        twin.conds = {**guider.conds, "positive": guider.conds[FOUNDATION]}
+        twin.conds = {**guider.conds, "positive": guider.conds[keys.FOUNDATION]}
         twin.inner_model, options = self.foundation_model(guider.inner_model, model_options)
         run.all_off = True
         try:
@@ -178,20 +177,20 @@ class CureHooks:
         inner, outer = options["transformer_options"], model_options["transformer_options"]
         inner["wrappers"] = copy_nested_dicts(foundation.wrappers)
         inner["callbacks"] = copy_nested_dicts(foundation.callbacks)
-        inner.update({key: outer[key] for key in (TWINS, RUN_KEY, "sample_sigmas") if key in outer})
+        inner.update({key: outer[key] for key in (keys.TWINS, keys.RUN, "sample_sigmas") if key in outer})
         return foundation.model, options
 
 
 def install_forward(model):
     """The wrappers that a foundation MODEL needs as well."""
     watch_forwards(model)
-    model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, calc_cond_batch)
+    model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, keys.CURE, calc_cond_batch)
 
 
 def calc_cond_batch(executor, model, conds, x, timestep, model_options):
     """One evaluation of lists of conditionings, [conditional, unconditional, ...], for a guider or for a node."""
     options = model_options["transformer_options"]
-    run = options.get(TWINS)
+    run = options.get(keys.TWINS)
     if run is None:
         return executor(model, conds, x, timestep, model_options)
     with run.run.calling(conds, x, options) as call:  # whose lists and pictures these are
@@ -262,7 +261,7 @@ def _parted(values, *lengths):
 
 def _has_identity(options):
     """Whether an adapter of ours is applied; another pack's patch may stand before it."""
-    scopes = options.get("wrappers", {}).get(WrappersMP.OUTER_SAMPLE, {}).get(RUN_KEY, [])
+    scopes = options.get("wrappers", {}).get(WrappersMP.OUTER_SAMPLE, {}).get(keys.RUN, [])
     return any(site[0] != SELF for scope in scopes for site in scope.sites)
 
 

@@ -5,8 +5,8 @@ from comfy.patcher_extension import WrappersMP
 
 from ...cure.masks import picture_masks
 from ...cure.overlay import draw_masks
+from .. import keys
 from ..comfyui.images import checked, pixels
-from .run import KEY
 
 
 def latest_masks(model) -> torch.Tensor:
@@ -14,7 +14,7 @@ def latest_masks(model) -> torch.Tensor:
 
     One per picture of the sampled batch, of the latent's size. ValueError with one sentence where there is none.
     """
-    wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
+    wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.CURE)
     if not wrappers:
         raise ValueError(
             "The connected model carries no cure: it has not been through AttributeCure, or strength, range or mask "

@@ -1,8 +1,8 @@
 """What the cure puts into a U-Net beside extra keys: readers of cross-attention maps and of features."""
 
 from ...cure.maps import attention_maps
+from .. import keys
 from ..sampling.rows import rows_of
-from ..sampling.twins import KEY
 from ..unet.layers import CureLayers, running_key
 from ..unet.self_attention import token_grid
 from ..unet.sites import attention_modules
@@ -19,7 +19,7 @@ class _Reader:
         return self
 
     def __call__(self, n, context, value, options):
-        run = options.get(KEY)
+        run = options.get(keys.TWINS)
         if run is not None and run.collects and self._wanted(options):
             size, rows = token_grid(options, n.shape[1]), rows_of(options, n.shape[0])
             for personal in (False, True) if self._reads_personal(run) else (False,):

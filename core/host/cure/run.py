@@ -13,6 +13,7 @@ from ...cure.blend import add_response
 from ...cure.inversion import euler_step
 from ...cure.maps import MapSum, of_frames, prediction_difference, to_grid
 from ...cure.masks import cluster, covered_clusters, cross_attention_masks, feather, picture_masks, unite, with_regions
+from .. import keys
 from ..conditioning.prompt import Encoded
 from ..sampling.rows import Place
 from ..sampling.run import UNKNOWN, Run
@@ -20,9 +21,6 @@ from ..sampling.spans import FOREVER, Span
 from ..sampling.twins import TwinRun
 from ..unet.layers import CureLayers
 from .regions import RegionReader
-
-KEY = "likeness_cure"
-TEMPLATE, WITHOUT = "likeness_template", "likeness_without_{}"  # conditionings that the cure adds to a guider's own
 
 
 @dataclass(frozen=True)
@@ -202,7 +200,7 @@ class CureRun(TwinRun):
 
     def without(self) -> list[list[dict]]:
         """The foundation's conditionings that lack some attributes, where this step compares with them."""
-        names = [WITHOUT.format(number) for number in range(len(self.plan.without) * self.compares)]
+        names = [keys.WITHOUT.format(number) for number in range(len(self.plan.without) * self.compares)]
         return [self.of_window(self.guider.conds[name]) for name in names]
 
     @property

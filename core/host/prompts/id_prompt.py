@@ -8,15 +8,14 @@ from ...adapters.consistentid import PARTS
 from ...faces.policy import NoFaceError
 from ...faces.regions.parser import CLASSES
 from ...faces.regions.parts import cut_parts
+from .. import keys
 from ..adapters.adapter import LoadedAdapter
 from ..comfyui.images import check_colours, checked
 from ..comfyui.managed import loaded
 from ..conditioning.face_context import faced
-from ..conditioning.prompt import IN_PROMPT, NOBODY_WORDS, check_clip, fused, own_tokens
+from ..conditioning.prompt import check_clip, fused, own_tokens
 from ..faces.detection import choose_faces
 from ..faces.parser import find_parser
-from ..sampling.late import MERGE_KEY
-from ..sampling.twins import PLAIN_KEY
 from ..who.person import Sources, gather
 from ..who.vision import check_vision, see
 from .class_word import repeat_class_word, without_trigger
@@ -69,7 +68,7 @@ def encode(clip, adapter: LoadedAdapter, prompt: str, sources: Sources, trigger:
 
 
 def _encoded(clip, tokens):
-    return clip.encode_from_tokens_scheduled(tokens, add_dict={IN_PROMPT: True})
+    return clip.encode_from_tokens_scheduled(tokens, add_dict={keys.IN_PROMPT: True})
 
 
 def _check_width(adapter, entries):
@@ -82,18 +81,18 @@ def _check_width(adapter, entries):
 
 
 def _merged(adapter, fusing):
-    nobody = {} if fusing.nobody is None else {NOBODY_WORDS: (fusing.positions, fusing.nobody)}
+    nobody = {} if fusing.nobody is None else {keys.NOBODY_WORDS: (fusing.positions, fusing.nobody)}
     return [
         [
             faced(fused(adapter.patcher, context, fusing.positions, fusing.tokens), context),
-            {**options, **nobody, PLAIN_KEY: context},
+            {**options, **nobody, keys.PLAIN: context},
         ]
         for context, options in fusing.entries
     ]
 
 
 def _during(entries, start, end, merge_at):
-    span = {"start_percent": start, "end_percent": end, MERGE_KEY: merge_at}
+    span = {"start_percent": start, "end_percent": end, keys.MERGE_AT: merge_at}
     return [[context, {**options, **span}] for context, options in entries]
 
 

@@ -2,10 +2,8 @@
 
 from comfy.patcher_extension import WrappersMP
 
+from .. import keys
 from .spans import starts_at
-
-KEY = "likeness_late"
-MERGE_KEY = "likeness_merge_at"  # on a conditioning: from which share (0..1) of the denoising on it has the face in it
 
 
 def outer_sample(executor, *args, **kwargs):
@@ -21,7 +19,7 @@ def outer_sample(executor, *args, **kwargs):
 def _by_steps(entry, sigmas, sampling):
     """Turn the range that IDTextEncode wrote into noise levels; one that another node wrote over it, or a prompt that
     hooks schedule, stays."""
-    share = entry.get(MERGE_KEY)
+    share = entry.get(keys.MERGE_AT)
     if share is None or "clip_start_percent" in entry:
         return
     span = entry.get("start_percent"), entry.get("end_percent")
@@ -36,5 +34,5 @@ def _by_steps(entry, sigmas, sampling):
 
 def count_steps(model):
     """Make `model`, a clone of the caller's own, count so in every run; adapters that were chained count once."""
-    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, outer_sample)
+    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, keys.LATE)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, keys.LATE, outer_sample)

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from ...attention import token_mask
+from .. import keys
 
-KEY = "likeness_rows"  # the Rows of the running forward, in transformer options
 _UNCONDITIONAL = 1  # ComfyUI's number for it, by which attention couples tell which rows not to repeat
 
 
@@ -160,7 +160,7 @@ class Rows:
 
 def rows_of(options: dict, count: int) -> Rows:
     """The `count` rows that an attention is working on."""
-    rows = options.get(KEY)
+    rows = options.get(keys.ROWS)
     if rows is None:  # a sampler that goes around ComfyUI's own
         rows = in_chunks(options["cond_or_uncond"], count)
     return rows if rows.count == count else rows.grown(count)

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 from comfy.patcher_extension import WrappersMP
 
-from .rows import KEY as ROWS
+from .. import keys
 from .rows import IdentityOff, Place, Rows
 from .spans import FOREVER, Span, levels_of
-from .tiles import ROW_MAP, RowMap, row_numbers, tiles_of
+from .tiles import RowMap, row_numbers, tiles_of
 
-KEY = "likeness"
-OURS = "likeness_"  # what the names of conditionings begin with that we add to a guider's own
 UNKNOWN = "unknown"
 SELF = "self"  # ("self", *key) is the self-attention of a site in Run.fired
 
@@ -224,7 +222,7 @@ class Run:
 
 
 def _kind(name):
-    return 0 if name == "positive" or name.startswith(OURS) else 1
+    return 0 if name == "positive" or name.startswith(keys.OURS) else 1
 
 
 def _areas(lists, x):
@@ -276,17 +274,17 @@ def _warn_of(sites, missed, what, ours):
 def opened(guider, noise, sigmas):
     """The Run of a guider that is about to sample, and another node's model function wrapper under watch."""
     options = guider.model_options.setdefault("transformer_options", {})
-    if KEY in options:
-        yield options[KEY]
+    if keys.RUN in options:
+        yield options[keys.RUN]
         return
-    run = options[KEY] = Run(guider, noise.shape[0], sigmas, tuple(noise.shape[-2:]))
+    run = options[keys.RUN] = Run(guider, noise.shape[0], sigmas, tuple(noise.shape[-2:]))
     cutter = guider.model_options.get("model_function_wrapper")
     if cutter is not None:
         run.row_map = guider.model_options["model_function_wrapper"] = RowMap(cutter)
     try:
         yield run
     finally:
-        options.pop(KEY, None)
+        options.pop(keys.RUN, None)
         if cutter is not None:
             guider.model_options["model_function_wrapper"] = cutter
 
@@ -294,7 +292,7 @@ def opened(guider, noise, sigmas):
 def calc_cond_batch(executor, model, conds, x, timestep, model_options):
     """One evaluation of lists of conditionings: know what they are while it runs."""
     options = model_options["transformer_options"]
-    run = options.get(KEY)
+    run = options.get(keys.RUN)
     if run is None:
         return executor(model, conds, x, timestep, model_options)
     with run.calling(conds, x, options):
@@ -306,13 +304,13 @@ def apply_model(executor, x, timestep, c_concat=None, c_crossattn=None, control=
 
     A list of ours has a number that no other pack knows, so that must not get further than here.
     """
-    row_map, run = rest.pop(ROW_MAP, None), (transformer_options or {}).get(KEY)
-    if run is not None and ROWS not in transformer_options and "cond_or_uncond" in transformer_options:
+    row_map, run = rest.pop(keys.ROW_MAP, None), (transformer_options or {}).get(keys.RUN)
+    if run is not None and keys.ROWS not in transformer_options and "cond_or_uncond" in transformer_options:
         rows = run.rows(x, transformer_options, row_map)
         numbers = list(transformer_options["cond_or_uncond"])  # attention couples lengthen the very list that they get
         if run.call is not None and run.call.renamed:
             numbers = [run.call.kinds[number] for number in numbers]
-        transformer_options = {**transformer_options, ROWS: rows, "cond_or_uncond": numbers}
+        transformer_options = {**transformer_options, keys.ROWS: rows, "cond_or_uncond": numbers}
     return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **rest)
 
 
@@ -321,15 +319,15 @@ def open_scope(model, sites: frozenset):
 
     `sites`: the names in Run.fired of what is to be called in every run.
     """
-    for scope in model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
+    for scope in model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.RUN):
         sites = sites | scope.sites
-    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, RunScope(frozenset(sites)))
+    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, keys.RUN)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, keys.RUN, RunScope(frozenset(sites)))
     watch_forwards(model)
 
 
 def watch_forwards(model):
     """Make `model` (a clone of the caller's own) know whose rows are whose in runs that somebody opens."""
     for kind, wrapper in ((WrappersMP.CALC_COND_BATCH, calc_cond_batch), (WrappersMP.APPLY_MODEL, apply_model)):
-        if not model.get_wrappers(kind, KEY):
-            model.add_wrapper_with_key(kind, KEY, wrapper)
+        if not model.get_wrappers(kind, keys.RUN):
+            model.add_wrapper_with_key(kind, keys.RUN, wrapper)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-ROW_MAP = "likeness_row_map"
+from .. import keys
 
 
 class RowMap:
@@ -26,7 +26,7 @@ class RowMap:
         self.cut, self.chunks = arguments["input"], list(zip(numbers, uuids, strict=True))
         rows = torch.arange(len(self.cut), dtype=torch.float32, device=self.cut.device).view(-1, 1, 1)
         try:  # of the form of a prompt, which every such node has to repeat and cut as it does the pictures
-            return self.wrapper(apply_model, {**arguments, "c": {**arguments["c"], ROW_MAP: rows}})
+            return self.wrapper(apply_model, {**arguments, "c": {**arguments["c"], keys.ROW_MAP: rows}})
         finally:
             self.cut, self.chunks = before
 

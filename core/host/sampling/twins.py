@@ -8,13 +8,10 @@ import uuid
 
 import torch
 
+from .. import keys
 from ..conditioning.control_reads import without_identity
 from ..conditioning.face_context import without_face
 from .run import Run
-
-KEY = "likeness_twins"  # the TwinRun in transformer options, while a model samples
-FOUNDATION = "likeness_foundation"  # the twins among a guider's conditionings
-PLAIN_KEY = "likeness_plain_text"  # what a prompt with a face in it was, as encoded, before the face went in
 
 
 class TwinRun:
@@ -36,7 +33,7 @@ class TwinRun:
 
         What ComfyUI copied into the list, for an area that another one has, it copied into the foundation's as well.
         """
-        by_uuid = {entry["uuid"]: entry for entry in self.of_window(self.guider.conds[FOUNDATION])}
+        by_uuid = {entry["uuid"]: entry for entry in self.of_window(self.guider.conds[keys.FOUNDATION])}
         return [by_uuid.get(self.twin_of.get(entry["uuid"], entry["uuid"]), entry) for entry in entries]
 
     def of_window(self, entries: list[dict]) -> list[dict]:
@@ -76,14 +73,14 @@ class TwinRun:
 def add_twins(guider, run: Run) -> tuple[list[dict], list[dict]]:
     """Give a guider's positive entries twins, as conditionings of its own; returns both."""
     positive, negative = guider.conds["positive"], guider.conds.get("negative") or []
-    guider.conds[FOUNDATION] = [_without_identity(entry, negative) for entry in positive]
-    run.note({FOUNDATION: guider.conds[FOUNDATION]})
-    return positive, guider.conds[FOUNDATION]
+    guider.conds[keys.FOUNDATION] = [_without_identity(entry, negative) for entry in positive]
+    run.note({keys.FOUNDATION: guider.conds[keys.FOUNDATION]})
+    return positive, guider.conds[keys.FOUNDATION]
 
 
 def _without_identity(entry, negative):
     """A conditioning entry for the foundation's rows: the prompt without a face in it, nobody for the ControlNet."""
     twin = {**entry, **without_identity(entry, negative), "uuid": uuid.uuid4()}
     if "cross_attn" in entry:
-        twin["cross_attn"] = without_face(entry["cross_attn"], entry.get(PLAIN_KEY))
+        twin["cross_attn"] = without_face(entry["cross_attn"], entry.get(keys.PLAIN))
     return twin

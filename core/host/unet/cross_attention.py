@@ -3,11 +3,10 @@
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
+from .. import keys
 from ..sampling.injection import Injection
-from ..sampling.run import KEY, Run
+from ..sampling.run import Run
 from .routing import keep_hidden_states, routed_people, token_shares
-
-_BLOCKS = "likeness_blocks"
 
 
 class IDPatch:
@@ -38,7 +37,7 @@ class IDPatch:
                 attn_precision=extra_options.get("attn_precision"),
                 transformer_options=extra_options,
             )
-        run = extra_options.get(KEY) or Run()  # a sampler that goes around ComfyUI's own opens no run
+        run = extra_options.get(keys.RUN) or Run()  # a sampler that goes around ComfyUI's own opens no run
         run.fired.add(self.key)
         shares = token_shares(self.injections, q, extra_options, run)
         for injection, index in self.injections:
@@ -91,10 +90,10 @@ def inject(model, injection: Injection, sites):
         model.set_model_attn2_replace(patch, *site.key)
     if routed_people(model) > 1:
         keep_hidden_states(model)
-    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, _BLOCKS)
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, _BLOCKS, join_blocks)
-    model.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
-    model.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, unshare)
+    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, keys.BLOCKS)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, keys.BLOCKS, join_blocks)
+    model.remove_callbacks_with_key(CallbacksMP.ON_CLONE, keys.RUN)
+    model.add_callback_with_key(CallbacksMP.ON_CLONE, keys.RUN, unshare)
 
 
 def join_blocks(executor, *args, **kwargs):

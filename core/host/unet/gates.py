@@ -1,7 +1,8 @@
 """Adapters whose gates (attention.gates) work on what goes into the cross-attentions: ComfyUI's middle_patch."""
 
+from .. import keys
 from ..sampling.injection import Injection
-from ..sampling.run import KEY, Run
+from ..sampling.run import Run
 from .sites import Site
 
 _NAME = "middle_patch"
@@ -21,7 +22,7 @@ class GatePatch:
 
     def __call__(self, x, extra_options):
         key = (*extra_options["block"], extra_options["block_index"])
-        run = extra_options.get(KEY) or Run()  # a sampler that goes around ComfyUI's own opens no run
+        run = extra_options.get(keys.RUN) or Run()  # a sampler that goes around ComfyUI's own opens no run
         run.fired.add(fired(key))
         out = x
         for injection, _, places in self.applied:

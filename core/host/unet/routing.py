@@ -3,10 +3,9 @@
 import torch
 
 from ...attention import shares
+from .. import keys
 from ..sampling.rows import rows_of
 from ..sampling.run import Run
-
-_HIDDEN = "likeness_hidden_states"
 
 
 def token_shares(injections, q: torch.Tensor, options: dict, run: Run) -> dict:
@@ -22,7 +21,7 @@ def token_shares(injections, q: torch.Tensor, options: dict, run: Run) -> dict:
     queries, scores = {}, []
     for one, index in routed:
         if one.router not in queries:
-            queries[one.router] = one.router.model.queries(index, rows.spread(options[_HIDDEN]))
+            queries[one.router] = one.router.model.queries(index, rows.spread(options[keys.HIDDEN]))
         scores.append(one.patcher.model.sites[index].score(queries[one.router], kinds))
     masks = [one.mask(q, options, run, rows) for one, _ in routed]
     return dict(zip((one for one, _ in routed), shares(scores, masks), strict=True))
@@ -42,5 +41,5 @@ def keep_hidden_states(model):
 
 
 def _keep(hidden, context, value, options):
-    options[_HIDDEN] = hidden  # ComfyUI gives each block a dictionary of its own, which ends with the block
+    options[keys.HIDDEN] = hidden  # ComfyUI gives each block a dictionary of its own, which ends with the block
     return hidden, context, value

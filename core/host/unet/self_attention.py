@@ -4,10 +4,9 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 
 from ...attention import extra_key_attention
+from .. import keys
 from ..sampling.rows import rows_of
-from ..sampling.run import KEY as RUN_KEY
 from ..sampling.run import SELF
-from ..sampling.twins import KEY
 
 
 class ExtraKeys:
@@ -35,9 +34,9 @@ class ExtraKeys:
         return ExtraKeys(self.key, self.base.to(target)) if hasattr(self.base, "to") else self
 
     def __call__(self, q, k, v, options):
-        run = options.get(KEY)
-        if RUN_KEY in options:
-            options[RUN_KEY].fired.add((SELF, *self.key))
+        run = options.get(keys.TWINS)
+        if keys.RUN in options:
+            options[keys.RUN].fired.add((SELF, *self.key))
         if run is None or not run.gives_keys:
             return self._attention(q, k, v, options)
         size = token_grid(options, q.shape[1])
@@ -64,10 +63,10 @@ class ExtraKeys:
             return self._attention(q, k, v, options)
         before = None if self.base is None else self.base(q, k, v, options).split(rows.size)
         parts = []
-        for index, ((own_q, own_k, own_v), keys) in enumerate(zip(blocks, extra, strict=True)):
-            if keys is not None:
-                own_k, own_v, bias = run.own(own_k, own_v, *keys, size, rows.places[index])
-                parts.append(extra_key_attention(own_q, own_k, own_v, *keys, bias, options["n_heads"]))
+        for index, ((own_q, own_k, own_v), given) in enumerate(zip(blocks, extra, strict=True)):
+            if given is not None:
+                own_k, own_v, bias = run.own(own_k, own_v, *given, size, rows.places[index])
+                parts.append(extra_key_attention(own_q, own_k, own_v, *given, bias, options["n_heads"]))
             else:
                 parts.append(self._attention(own_q, own_k, own_v, options) if before is None else before[index])
         return torch.cat(parts)
@@ -79,17 +78,17 @@ class ExtraKeys:
         return optimized_attention(q, k, v, options["n_heads"], attn_precision=precision, transformer_options=options)
 
 
-def put_extra_keys(model, keys) -> frozenset:
-    """Take the self-attentions with these keys on `model`, a clone of the caller's own, where they aren't ours yet.
+def put_extra_keys(model, sites) -> frozenset:
+    """Take the self-attentions at `sites` (keys) on `model`, a clone of the caller's own, where they aren't ours yet.
 
     Returns their names in Run.fired.
     """
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn1", {})
-    for key in keys:
+    for key in sites:
         before = taken.get(key) or taken.get(key[:2])
         if not isinstance(before, ExtraKeys):
             model.set_model_attn1_replace(ExtraKeys(key, before), *key)
-    return frozenset((SELF, *key) for key in keys)
+    return frozenset((SELF, *key) for key in sites)
 
 
 def token_grid(options: dict, tokens: int) -> tuple[int, int] | None:
