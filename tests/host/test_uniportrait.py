@@ -259,8 +259,8 @@ def test_faces_of_another_encoder_are_refused(pack, put, model, prompt, sources,
 
 def test_two_people_on_cuda_without_a_host_read(pack, two):
     injections = attn2(two[0])[KEY].injections
-    injections, patching = pack.module("core.host.sampling.injection"), pack.module("core.host.unet.cross_attention")
-    run, sites = pack.module("core.host.sampling.run"), pack.module("core.attention.residuals")
+    injecting, patching = pack.module("core.host.sampling.injection"), pack.module("core.host.unet.cross_attention")
+    run, residuals = pack.module("core.host.sampling.run"), pack.module("core.attention.residuals")
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
 
         def cuda(tensor):
@@ -269,10 +269,10 @@ def test_two_people_on_cuda_without_a_host_read(pack, two):
         moved = []
         for injection, index in injections:
             inner = injection.patcher.model.sites[index]
-            site = sites.Routed(sites.Attend(cuda(inner.site.k[:2]), cuda(inner.site.v[:2])), cuda(inner.key[:2]))
-            owner = type("Owner", (), {"model": injections.IdentityBank([site], torch.ones(1, 8, 8, device="cuda"))})
+            site = residuals.Routed(residuals.Attend(cuda(inner.site.k[:2]), cuda(inner.site.v[:2])), cuda(inner.key[:2]))
+            owner = type("Owner", (), {"model": injecting.IdentityBank([site], torch.ones(1, 8, 8, device="cuda"))})
             shared = type("Owner", (), {"model": type("Model", (), {"queries": lambda self, index, hidden: hidden})()})
-            moved.append((injections.Injection(owner, injection.span, shared), 0))
+            moved.append((injecting.Injection(owner, injection.span, shared), 0))
         q = torch.empty(2, 64, 128, device="cuda")
         options = site_options(sigmas=torch.empty(2, device="cuda"), likeness=run.Run())
         options["likeness_hidden_states"] = torch.empty(2, 64, 128, device="cuda")
