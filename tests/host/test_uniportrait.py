@@ -269,7 +269,8 @@ def test_two_people_on_cuda_without_a_host_read(pack, two):
         moved = []
         for injection, index in injections:
             inner = injection.patcher.model.sites[index]
-            site = residuals.Routed(residuals.Attend(cuda(inner.site.k[:2]), cuda(inner.site.v[:2])), cuda(inner.key[:2]))
+            attend = residuals.Attend(cuda(inner.site.k[:2]), cuda(inner.site.v[:2]))
+            site = residuals.Routed(attend, cuda(inner.key[:2]))
             owner = type("Owner", (), {"model": injecting.IdentityBank([site], torch.ones(1, 8, 8, device="cuda"))})
             shared = type("Owner", (), {"model": type("Model", (), {"queries": lambda self, index, hidden: hidden})()})
             moved.append((injecting.Injection(owner, injection.span, shared), 0))
