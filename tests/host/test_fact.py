@@ -131,7 +131,7 @@ def test_identity_off_for_some_chunks(pack, applied, absent):
     rows = pack.module("core.host.sampling.rows")
     x = randn(6, 64, 128, seed=4)
     options = {"n_heads": 8, "cond_or_uncond": [0, 0, 1], "sigmas": torch.ones(6), "block": ("middle", 0),
-               "block_index": 0}  # fmt: skip
+               "block_index": 0, "activations_shape": [6, 128, 8, 8]}  # fmt: skip
     patch = patch_of(applied()[0])
 
     def switched_off(*chunks, absent):

@@ -106,9 +106,9 @@ def site_options(kinds=(1, 0), **more):
 
 def shares_at(pack, applied, kinds=(1, 0), **more):
     q, run = randn(len(kinds), 64, 128, seed=1), pack.module("core.host.sampling.run").Run()
-    found = pack.module("core.host.unet.routing").token_shares(
-        attn2(applied[0])[KEY].injections, q, site_options(kinds, **more), run
-    )
+    injections, options = attn2(applied[0])[KEY].injections, site_options(kinds, **more)
+    here = pack.module("core.host.unet.sites").running(options)
+    found = pack.module("core.host.unet.routing").token_shares(injections, q, here, options, run)
     return list(found.values())
 
 

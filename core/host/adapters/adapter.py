@@ -8,8 +8,7 @@ from functools import cached_property, partial
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter, load_router
-from ...attention import block_factors
+from ...adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, load_adapter, load_router
 from ...weights import read_weights
 from .. import keys
 from ..comfyui.folders import adapter_path
@@ -18,15 +17,12 @@ from ..comfyui.masks import as_masks, gated
 from ..conditioning.control_reads import with_identity
 from ..conditioning.face_context import FaceContext
 from ..conditioning.prompt import with_nobody
+from ..foundation import Foundation, foundation_of
 from ..sampling.injection import IdentityBank, Injection
 from ..sampling.late import count_steps
 from ..sampling.run import open_scope
 from ..sampling.spans import span_of
 from ..sampling.strength import Strength
-from ..unet.cross_attention import inject
-from ..unet.gates import fired, inject_gates
-from ..unet.routing import routed_people
-from ..unet.sites import attention_sites
 from ..who.eva import find_eva
 from ..who.person import Person, Sources, gather, no_identity
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
@@ -114,8 +110,8 @@ def apply(
     an all-zero mask with nothing outside return the very objects that came in; an all-one mask is no mask. An adapter
     without sites brings its LoRA only; the person is in the prompt.
     """
-    sites = attention_sites(model)
-    _check_fit(adapter, sites)
+    foundation = foundation_of(model)
+    _check_fit(adapter, foundation)
     if adapter.spec.in_prompt:
         _check_prompt(adapter, positive)
     if not adapter.spec.site_widths:
@@ -123,7 +119,7 @@ def apply(
         if not strength.is_nothing:
             patched = with_lora(model, adapter, strength, options).clone()
             count_steps(patched)
-            patched = _mixed(patched, strength, options, sites)
+            patched = _mixed(patched, strength, options, foundation)
         return patched, positive, negative, sources.identity or no_identity()
     person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
     if strength.is_nothing or person.is_nothing:
@@ -142,7 +138,7 @@ def apply_person(
 
     `without_middle`: leave the middle block out, as packs do that name it wrongly.
     """
-    sites = attention_sites(model)
+    foundation = foundation_of(model)
     if attn_mask is not None:
         attn_mask = gated(as_masks(attn_mask, "attn_mask"), options.outside)
         if not attn_mask.any():
@@ -150,19 +146,15 @@ def apply_person(
         if (attn_mask >= 1).all():
             attn_mask = None
 
-    tokens, bank = _build_bank(model, adapter, person, strength, sites, attn_mask, options.choices)
+    tokens, bank = _build_bank(model, adapter, person, strength, foundation, attn_mask, options.choices)
     patched = model.clone()
     span = span_of(model, strength.start_at, strength.end_at, adapter.spec.counts_steps)
     injection = Injection(managed(bank, partial(_copied, bank)), span, adapter.router)
-    kept = [(index, site) for index, site in enumerate(sites) if not (without_middle and site.kind == "middle")]
-    gates = adapter.patcher.model.gated
-    if gates:
-        inject_gates(patched, injection, adapter.patcher, kept)
-    else:
-        inject(patched, injection, kept)
-    _add_lora(patched, adapter, sites, options.lora_strength)
-    open_scope(patched, frozenset(fired(site.key) if gates else site.key for _, site in kept))
-    patched = _mixed(patched, strength, options, sites)
+    layers = adapter.patcher if adapter.patcher.model.gated else None
+    names = foundation.inject(patched, injection, layers, without_middle)
+    _add_lora(patched, adapter, foundation, options.lora_strength)
+    open_scope(patched, names)
+    patched = _mixed(patched, strength, options, foundation)
     if adapter.spec.in_prompt:
         count_steps(patched)
         negative = with_nobody(negative, positive, adapter.patcher)
@@ -177,15 +169,14 @@ def _copied(bank):
     return IdentityBank(map(deepcopy, bank.sites), None if bank.mask is None else bank.mask.detach().clone())
 
 
-def _check_fit(adapter, sites):
-    spec = adapter.spec
+def _check_fit(adapter, foundation: Foundation):
+    spec, sites = adapter.spec, foundation.sites
     widths, contexts = tuple(site.width for site in sites), {site.context for site in sites}
     if spec.site_widths not in (widths, ()) or contexts != {spec.token_dim}:
-        text_width = max(contexts, default=0)
         raise ValueError(
-            f"{adapter.file_name} is {spec.named} for {spec.fits}, but the connected model is "
-            f"{base_name(len(sites), text_width)} ({len(sites)} sites, text width {text_width}); "
-            "choose an adapter and a model that belong together."
+            f"{adapter.file_name} is {spec.named} for {spec.fits}, but the connected model is {foundation.name} "
+            f"({len(sites)} sites, text width {foundation.text_width}); choose an adapter and a model that belong "
+            "together."
         )
 
 
@@ -209,19 +200,19 @@ def with_lora(model, adapter: LoadedAdapter, strength: Strength, options: Option
     if strength.is_nothing or not adapter.lora or options.lora_strength == 0:
         return model
     patched = model.clone()
-    add_lora(patched, adapter.lora, attention_sites(model), options.lora_strength, adapter.patcher.model)
+    add_lora(patched, adapter.lora, foundation_of(model), options.lora_strength, adapter.patcher.model)
     return patched
 
 
-def _mixed(model, strength, options, sites):
+def _mixed(model, strength, options, foundation):
     if strength.is_nothing or not options.mixed_attention:
         return model
     patched = model.clone()
-    mix_attention(patched, Mix(span_of(model, strength.start_at, strength.end_at), options.style_strength), sites)
+    mix_attention(patched, Mix(span_of(model, strength.start_at, strength.end_at), options.style_strength), foundation)
     return patched
 
 
-def _build_bank(model, adapter, person: Person, strength, sites, attn_mask, choices):
+def _build_bank(model, adapter, person: Person, strength, foundation, attn_mask, choices):
     """Tokens [2,T,D] (nobody's, the person's), and the bank of what every site adds, weighted."""
     module = loaded(adapter.patcher)
     with torch.no_grad():
@@ -229,19 +220,17 @@ def _build_bank(model, adapter, person: Person, strength, sites, attn_mask, choi
         added = module.sites(tokens, choices)
         if adapter.router is not None:
             added = loaded(adapter.router).routed(added, tokens)
-    kinds = [kind for _, kind in sorted({(site.order, site.kind) for site in sites})]
-    factors = block_factors(strength.weight_type, kinds)
     dtype = model.model.manual_cast_dtype or model.model.get_dtype()
-    for site, adds in zip(sites, added, strict=True):
-        adds.scaled(strength.weight * factors[site.order])
+    for factor, adds in zip(foundation.factors(strength.weight_type), added, strict=True):
+        adds.scaled(strength.weight * factor)
     return tokens, IdentityBank(added, attn_mask).to(dtype)
 
 
-def _add_lora(patched, adapter, sites, strength):
+def _add_lora(patched, adapter, foundation, strength):
     if adapter.router is None:
-        add_lora(patched, adapter.lora, sites, strength, adapter.patcher.model)
-    elif routed_people(patched) == 1:
-        add_lora(patched, adapter.lora, sites, strength, adapter.patcher.model, alone=True)
+        add_lora(patched, adapter.lora, foundation, strength, adapter.patcher.model)
+    elif foundation_of(patched).routed_people() == 1:
+        add_lora(patched, adapter.lora, foundation, strength, adapter.patcher.model, alone=True)
     else:
         remove_lone_lora(patched)
-        add_lora(patched, adapter.router.model.lora, sites, strength, _SEVERAL)
+        add_lora(patched, adapter.router.model.lora, foundation, strength, _SEVERAL)

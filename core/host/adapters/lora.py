@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import comfy.lora
 import comfy.lora_convert
 import folder_paths
+from comfy.model_patcher import ModelPatcher
 
 from ...adapters import LoRA
 from ...quoted import quoted
 from ...weights import WeightsError, kind_of, read_weights
 from .. import keys
 from ..comfyui import folders
+from ..foundation import Foundation
 
 IN_THE_FILE = "in the adapter's file"
 _FOLDER = "loras"
@@ -59,20 +61,21 @@ class _Applied:
     alone: bool
 
 
-def add_lora(model, lora: LoRA, sites, strength: float, owner: object, alone: bool = False):
+def add_lora(
+    model: ModelPatcher, lora: LoRA, foundation: Foundation, strength: float, owner: object, alone: bool = False
+):
     """Patch `model`, a clone of the caller's own, with a LoRA; `owner` has patched it before: nothing is done twice.
 
-    `sites`: each a Site, in the order of the checkpoint. `alone`: `remove_lone_lora` may take it off again.
+    `alone`: `remove_lone_lora` may take it off again.
     ValueError when a layer is not in the model.
     """
     applied = model.get_attachment(keys.LORA) or ()
     if not lora or strength == 0 or owner in [one.owner for one in applied]:
         return
-    prefix = "diffusion_model"
     targets, tensors = {}, {}
     for (index, attention, part), (down, up) in lora.by_site.items():
         name = f"{index}.{attention}.{part}"
-        targets[name] = f"{prefix}.{_path(sites[index].key)}.{attention}.{_PARTS[part]}.weight"
+        targets[name] = foundation.weight_name(index, attention, part)
         tensors[f"{name}.lora_down.weight"], tensors[f"{name}.lora_up.weight"] = down, up
     if lora.by_name:
         targets |= comfy.lora.model_lora_keys_unet(model.model, {})
@@ -98,12 +101,3 @@ def remove_lone_lora(model):
     model.patches = {key: entries for key, entries in left.items() if entries}
     model.patches_uuid = uuid.uuid4()  # what is loaded with other patches has to be loaded anew
     model.set_attachments(keys.LORA, tuple(one for one in applied if not one.alone))
-
-
-_PARTS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
-
-
-def _path(key):
-    kind, number, index = key
-    block = {"input": f"input_blocks.{number}.1", "output": f"output_blocks.{number}.1", "middle": "middle_block.1"}
-    return f"{block[kind]}.transformer_blocks.{index}"

@@ -8,14 +8,15 @@ twins they would be what they are.
 import logging
 from dataclasses import dataclass
 
+from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from ...attention import toward_mean
 from .. import keys
+from ..foundation import Foundation
 from ..sampling.run import Run, open_scope, opened
 from ..sampling.spans import Span
 from ..sampling.twins import TwinRun, add_twins
-from ..unet.self_attention import put_extra_keys
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,10 @@ def calc_cond_batch(executor, model, conds, x, timestep, model_options):
         run.end_step()
 
 
-def mix_attention(model, mix: Mix, sites):
+def mix_attention(model: ModelPatcher, mix: Mix, foundation: Foundation):
     """Make `model`, a clone of the caller's own, mix; adapters that were chained share one pass.
 
-    `sites`: all of core.host.unet.sites.Site. ValueError where AttributeCure has been at the model.
+    ValueError where AttributeCure has been at the model.
     """
     if model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.CURE):
         raise ValueError(
@@ -110,7 +111,7 @@ def mix_attention(model, mix: Mix, sites):
     ):
         model.remove_wrappers_with_key(kind, keys.MIXED)
         model.add_wrapper_with_key(kind, keys.MIXED, wrapper)
-    open_scope(model, put_extra_keys(model, [site.key for site in sites]))
+    open_scope(model, foundation.share_keys(model))
 
 
 def check_unmixed(*models):

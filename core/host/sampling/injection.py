@@ -1,11 +1,35 @@
 """What an applied adapter adds at its sites, computed once, and when and where it does."""
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
 from .rows import Rows, rows_of
 from .run import Run
 from .spans import Span
+
+
+@dataclass(frozen=True)
+class Site:
+    """One attention of the model that an adapter adds to."""
+
+    key: tuple[str, int, int]  # ComfyUI's name for it: kind of block, number of the block, transformer in it
+    width: int  # of its output
+    context: int  # width of the prompt's tokens
+    order: int  # of its block in the order of execution, 0 first
+
+    @property
+    def kind(self) -> str:
+        return self.key[0]
+
+
+class Here(NamedTuple):
+    """The attention that is running."""
+
+    heads: int
+    grid: tuple[int, int]  # of its picture tokens, (height, width)
 
 
 class IdentityBank(nn.Module):
@@ -32,7 +56,9 @@ class Injection:
     def __deepcopy__(self, memo):
         return self  # ComfyUI 0.3.75 deep-copies model options on every clone; the weights must not go with them
 
-    def residual(self, index: int, q, text, options: dict, run: Run) -> torch.Tensor | None:
+    def residual(
+        self, index: int, q: torch.Tensor, text: torch.Tensor, here: Here, options: dict, run: Run
+    ) -> torch.Tensor | None:
         """What bank entry `index` adds to a site's output, or None at noise levels outside the range.
 
         q [B,N,C]: the site's queries; text [B,N,C]: what its attention to the prompt gave.
@@ -41,32 +67,31 @@ class Injection:
             return None
         rows = rows_of(options, q.shape[0])
         kinds, off = rows.kinds, rows.off
-        site, mask = self.patcher.model.sites[index], self.mask(q, options, run, rows)
+        site, mask = self.patcher.model.sites[index], self.mask(q, here, run, rows)
         if off is None:
-            return self._of(site, kinds, q, text, mask, options)
+            return self._of(site, kinds, q, text, mask, here)
         if not off.absent:
-            return self._of(site, off.kinds(kinds), q, text, mask, options)
+            return self._of(site, off.kinds(kinds), q, text, mask, here)
         q, text, mask = (None if rows is None else off.present(rows) for rows in (q, text, mask))
         if q is None:
             return None
         kinds = [kind for kind, is_off in zip(kinds, off.chunks, strict=True) if not is_off]
-        return off.spread(self._of(site, kinds, q, text, mask, options))
+        return off.spread(self._of(site, kinds, q, text, mask, here))
 
-    def _of(self, site, kinds, q, text, mask, options):
-        out = site(q, text, kinds, options["n_heads"])
+    def _of(self, site, kinds, q, text, mask, here):
+        out = site(q, text, kinds, here.heads)
         return out if mask is None else out * mask
 
     def works(self, options: dict, run: Run) -> bool:
         """Whether the noise level is in the range."""
         return run.within(run.levels(self.span), options.get("sigmas"))
 
-    def mask(self, q: torch.Tensor, options: dict, run: Run, rows: Rows) -> torch.Tensor | None:
+    def mask(self, q: torch.Tensor, here: Here, run: Run, rows: Rows) -> torch.Tensor | None:
         """The person's mask on the tokens of q [B,N,C], [B,N,1]; None without one, or where it can't be placed."""
         mask = self.patcher.model.mask
         if mask is None or rows.places is None:
             return None
-        size = tuple(options["activations_shape"][-2:])
-        key = (self, size, rows.places, q.device, q.dtype)
+        key = (self, here.grid, rows.places, q.device, q.dtype)
         if key not in run.masks:
-            run.masks[key] = rows.masks(mask.to(q), size)
+            run.masks[key] = rows.masks(mask.to(q), here.grid)
         return run.masks[key]

@@ -3,9 +3,10 @@
 As ComfyUI's own ranges, they are worked out when sampling starts: nodes behind ours may change the schedule.
 """
 
+import math
 from dataclasses import dataclass
 
-FOREVER = (999999999.0, 0.0)  # what percent_to_sigma gives for 0 % and 100 %
+FOREVER = (math.inf, 0.0)  # from before the first noise level, whichever that is: 14.6 in SD, 1 in flow models
 _INTO_THE_STEP = 0.01  # of the way up to the step before: no sampler's own rounding of noise levels counts as earlier
 
 

@@ -1,12 +1,14 @@
 """The attention patch: what ComfyUI calls at each cross-attention site, for every adapter applied there."""
 
 from comfy.ldm.modules.attention import optimized_attention
+from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
 from .. import keys
-from ..sampling.injection import Injection
+from ..sampling.injection import Injection, Site
 from ..sampling.run import Run
 from .routing import keep_hidden_states, routed_people, token_shares
+from .sites import running
 
 
 class IDPatch:
@@ -39,9 +41,10 @@ class IDPatch:
             )
         run = extra_options.get(keys.RUN) or Run()  # a sampler that goes around ComfyUI's own opens no run
         run.fired.add(self.key)
-        shares = token_shares(self.injections, q, extra_options, run)
+        here = running(extra_options)
+        shares = token_shares(self.injections, q, here, extra_options, run)
         for injection, index in self.injections:
-            residual = injection.residual(index, q, text, extra_options, run)
+            residual = injection.residual(index, q, text, here, extra_options, run)
             if residual is not None:
                 share = shares.get(injection)
                 out = out + (residual if share is None else residual * share)
@@ -77,8 +80,11 @@ class IDPatch:
         return self
 
 
-def inject(model, injection: Injection, sites):
-    """Add an injection to `model`, a clone of the caller's own; `sites` are (number in its bank, Site)."""
+def inject(model: ModelPatcher, injection: Injection, sites: list[tuple[int, Site]]) -> frozenset:
+    """Add an injection to `model`, a clone of the caller's own; `sites` are (number in its bank, Site).
+
+    Returns their names in Run.fired.
+    """
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
     for index, site in sites:
         before = taken.get(site.key) or taken.get(site.key[:2])
@@ -94,6 +100,7 @@ def inject(model, injection: Injection, sites):
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, keys.BLOCKS, join_blocks)
     model.remove_callbacks_with_key(CallbacksMP.ON_CLONE, keys.RUN)
     model.add_callback_with_key(CallbacksMP.ON_CLONE, keys.RUN, unshare)
+    return frozenset(site.key for _, site in sites)
 
 
 def join_blocks(executor, *args, **kwargs):

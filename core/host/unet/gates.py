@@ -1,9 +1,11 @@
 """Adapters whose gates (attention.gates) work on what goes into the cross-attentions: ComfyUI's middle_patch."""
 
+from comfy.model_patcher import ModelPatcher
+
 from .. import keys
-from ..sampling.injection import Injection
+from ..sampling.injection import Injection, Site
 from ..sampling.run import Run
-from .sites import Site
+from .sites import running
 
 _NAME = "middle_patch"
 
@@ -23,11 +25,13 @@ class GatePatch:
     def __call__(self, x, extra_options):
         key = (*extra_options["block"], extra_options["block_index"])
         run = extra_options.get(keys.RUN) or Run()  # a sampler that goes around ComfyUI's own opens no run
-        run.fired.add(fired(key))
+        run.fired.add(_fired(key))
         out = x
         for injection, _, places in self.applied:
             index = places.get(key)
-            added = None if index is None else injection.residual(index, x, x, extra_options, run)
+            added = (
+                None if index is None else injection.residual(index, x, x, running(extra_options), extra_options, run)
+            )
             if added is not None:
                 out = out + added
         return out
@@ -40,15 +44,18 @@ class GatePatch:
         return [patcher for injection, layers, _ in self.applied for patcher in (injection.patcher, layers)]
 
 
-def fired(key: tuple) -> tuple:
+def _fired(key):
     """The name of a gate in Run.fired; its cross-attention, which others patch, goes by the key alone."""
     return ("gate", *key)
 
 
-def inject_gates(model, injection: Injection, layers, sites: list[tuple[int, Site]]):
+def inject_gates(
+    model: ModelPatcher, injection: Injection, layers: ModelPatcher, sites: list[tuple[int, Site]]
+) -> frozenset:
     """Add an injection to `model`, a clone of the caller's own; `sites` are (number in its bank, Site).
 
-    `layers`: the ModelPatcher of the adapter, whose layers the gates use while sampling.
+    `layers`: the ModelPatcher of the adapter, whose layers the gates use while sampling. Returns their names in
+    Run.fired.
     """
     applied = (injection, layers, {site.key: index for index, site in sites})
     patches = model.model_options["transformer_options"].get("patches", {})
@@ -58,6 +65,7 @@ def inject_gates(model, injection: Injection, layers, sites: list[tuple[int, Sit
     else:
         taken = [*taken, GatePatch((applied,))]
     model.model_options["transformer_options"]["patches"] = {**patches, _NAME: taken}
+    return frozenset(_fired(site.key) for _, site in sites)
 
 
 def has_gates(transformer_options: dict) -> bool:

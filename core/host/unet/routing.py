@@ -4,11 +4,12 @@ import torch
 
 from ...attention import shares
 from .. import keys
+from ..sampling.injection import Here, Injection
 from ..sampling.rows import rows_of
 from ..sampling.run import Run
 
 
-def token_shares(injections, q: torch.Tensor, options: dict, run: Run) -> dict:
+def token_shares(injections: list[tuple[Injection, int]], q: torch.Tensor, here: Here, options: dict, run: Run) -> dict:
     """What share of each token every person with a router gets, [B,N,1] by injection; {} for fewer than two.
 
     injections: (Injection, its bank's index of this site); q [B,N,C]: the site's queries.
@@ -23,7 +24,7 @@ def token_shares(injections, q: torch.Tensor, options: dict, run: Run) -> dict:
         if one.router not in queries:
             queries[one.router] = one.router.model.queries(index, rows.spread(options[keys.HIDDEN]))
         scores.append(one.patcher.model.sites[index].score(queries[one.router], kinds))
-    masks = [one.mask(q, options, run, rows) for one, _ in routed]
+    masks = [one.mask(q, here, run, rows) for one, _ in routed]
     return dict(zip((one for one, _ in routed), shares(scores, masks), strict=True))
 
 

@@ -1,54 +1,52 @@
 """The cross-attention sites of a U-Net, read from the model itself."""
 
-from dataclasses import dataclass
+from comfy.model_patcher import ModelPatcher
+
+from ..sampling.injection import Here, Site
+
+_PATHS = {"input": "input_blocks.{}.1", "middle": "middle_block.1", "output": "output_blocks.{}.1"}
 
 
-@dataclass(frozen=True)
-class Site:
-    """One cross-attention; `key` is ComfyUI's name for it: ("input" | "middle" | "output", block, transformer)."""
-
-    key: tuple[str, int, int]
-    width: int
-    context: int
-    order: int  # of its spatial transformer in the order of execution, 0 first
-
-    @property
-    def kind(self) -> str:
-        return self.key[0]
-
-
-def attention_sites(model) -> list[Site]:
-    """Sites of a MODEL in the order of adapter checkpoints: down, up, middle. SD1.5 has 16, SDXL 70.
-
-    ComfyUI runs the middle block as ("middle", 0). Raises ValueError for a model that is not a U-Net.
-    """
+def is_unet(model: ModelPatcher) -> bool:
+    """Whether a MODEL is a U-Net of Stable Diffusion's build."""
     unet = model.get_model_object("diffusion_model")
-    if not all(hasattr(unet, part) for part in ("input_blocks", "middle_block", "output_blocks")):
-        name = type(model.model).__name__
-        raise ValueError(
-            f"Identity adapters work with SD1.5 and SDXL models here, but the connected model is {name}; load one of "
-            "those."
-        )
+    return all(hasattr(unet, part) for part in ("input_blocks", "middle_block", "output_blocks"))
+
+
+def attention_sites(model: ModelPatcher) -> list[Site]:
+    """The cross-attentions of a U-Net in the order of adapter checkpoints: down, up, middle.
+
+    Their keys are ComfyUI's names: ("input" | "middle" | "output", block, transformer), the middle block's number is 0.
+    """
     sites, order = [], 0
-    for key, transformers in _spatial_transformers(unet):
+    for key, transformers in _spatial_transformers(model.get_model_object("diffusion_model")):
         for index, transformer in enumerate(map(_block, transformers)):
             if transformer.attn2 is not None:
                 width, context = transformer.attn2.to_q.out_features, transformer.attn2.to_k.in_features
                 sites.append(Site((*key, index), width, context, order))
         order += 1
-    return sorted(
-        sites, key=lambda site: ("input", "output", "middle").index(site.kind)
-    )  # stable: keeps the order within
+    return sorted(sites, key=lambda site: ("input", "output", "middle").index(site.kind))  # stable: order within stays
 
 
-def attention_modules(model) -> dict:
-    """The cross-attention module of each site's key, of a MODEL that `attention_sites` takes."""
+def transformer_path(key: tuple[str, int, int]) -> str:
+    """The name of a site's transformer block in the model's state dict."""
+    kind, number, index = key
+    return f"diffusion_model.{_PATHS[kind].format(number)}.transformer_blocks.{index}"
+
+
+def attention_modules(model: ModelPatcher) -> dict:
+    """The cross-attention module of each site's key."""
     return {
         (*key, index): transformer.attn2
         for key, transformers in _spatial_transformers(model.get_model_object("diffusion_model"))
         for index, transformer in enumerate(map(_block, transformers))
         if transformer.attn2 is not None
     }
+
+
+def running(options: dict) -> Here:
+    """The cross-attention that is running, from its transformer options."""
+    return Here(options["n_heads"], tuple(options["activations_shape"][-2:]))
 
 
 def _block(transformer):

@@ -1,0 +1,76 @@
+"""The one door to the model under the adapters: which kind it is, its attention sites, how one gets into them.
+
+A folder such as `unet` knows how one kind of model is built inside. Nobody but this file opens it.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from comfy.model_patcher import ModelPatcher
+
+from .sampling.injection import Injection, Site
+from .unet.unet import UNet
+
+
+class Foundation(Protocol):
+    """One kind of model. `patched` is a clone of the MODEL, the caller's own, and is changed.
+
+    What is put into a model has names; those that were called in a run are in Run.fired.
+    """
+
+    sites: list[Site]  # in the order of adapter checkpoints
+
+    @classmethod
+    def is_under(cls, model: ModelPatcher) -> bool:
+        """Whether a MODEL is of this kind."""
+
+    @property
+    def text_width(self) -> int:
+        """Numbers in one token of the prompt, as the sites see it."""
+
+    @property
+    def name(self) -> str:
+        """What artists call the model, such as SDXL."""
+
+    def factors(self, weight_type: str) -> list[float]:
+        """The factor on the weight at each site; ValueError where a word says nothing on this model."""
+
+    def inject(
+        self, patched: ModelPatcher, injection: Injection, layers: ModelPatcher | None, without_middle: bool
+    ) -> frozenset:
+        """Add an adapter at the sites; returns the names. Number i of the bank belongs to site i.
+
+        `layers`: of an adapter with gates, the ModelPatcher that owns them. `without_middle`: leave the middle out.
+        """
+
+    def share_keys(self, patched: ModelPatcher, keys: Iterable[tuple] | None = None) -> frozenset:
+        """Let the self-attentions beside the sites with these keys, None for all, see their twins' keys (TwinRun).
+
+        Returns the names.
+        """
+
+    def routed_people(self) -> int:
+        """How many people with a router have been applied."""
+
+    def is_patched(self) -> bool:
+        """Whether an adapter has been applied, of ours or of another pack."""
+
+    def weight_name(self, site: int, attention: str, part: str) -> str:
+        """ComfyUI's name for a weight, from that of a LoRA inside an adapter.
+
+        `attention`: "attn1" | "attn2", `part`: "to_q" | "to_k" | "to_v" | "to_out".
+        """
+
+
+_KINDS: tuple[type[UNet], ...] = (UNet,)
+
+
+def foundation_of(model: ModelPatcher) -> Foundation:
+    """What is under a MODEL; ValueError with one sentence for a kind that the pack does not know."""
+    for kind in _KINDS:
+        if kind.is_under(model):
+            return kind(model)
+    raise ValueError(
+        f"Identity adapters work with SD1.5 and SDXL models here, but the connected model is "
+        f"{type(model.model).__name__}; load one of those."
+    )

@@ -1,0 +1,61 @@
+"""A U-Net as the rest of the pack sees it (foundation.Foundation): SD1.5, SDXL and others of their build."""
+
+from collections.abc import Iterable
+
+from comfy.model_patcher import ModelPatcher
+
+from ...adapters import base_name
+from ...attention import block_factors
+from ..sampling.injection import Injection
+from .cross_attention import inject
+from .gates import inject_gates
+from .routing import routed_people
+from .self_attention import put_extra_keys
+from .sites import attention_sites, is_unet, transformer_path
+
+_LAYERS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
+
+
+class UNet:
+    """The U-Net under a MODEL. SD1.5 has 16 sites, SDXL 70."""
+
+    def __init__(self, model: ModelPatcher):
+        self._model = model
+        self.sites = attention_sites(model)
+
+    @classmethod
+    def is_under(cls, model: ModelPatcher) -> bool:
+        return is_unet(model)
+
+    @property
+    def text_width(self) -> int:
+        return max((site.context for site in self.sites), default=0)
+
+    @property
+    def name(self) -> str:
+        return base_name(len(self.sites), self.text_width)
+
+    def factors(self, weight_type: str) -> list[float]:
+        kinds = [kind for _, kind in sorted({(site.order, site.kind) for site in self.sites})]
+        factors = block_factors(weight_type, kinds)
+        return [factors[site.order] for site in self.sites]
+
+    def inject(
+        self, patched: ModelPatcher, injection: Injection, layers: ModelPatcher | None, without_middle: bool
+    ) -> frozenset:
+        sites = [
+            (index, site) for index, site in enumerate(self.sites) if not (without_middle and site.kind == "middle")
+        ]
+        return inject(patched, injection, sites) if layers is None else inject_gates(patched, injection, layers, sites)
+
+    def share_keys(self, patched: ModelPatcher, keys: Iterable[tuple] | None = None) -> frozenset:
+        return put_extra_keys(patched, [site.key for site in self.sites] if keys is None else keys)
+
+    def routed_people(self) -> int:
+        return routed_people(self._model)
+
+    def is_patched(self) -> bool:
+        return bool(self._model.model_options["transformer_options"].get("patches_replace", {}).get("attn2"))
+
+    def weight_name(self, site: int, attention: str, part: str) -> str:
+        return f"{transformer_path(self.sites[site].key)}.{attention}.{_LAYERS[part]}.weight"
