@@ -29,8 +29,8 @@ class LoadIDAdapter(io.ComfyNode):
                 io.Combo.Input(
                     "adapter",
                     options=folders.adapter_files(),
-                    tooltip="Files in models/instantid, ipadapter, pulid, photomaker and likeness (.safetensors or "
-                    ".bin).",
+                    tooltip="Files in models/instantid, ipadapter, pulid, photomaker and likeness (.safetensors, "
+                    ".bin, .pt, .pth or .ckpt).",
                 ),
                 advanced(
                     io.Combo.Input,

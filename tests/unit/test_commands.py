@@ -7,7 +7,7 @@ import commands
 import pytest
 
 ROOT = commands.ROOT
-DOCUMENTS = [ROOT / name for name in ("README.md", "AGENTS.md", "SECURITY.md", "benchmarks/README.md")]
+DOCUMENTS = [ROOT / name for name in ("README.md", "cli/README.md", "AGENTS.md", "SECURITY.md", "benchmarks/README.md")]
 DOCUMENTS += [*sorted(ROOT.glob("docs/*.md")), ROOT / "embedded/NOTICE.md", *sorted(ROOT.glob("web/docs/*.md"))]
 DOCUMENTS += sorted(ROOT.glob("scripts/workflow_notes/*.md"))
 STARTS = ("make ", "python ", "python3 ", "pytest ", "pip ")
