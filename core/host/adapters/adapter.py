@@ -9,7 +9,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...adapters import AUTO, DEFAULTS, AdapterSpec, Choices, LoRA, Overrides, base_name, load_adapter, load_router
-from ...attention import block_factors
+from ...adapters.weight_types import block_factors
 from ...weights import read_weights
 from .. import keys
 from ..comfyui.folders import adapter_path
