@@ -28,14 +28,13 @@ from safetensors.torch import save_file
 # Pictures go through vision models of these sizes: tokens, and what the whole picture's embedding has.
 _SEEN = {"clip-h": (257, 1024), "clip-g": (257, 1280), "clip-l": (257, 768), "eva-l336": (577, 768)}
 _EVA_STATES, _PICTURE = 5, 224
-_OTHER = ("controlnet", "identitynet", "flux", "id_animator", "infiniteyou", "hyperlora", "withanyone", "arcface",
-          "router", "sd35", "lynx", "stand_in")  # fmt: skip
+_MODELS = {"SD1.5": "sd15", "SDXL": "sdxl"}
 
 
-def adapters() -> dict[str, str]:
-    """Layout -> "sd15" or "sdxl", for those that are identity adapters here."""
-    names = [name for name in shapes() if not any(word in name for word in _OTHER)]
-    return {name: "sd15" if "sd15" in name else "sdxl" for name in names}
+def adapters(pack) -> dict[str, str]:
+    """Layout -> "sd15" or "sdxl", of the published files whose layouts are known."""
+    known = [known for family in pack.module("core.adapters").FAMILIES for known in family.known]
+    return {file.layout: _MODELS[file.base.name] for one in known for file in one.files if file.layout}
 
 
 def write(name: str, path: Path) -> float:
@@ -142,7 +141,7 @@ def main():
     pack = HostPack(base / "custom_nodes/likeness")
     from tiny.unet import unet
 
-    chosen = {name: kind for name, kind in adapters().items()
+    chosen = {name: kind for name, kind in adapters(pack).items()
               if not arguments.only or any(part in name for part in arguments.only)}  # fmt: skip
     print("| layout | what it is | file, GB | load, s | apply, s | one prediction, s | peak, GB | sites |")
     print("|---|---|---|---|---|---|---|---|")

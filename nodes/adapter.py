@@ -2,8 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..core.adapters import METHODS, Choices, Overrides
-from ..core.attention import WEIGHT_TYPES
+from ..core.adapters import METHODS, WEIGHT_TYPES, Choices, Overrides
 from ..core.host.adapters import adapter as adapters
 from ..core.host.adapters import lora as loras
 from ..core.host.comfyui import folders

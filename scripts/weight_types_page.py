@@ -27,7 +27,7 @@ execution. The words are those of IPAdapter_plus. A block that gets 0 hears noth
 
 
 def page(weight_types, block_factors) -> str:
-    """The page as Markdown, from core/attention/weight_types.py's own words and factors."""
+    """The page as Markdown, from core/adapters/weight_types.py's own words and factors."""
     parts = [TEXT]
     for model, blocks in BLOCKS.items():
         kinds = [name.split()[0] for name in blocks]
@@ -38,7 +38,7 @@ def page(weight_types, block_factors) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT / "core/attention"))  # this file alone, which needs no torch
-    from weight_types import WEIGHT_TYPES, block_factors
+    sys.path.insert(0, str(ROOT))
+    from core.adapters.weight_types import WEIGHT_TYPES, block_factors
 
     PAGE.write_text(page(WEIGHT_TYPES, block_factors), encoding="utf-8")

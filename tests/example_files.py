@@ -2,7 +2,6 @@
 published layouts, and the objects of loaders for which there is no small file."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from tiny.fact import fact
 from tiny.ip_adapter import flat, ip_adapter
 from tiny.masterweaver import masterweaver
 from tiny.photomaker import photomaker
-from tiny.pulid import TINY, pulid
+from tiny.pulid import pulid
 from tiny.uniportrait import FACE_DIM, SPACE, faceid, router
 from tiny.wplus import wplus
 
@@ -62,7 +61,7 @@ def write(base: Path) -> list[Path]:
     for name, tensors in pickles().items():
         torch.save(tensors, path(f"models/{name}"))
     for name, layout in (("ipadapter/ip-adapter-plus-face_sd15", ip_adapter("plus", "sd15")),
-                         ("pulid/pulid_v1.1", pulid("v1.1", sizes=replace(TINY, face_dim=512)))):  # fmt: skip
+                         ("pulid/pulid_v1.1", pulid("v1.1", face_dim=512))):  # fmt: skip
         save_file(flat(layout), path(f"models/{name}.safetensors"))
     for name, tiny in (("checkpoints/v1-5-pruned-emaonly-fp16", "checkpoints/tiny_sd15"),
                        ("checkpoints/sd_xl_base_1.0", "checkpoints/tiny_sdxl"),

@@ -24,7 +24,7 @@ def write_files(folder, facelets, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {
         "vae": {"likeness.latent_rgb": json.dumps(LATENT_RGB)},
-        "ip_adapter": {"likeness.family": "instantid", "likeness.face_space": FACE_SPACE},
+        "ip_adapter": {"likeness.face_space": FACE_SPACE},
     }
     for name, tensors in contents(facelets, seed).items():
         halves = {key: value.half().contiguous() for key, value in tensors.items()}

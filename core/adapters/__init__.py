@@ -4,52 +4,50 @@ from dataclasses import replace
 
 from torch import nn
 
+from ..layer_types import Device, Dtype, Operations
 from ..weights import WeightFile, WeightsError, fill, fitting, for_a_transformer, kind_of, known_kind, shown
-from . import consistentid, faceid, fact, image, instantid, masterweaver, photomaker, pulid, uniportrait, wplus
-from .base import (
-    AUTO,
-    DEFAULTS,
-    METHODS,
-    VISION,
-    AdapterSpec,
-    Choices,
-    Clues,
-    FaceInput,
-    IDAdapter,
-    Look,
-    LoRA,
-    Overrides,
-    Seen,
-    base_name,
-)  # fmt: skip
+from .bases import SDXL, base_name, base_of
+from .consistentid import ConsistentID
+from .faceid import FaceID
+from .fact import FACT
+from .family import DEFAULTS, METHODS, Choices, FaceInput, IDAdapter, Seen
 from .files import check_whole, copied, published, widest_dtype
+from .image import ImageAdapter
+from .instantid import InstantID
+from .masterweaver import MasterWeaver
+from .photomaker import PhotoMaker
+from .pulid import PuLID
+from .spec import AUTO, VISION, AdapterSpec, Clues, Look, LoRA, Overrides
+from .uniportrait import UniPortrait
 from .uniportrait_router import Router, load_router
+from .weight_types import WEIGHT_TYPES
+from .wplus import WPlus
 
-# (recognise, module class) of every family; the first that recognises a file has it.
-_FAMILIES = (
-    (pulid.recognise, pulid.PuLID),
-    (instantid.recognise, instantid.InstantID),
-    (consistentid.recognise, consistentid.ConsistentID),  # before FaceID, whose keys it has too
-    (faceid.recognise, faceid.FaceID),
-    (image.recognise, image.ImageAdapter),
-    (wplus.recognise, wplus.WPlus),
-    (uniportrait.recognise, uniportrait.UniPortrait),
-    (photomaker.recognise, photomaker.PhotoMaker),
-    (masterweaver.recognise, masterweaver.MasterWeaver),
-    (fact.recognise, fact.FACT),
-)
-_KNOWN = (
-    "InstantID, IP-Adapter FaceID, plain IP-Adapter, PuLID for SDXL, PhotoMaker, ConsistentID, UniPortrait, "
-    "MasterWeaver, W+ and FaceChain-FACT files"
+# Every family; the first that recognises a file has it.
+FAMILIES: tuple[type[IDAdapter], ...] = (
+    InstantID,
+    PuLID,
+    ConsistentID,  # before FaceID, whose keys it has too
+    FaceID,
+    ImageAdapter,
+    WPlus,
+    UniPortrait,
+    PhotoMaker,
+    MasterWeaver,
+    FACT,
 )
 
 __all__ = [
-    "AUTO", "DEFAULTS", "METHODS", "VISION", "AdapterSpec", "Choices", "Clues", "FaceInput", "IDAdapter", "LoRA",
-    "Look", "Overrides", "Router", "Seen", "base_name", "describe_adapter", "load_adapter", "load_router",
+    "AUTO", "DEFAULTS", "FAMILIES", "METHODS", "SDXL", "VISION", "WEIGHT_TYPES", "AdapterSpec", "Choices", "Clues",
+    "FaceInput", "IDAdapter", "LoRA", "Look", "Overrides", "Router", "Seen", "base_name", "base_of",
+    "describe_adapter", "load_adapter", "load_router",
 ]  # fmt: skip
 
 
-def load_adapter(file: WeightFile, overrides: Overrides = AUTO, device=None, dtype=None, operations=nn) -> IDAdapter:
+def load_adapter(
+    file: WeightFile, overrides: Overrides = AUTO, device: Device = None, dtype: Dtype = None,
+    operations: Operations = nn,
+) -> IDAdapter:  # fmt: skip
     """Build the adapter that a weight file holds; `dtype` None keeps the file's own, the widest where it has several.
 
     Raises WeightsError with one sentence when the file is of another kind, incomplete or of odd shapes.
@@ -80,11 +78,15 @@ def describe_adapter(file: WeightFile, overrides: Overrides = AUTO) -> AdapterSp
 def _recognise(tensors, file, overrides):
     clues = Clues(file.name, file.metadata, overrides)
     # first of all those for diffusion transformers, which have a U-Net's adapters' keys
-    for recognise, family in () if for_a_transformer(tensors) else _FAMILIES:
-        spec = recognise(tensors, clues)
+    for family in () if for_a_transformer(tensors) else FAMILIES:
+        spec = family.recognise(tensors, clues)
         if spec is not None:
             return spec, family
-    raise WeightsError(f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads {_KNOWN}; choose one of those.")
+    *families, last = (family.named for family in FAMILIES)
+    raise WeightsError(
+        f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads {', '.join(families)} and {last} files; choose "
+        "one of those."
+    )
 
 
 def _parted(tensors, adapter, spec, name):

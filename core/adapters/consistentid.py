@@ -7,18 +7,28 @@ into a word of a caption at the prompt. The negative prompt gets those of an emp
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, Look
+from .bases import SD15, SDXL, base_of
 from .faceid import FaceProjection
+from .family import DEFAULTS, Choices, FaceInput
 from .fuse import FuseModule
-from .ip_layout import SiteAdapter, Tensors, site_widths, split_lora
+from .ip_layout import SiteAdapter, site_widths, split_lora
 from .resampler import resampler_of
+from .spec import AdapterSpec, Clues, Known, Look, PublishedFile, Tensors
 
-_SPACE = "buffalo_l-w600k_r50"
-_SDXL_SITES = 70
+_CONSISTENTID = Known(
+    family="consistentid", title="ConsistentID", kind="a ConsistentID adapter",
+    files=(
+        PublishedFile("ConsistentID-v1.bin", SD15, "consistentid_sd15"),
+        PublishedFile("ConsistentID_SDXL-v1.bin", SDXL, "consistentid_sdxl"),
+    ),
+    folder="likeness", source="JackAILab/ConsistentID",
+    licence="MIT code; InsightFace's face models are for non-commercial research", face_space="buffalo_l-w600k_r50",
+)  # fmt: skip
 _PARTS = "FacialEncoder.visual_projection."
 _NEEDED = {"image_proj.proj.0.weight", "image_proj.perceiver_resampler.proj_in.weight", f"{_PARTS}latents"}
 
@@ -37,29 +47,27 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         return None
     widths = site_widths(tensors)
     token_dim = tensors["image_proj.norm.weight"].shape[0]
-    return AdapterSpec(
-        family="consistentid",
-        title="ConsistentID",
-        face_space=clues.metadata.get("likeness.face_space") or _SPACE,
+    return _CONSISTENTID.spec(
+        clues,
         face_dim=tensors["image_proj.proj.0.weight"].shape[-1],
         tokens=tensors["image_proj.proj.2.weight"].shape[0] // max(1, token_dim),
         token_dim=token_dim,
         site_widths=widths,
-        needs_control_net=False,
-        licence=clues.metadata.get("license")
-        or "MIT code; InsightFace's face models are for non-commercial research",
         normalised=True,
         look=Look("clip-h", "whole", 224),
+        adds_seen=base_of(len(widths)) is SDXL,
         in_prompt=True,
         guesses=("Parts of the face go into the prompt: models/face_parsing needs a face parser; start_merge_at 0.6",),
-    )  # fmt: skip
+    )
 
 
 class ConsistentID(SiteAdapter):
     """The whole adapter; parameter names are the checkpoint's."""
 
-    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
-        place = {"device": device, "dtype": dtype, "operations": operations}
+    named, known = "ConsistentID", (_CONSISTENTID,)
+    recognise, split = staticmethod(recognise), staticmethod(split_lora)
+
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
         super().__init__(spec, **place)
         self.image_proj = FaceProjection(tensors, spec.token_dim, **place)
         self.FacialEncoder = nn.ModuleDict(
@@ -68,13 +76,11 @@ class ConsistentID(SiteAdapter):
                 "fuse_module": FuseModule(spec.token_dim, **place),
             }
         )
-        self.is_sdxl = len(spec.site_widths) == _SDXL_SITES
+        self.is_sdxl = base_of(len(spec.site_widths)) is SDXL
         self.plain_has_caption = not self.is_sdxl  # before the face is merged in
 
-    split = staticmethod(split_lora)
-
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
-        structure = choices.structure if self.is_sdxl else None
+        structure = choices.structure if self.spec.adds_seen else None
         return self.image_proj(faces.vectors, faces.seen.hidden[0], structure).flatten(0, 1)[None]
 
     def caption(self, parts: Sequence[int]) -> tuple[str, list[str]]:

@@ -6,14 +6,16 @@ cross-attention (see attention.gates). The unconditional half gets Resampler(zer
 """
 
 import re
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..attention.gates import Gate, GateLayers
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter
-from .ip_layout import Tensors
+from .bases import SD15
+from .family import DEFAULTS, Choices, FaceInput, IDAdapter
 from .resampler import resampler_of
+from .spec import AdapterSpec, Clues, Known, LoRA, PublishedFile, Tensors
 
 PATCHES = 144  # of TransFace
 _PHOTOGRAPHS = 4  # the published code sets no limit
@@ -23,6 +25,12 @@ _GATE = re.compile(
     r"\.attn2\.processor\.((?:linear|attn|ff|norm1|norm2|alpha_attn|alpha_dense)\b.*)"
 )
 _OF_THE_UNET = re.compile(r"(?:down_blocks|up_blocks|mid_block)\.")
+_FACT = Known(
+    family="fact", title="FaceChain-FACT", kind="a FaceChain-FACT adapter",
+    files=(PublishedFile("adapter_maj_mask_large_new_reg001_faceshuffle_00290001.ckpt", SD15, "facechain_fact_sd15"),),
+    folder="likeness", source="yucheng1996/FaceChain-FACT on ModelScope",
+    licence="Apache-2.0 code; TransFace's training data is for non-commercial research", face_space="transface",
+)  # fmt: skip
 
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
@@ -30,17 +38,12 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     if f"{_PROJECTION}latents" not in tensors:
         return None
     published = _published(tensors)
-    return AdapterSpec(
-        family="fact",
-        title="FaceChain-FACT",
-        face_space=clues.metadata.get("likeness.face_space") or "transface",
+    return _FACT.spec(
+        clues,
         face_dim=PATCHES * published[f"{_PROJECTION}proj_in.weight"].shape[1],
         tokens=published[f"{_PROJECTION}latents"].shape[1],
         token_dim=published[f"{_PROJECTION}proj_out.weight"].shape[0],
         site_widths=tuple(published[f"gates.{n}.linear.weight"].shape[0] for n in range(_count(published))),
-        needs_control_net=False,
-        licence=clues.metadata.get("license")
-        or "Apache-2.0 code; TransFace's training data is for non-commercial research",
         each=_PHOTOGRAPHS,
         default_weight=0.5,
         guesses=(
@@ -70,12 +73,12 @@ def _count(published):
 class FACT(IDAdapter):
     """The whole adapter; parameter names are those that `split` gives."""
 
-    gated = True
+    named, known, gated = "FaceChain-FACT", (_FACT,), True
+    recognise = staticmethod(recognise)
 
-    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
         super().__init__()
         self.spec = spec
-        place = {"device": device, "dtype": dtype, "operations": operations}
         self.local_fac_prj = resampler_of(tensors, _PROJECTION, **place)
         self.gates = nn.ModuleList(
             GateLayers(spec.token_dim, width, tensors[f"gates.{n}.ff.net.2.weight"].shape[1], **place)
@@ -83,15 +86,15 @@ class FACT(IDAdapter):
         )
 
     @classmethod
-    def split(cls, tensors):
+    def split(cls, tensors: Tensors) -> tuple[Tensors, LoRA]:
         return super().split(_published(tensors))
 
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
         return self.local_fac_prj(faces.vectors.unflatten(-1, (PATCHES, -1))).flatten(0, 1)[None]
 
-    def keys_values(self, tokens):
+    def keys_values(self, tokens: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return [gate.face(tokens) for gate in self.gates]
 
-    def sites(self, tokens, choices: Choices = DEFAULTS):
+    def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
         pairs = self.keys_values(tokens)
         return [Gate(layers, k, v) for layers, (k, v) in zip(self.gates, pairs, strict=True)]

@@ -1,16 +1,13 @@
 """What reading an adapter's file takes besides its tensors."""
 
 import re
-from collections import Counter
 
 import torch
 
 from ..weights import WeightFile, WeightsError, shown
-from .base import AdapterSpec, LoRA
-from .ip_layout import Tensors
+from .bases import BASES, is_whole
+from .spec import AdapterSpec, LoRA, Tensors
 
-# Sites of SD1.5, of SDXL and of Facelets: how many there are of each width, fewest first.
-_LEVELS = {16: [5, 5, 6], 70: [10, 60], 7: [3, 4]}
 _LORA_LAYERS = 8  # q, k, v and out of the self-attention and of the cross-attention at a site
 # What DistributedDataParallel, a Lightning module and torch.compile put before a network's keys; torch.compile puts it
 # before a part's as well. A full checkpoint begins with the second by rights.
@@ -54,13 +51,14 @@ def widest_dtype(tensors: Tensors) -> torch.dtype:
     return max(dtypes, key=lambda dtype: (dtype.is_floating_point, dtype.itemsize))
 
 
-def check_whole(spec: AdapterSpec, lora: LoRA, file: WeightFile):
+def check_whole(spec: AdapterSpec, lora: LoRA, file: WeightFile) -> None:
     """WeightsError when whole sites are missing at the end, which leave no gap in the numbers, or a LoRA is odd."""
-    count, levels = len(spec.site_widths), sorted(Counter(spec.site_widths).values())
-    if count and levels != _LEVELS.get(count):
+    count = len(spec.site_widths)
+    if count and not is_whole(spec.site_widths):
+        known = ", ".join(f"{base.name} ({len(base.site_widths)})" for base in BASES)
         raise WeightsError(
-            f"{file.name} is incomplete or damaged; its {count} attention sites fit neither SD1.5 nor SDXL in number "
-            "and width; fetch it again."
+            f"{file.name} is incomplete or damaged; in number and width its {count} attention sites fit none of "
+            f"{known}; fetch it again."
         )
     layers, expected = len(lora.by_site), _LORA_LAYERS * count
     if layers not in (0, expected):

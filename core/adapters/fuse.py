@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..layer_types import Device, Dtype, Operations
+
 
 class _MLP(nn.Module):
     def __init__(self, width, hidden, device=None, dtype=None, operations=nn):
@@ -19,12 +21,12 @@ class _MLP(nn.Module):
 class FuseModule(nn.Module):
     """Words [...,D] and an identity token for each [...,D] -> the words that take their place [...,D]."""
 
-    def __init__(self, width, device=None, dtype=None, operations=nn):
+    def __init__(self, width: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         place = {"device": device, "dtype": dtype, "operations": operations}
         self.mlp1, self.mlp2 = _MLP(2 * width, width, **place), _MLP(width, width, **place)
         self.layer_norm = operations.LayerNorm(width, device=device, dtype=dtype)
 
-    def forward(self, words, tokens):
+    def forward(self, words: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         words = words + self.mlp1(torch.cat([words, tokens], -1))
         return self.layer_norm(words + self.mlp2(words))

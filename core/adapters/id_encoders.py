@@ -1,8 +1,11 @@
 """PuLID's encoders (Guo et al. 2024): a face vector and what EVA-CLIP sees of the face become identity tokens."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
+from ..layer_types import Device, Dtype, Operations
 from .resampler import perceiver_layers, refine
 
 STATES = 5  # EVA's hidden states that PuLID takes, coarse to fine
@@ -10,7 +13,9 @@ FACE_TOKENS = 5  # tokens that the face vector alone makes
 DIM_HEAD = 64
 
 
-def perceptron(dim, hidden, output, device=None, dtype=None, operations=nn):
+def perceptron(
+    dim: int, hidden: int, output: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn
+) -> nn.Sequential:
     """Three linear layers with LayerNorm and LeakyReLU between them; the indices 0, 1, 3, 4 and 6 are the keys."""
     place = {"device": device, "dtype": dtype}
     return nn.Sequential(
@@ -26,12 +31,9 @@ class IDEncoder(nn.Module):
     face_dim, hidden: width and inner width of the face's part; seen_dim, seen_hidden: those of the hidden states'.
     """
 
-    def __init__(
-        self, face_dim, hidden, seen_dim, seen_hidden, output_dim, device=None, dtype=None, operations=nn
-    ):  # fmt: skip
+    def __init__(self, face_dim: int, hidden: int, seen_dim: int, seen_hidden: int, output_dim: int, **place: Any):
         super().__init__()
         self.output_dim = output_dim
-        place = {"device": device, "dtype": dtype, "operations": operations}
         self.body = perceptron(face_dim, hidden, FACE_TOKENS * output_dim, **place)
         for state in range(STATES):
             self.add_module(f"mapping_{state}", perceptron(seen_dim, seen_hidden, output_dim, **place))
@@ -54,8 +56,8 @@ class IDFormer(nn.Module):
     """
 
     def __init__(
-        self, face_dim, hidden, seen_dim, seen_hidden, dim, inner, depth, queries, output_dim,
-        device=None, dtype=None, operations=nn,
+        self, face_dim: int, hidden: int, seen_dim: int, seen_hidden: int, dim: int, inner: int, depth: int,
+        queries: int, output_dim: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
         place = {"device": device, "dtype": dtype, "operations": operations}

@@ -4,18 +4,42 @@ Basic: one linear layer over CLIP's embedding of the whole picture. Plus: a Resa
 each of the 257 patches. Keys: `image_proj.*` and `ip_adapter.{n}.to_k_ip|to_v_ip.weight`.
 """
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import nn
 
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, Look
-from .ip_layout import SiteAdapter, Tensors, site_widths
+from .bases import SD15, SDXL
+from .family import DEFAULTS, Choices, FaceInput
+from .ip_layout import SiteAdapter, site_widths
 from .resampler import Resampler, resampler_of
+from .spec import AdapterSpec, Clues, Known, Look, PublishedFile, Tensors
 
 # Width of what goes in -> the vision model that it comes from.
 _EMBEDDINGS = {1024: "clip-h", 1280: "clip-g"}
 _PATCHES = {1280: "clip-h", 1664: "clip-g", 1024: "clip-l"}
 _PICTURES = 8
 _PLUS, _FULL, _BASIC = ("image_proj.proj_in.weight", "image_proj.proj.3.weight", "image_proj.proj.weight")
+_KNOWN_PLUS = Known(
+    family="image", title="IP-Adapter Plus", kind="an IP-Adapter Plus (image) adapter",
+    files=(
+        PublishedFile("ip-adapter-plus-face_sd15.safetensors", SD15),
+        PublishedFile("ip-adapter-plus-face_sdxl_vit-h.safetensors", SDXL),
+    ),
+    folder="ipadapter", source="h94/IP-Adapter", licence="Apache-2.0",
+)  # fmt: skip
+_KNOWN_FULL = replace(
+    _KNOWN_PLUS, title="IP-Adapter Full Face", kind="an IP-Adapter full-face adapter",
+    files=(PublishedFile("ip-adapter-full-face_sd15.safetensors", SD15),),
+)  # fmt: skip
+_KNOWN_BASIC = replace(
+    _KNOWN_PLUS, title="IP-Adapter basic", kind="an IP-Adapter (image) adapter",
+    files=(
+        PublishedFile("ip-adapter_sd15.safetensors", SD15),
+        PublishedFile("ip-adapter_sdxl.safetensors", SDXL),
+    ),
+)  # fmt: skip
 
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
@@ -24,30 +48,25 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     if not widths:
         return None
     if _FULL in tensors:
-        name, tokens, token_dim = "Full Face", 257, tensors[_FULL].shape[0]
+        known, tokens, token_dim = _KNOWN_FULL, 257, tensors[_FULL].shape[0]
         vision = _PATCHES.get(tensors["image_proj.proj.0.weight"].shape[-1])
     elif _PLUS in tensors and "image_proj.latents" in tensors:
-        name, tokens, token_dim = "Plus", tensors["image_proj.latents"].shape[-2], tensors["image_proj.norm_out.weight"]
-        token_dim = token_dim.shape[0]
+        known, tokens = _KNOWN_PLUS, tensors["image_proj.latents"].shape[-2]
+        token_dim = tensors["image_proj.norm_out.weight"].shape[0]
         vision = _PATCHES.get(tensors[_PLUS].shape[-1])
     elif _BASIC in tensors and "image_proj.norm.weight" in tensors:
         token_dim = tensors["image_proj.norm.weight"].shape[0]
-        name, tokens = "basic", tensors[_BASIC].shape[0] // token_dim
+        known, tokens = _KNOWN_BASIC, tensors[_BASIC].shape[0] // token_dim
         vision = _EMBEDDINGS.get(tensors[_BASIC].shape[-1])
     else:
         return None
     if vision is None:
         return None
-    return AdapterSpec(
-        family="image",
-        title=f"IP-Adapter {name}",
-        face_space=None,
-        face_dim=0,
+    return known.spec(
+        clues,
         tokens=tokens,
         token_dim=token_dim,
         site_widths=widths,
-        needs_control_net=False,
-        licence=clues.metadata.get("license") or "Apache-2.0",
         each=_PICTURES,
         look=Look(vision, "whole", 224),
         guesses=("It takes the whole picture: connect a crop of the face, such as DetectFaces gives",),
@@ -86,8 +105,10 @@ class _Full(nn.Module):
 class ImageAdapter(SiteAdapter):
     """The whole adapter; parameter names are the checkpoint's."""
 
-    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
-        place = {"device": device, "dtype": dtype, "operations": operations}
+    named, known = "plain IP-Adapter", (_KNOWN_PLUS, _KNOWN_FULL, _KNOWN_BASIC)
+    recognise = staticmethod(recognise)
+
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
         super().__init__(spec, **place)
         if _PLUS in tensors:
             self.image_proj = resampler_of(tensors, "image_proj.", **place)

@@ -5,17 +5,32 @@ The checkpoint holds `image_proj.*` (a Resampler, dim_head 64: 16 identity token
 and InstantID's landmark ControlNet (IdentityNet) sees only the identity tokens. Vectors go in un-normalised.
 """
 
+from dataclasses import replace
+from typing import Any
+
 import torch
-from torch import nn
 
 from ..weights import CLIP_WIDTHS
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput
-from .ip_layout import SiteAdapter, Tensors, site_widths
+from .bases import SDXL
+from .family import DEFAULTS, Choices, FaceInput
+from .ip_layout import SiteAdapter, site_widths
 from .resampler import resampler_of
+from .spec import AdapterSpec, Clues, Known, PublishedFile, Tensors
 
 # 512 numbers without a word on where from: as published, trained on InsightFace's recognisers.
 _FACES_512 = 512
-_SPACES = {"instantid": "antelopev2-glintr100", "portrait": "buffalo_l-w600k_r50"}
+_INSTANTID = Known(
+    family="instantid", title="InstantID", kind="an InstantID or FaceID Portrait adapter",
+    files=(PublishedFile("ip-adapter.bin", SDXL, "instantid_ipadapter"),), folder="instantid",
+    source="InstantX/InstantID",
+    licence="Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
+    face_space="antelopev2-glintr100",
+)  # fmt: skip
+_PORTRAIT = replace(
+    _INSTANTID, family="portrait", title="IP-Adapter FaceID Portrait (un-normalised)",
+    files=(PublishedFile("ip-adapter-faceid-portrait_sdxl_unnorm.bin", SDXL, "ipa_faceid_portrait_sdxl_unnorm"),),
+    folder="ipadapter", source="h94/IP-Adapter-FaceID", face_space="buffalo_l-w600k_r50",
+)  # fmt: skip
 
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
@@ -26,43 +41,38 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     face_dim = tensors["image_proj.proj_in.weight"].shape[-1]
     if not widths or face_dim in CLIP_WIDTHS:  # with one of these the same keys are an IP-Adapter Plus
         return None
-    which, guesses = _which(face_dim, clues)
-    space = _SPACES[which] if face_dim == _FACES_512 else None
-    return AdapterSpec(
-        family=which,
-        title={"instantid": "InstantID", "portrait": "IP-Adapter FaceID Portrait (un-normalised)"}[which],
-        face_space=clues.metadata.get("likeness.face_space") or space,
+    known, guesses = _which(clues) if face_dim == _FACES_512 else (replace(_INSTANTID, face_space=None), ())
+    return known.spec(
+        clues,
         face_dim=face_dim,
         tokens=tensors["image_proj.latents"].shape[-2],
         token_dim=tensors["image_proj.proj_out.weight"].shape[0],
         site_widths=widths,
-        needs_control_net=which == "instantid",
-        licence=clues.metadata.get("license")
-        or "Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
-        default_weight=0.8 if which == "instantid" else 1.0,
+        needs_control_net=known is not _PORTRAIT,
+        default_weight=1.0 if known is _PORTRAIT else 0.8,
         guesses=guesses,
     )
 
 
-def _which(face_dim, clues):
-    """ "instantid" or "portrait", and how that is known: the two have the same keys and shapes."""
+def _which(clues):
+    """Which of the two it is, and how that is known: they have the same keys and shapes."""
     chosen = clues.overrides.faces_512
-    if face_dim != _FACES_512 or clues.metadata.get("likeness.family"):
-        return "instantid", ()
     if chosen != "auto":
-        return chosen, (f"Kind: {chosen}, as chosen in faces_512",)
-    which = "portrait" if any(word in clues.name.lower() for word in ("portrait", "unnorm")) else "instantid"
-    return which, (
-        f"Kind: {which}, a guess by the file's name; InstantID and FaceID Portrait (un-normalised) have the same "
-        "layout, so set faces_512 if it is wrong",
+        return _PORTRAIT if chosen == "portrait" else _INSTANTID, (f"Kind: {chosen}, as chosen in faces_512",)
+    known = _PORTRAIT if any(word in clues.name.lower() for word in ("portrait", "unnorm")) else _INSTANTID
+    return known, (
+        f"Kind: {known.family}, a guess by the file's name; InstantID and FaceID Portrait (un-normalised) have the "
+        "same layout, so set faces_512 if it is wrong",
     )
 
 
 class InstantID(SiteAdapter):
     """The whole adapter; parameter names are the checkpoint's."""
 
-    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
-        place = {"device": device, "dtype": dtype, "operations": operations}
+    named, known = "InstantID", (_INSTANTID, _PORTRAIT)
+    recognise = staticmethod(recognise)
+
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
         super().__init__(spec, **place)
         self.image_proj = resampler_of(tensors, "image_proj.", **place)
 

@@ -5,19 +5,21 @@ before cross-attention; so odd n are cross-attentions, and n // 2 is the site.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from .base import AdapterSpec, IDAdapter, LoRA
+from ..layer_types import Device, Dtype, Operations
+from .family import IDAdapter
+from .spec import AdapterSpec, LoRA, Tensors
 
-Tensors = Mapping[str, torch.Tensor]
 IP_NAMES = ("to_k_ip", "to_v_ip")
 _LORA = re.compile(r"[a-z_]+\.(\d{1,4})\.to_(q|k|v|out)_lora\.(down|up)\.weight")
 
 
-def site_widths(tensors: Tensors, names=IP_NAMES, prefix: str = "ip_adapter") -> tuple[int, ...]:
+def site_widths(tensors: Tensors, names: Sequence[str] = IP_NAMES, prefix: str = "ip_adapter") -> tuple[int, ...]:
     """Channels of each site in the checkpoint's order, up to the highest number that has K or V; `names` are theirs.
 
     KeyError names a site's tensor that is missing: one in the middle would leave all behind it on the wrong layers.
@@ -30,7 +32,10 @@ def site_widths(tensors: Tensors, names=IP_NAMES, prefix: str = "ip_adapter") ->
 class SiteKV(nn.ModuleDict):
     """`{n}.{k}.weight` and `{n}.{v}.weight` of every site; `names` are k's and v's."""
 
-    def __init__(self, token_dim, widths, names=IP_NAMES, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, token_dim: int, widths: Sequence[int], names: Sequence[str] = IP_NAMES,
+        device: Device = None, dtype: Dtype = None, operations: Operations = nn,
+    ):  # fmt: skip
         def linear(width):
             return operations.Linear(token_dim, width, bias=False, device=device, dtype=dtype)
 
@@ -50,14 +55,12 @@ class SiteKV(nn.ModuleDict):
 class SiteAdapter(IDAdapter):
     """Base of families in IP-Adapter's layout: `ip_adapter` makes K and V of tokens; `names` as in SiteKV."""
 
-    def __init__(self, spec: AdapterSpec, names=IP_NAMES, device=None, dtype=None, operations=nn):
+    def __init__(self, spec: AdapterSpec, names: Sequence[str] = IP_NAMES, **place: Any):
         super().__init__()
         self.spec = spec
-        self.ip_adapter = SiteKV(
-            spec.token_dim, spec.site_widths, names, device=device, dtype=dtype, operations=operations
-        )
+        self.ip_adapter = SiteKV(spec.token_dim, spec.site_widths, names, **place)
 
-    def keys_values(self, tokens):
+    def keys_values(self, tokens: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return self.ip_adapter(tokens)
 
 

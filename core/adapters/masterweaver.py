@@ -5,32 +5,35 @@ The checkpoint holds `id_encoder.*` (a resampler with a last attention among the
 always 48 tokens: those of an empty picture stand in for photographs that are not there, and are all that nobody has.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, Look
-from .ip_layout import SiteAdapter, Tensors, site_widths
+from .bases import SD15
+from .family import DEFAULTS, Choices, FaceInput
+from .ip_layout import SiteAdapter, site_widths
 from .resampler import PerceiverAttention, Resampler, resampler_of
+from .spec import AdapterSpec, Clues, Known, Look, PublishedFile, Tensors
 
 _PHOTOGRAPHS = 3
 _NAMES = ("to_k_img", "to_v_img")
+_MASTERWEAVER = Known(
+    family="masterweaver", title="MasterWeaver", kind="a MasterWeaver adapter",
+    files=(PublishedFile("adapter_final.pt", SD15, "masterweaver_sd15"),), folder="likeness",
+    source="Google Drive, csyxwei/MasterWeaver on GitHub", licence="Apache-2.0",
+)  # fmt: skip
 
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     """The spec when the keys are MasterWeaver's, else None; KeyError names a tensor that is missing."""
     if "id_encoder.final_attn.to_q.weight" not in tensors and not any(".to_k_img." in key for key in tensors):
         return None
-    return AdapterSpec(
-        family="masterweaver",
-        title="MasterWeaver",
-        face_space=None,
-        face_dim=0,
+    return _MASTERWEAVER.spec(
+        clues,
         tokens=tensors["id_encoder.latents"].shape[1],
         token_dim=tensors["id_encoder.proj_out.weight"].shape[0],
         site_widths=site_widths(tensors, _NAMES),
-        needs_control_net=False,
-        licence=clues.metadata.get("license") or "Apache-2.0",
         each=_PHOTOGRAPHS,
         look=Look(vision="clip-l", crop="ffhq", size=512, backdrop="face only"),
     )
@@ -39,7 +42,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
 class CrossAttention(PerceiverAttention):
     """Queries [B,Q,dim] look at the input [B,S,dim] alone."""
 
-    def forward(self, x, latents):
+    def forward(self, x: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
         q = self._split(self.to_q(self.norm2(latents)))
         k, v = (self._split(t) for t in self.to_kv(self.norm1(x)).chunk(2, dim=-1))
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
@@ -49,13 +52,13 @@ class IDResampler(Resampler):
     """MasterWeaver's: no residual around a layer's attention, and a last one among the tokens after the norm."""
 
     def __init__(
-        self, dim, inner, depth, queries, embedding_dim, output_dim, dim_head, device=None, dtype=None, operations=nn
-    ):
-        place = {"device": device, "dtype": dtype, "operations": operations}
+        self, dim: int, inner: int, depth: int, queries: int, embedding_dim: int, output_dim: int, dim_head: int,
+        **place: Any,
+    ):  # fmt: skip
         super().__init__(dim, inner, depth, queries, embedding_dim, output_dim, dim_head, **place)
         self.final_attn = CrossAttention(output_dim, inner, dim_head, **place)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.proj_in(x)
         latents = self.latents.to(x).expand(x.shape[0], -1, -1)
         for attention, mlp in self.layers:
@@ -67,12 +70,14 @@ class IDResampler(Resampler):
 class MasterWeaver(SiteAdapter):
     """The whole adapter; parameter names are the checkpoint's, `ip_adapter` its adapter_modules."""
 
-    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
-        place = {"device": device, "dtype": dtype, "operations": operations}
+    named, known = "MasterWeaver", (_MASTERWEAVER,)
+    recognise = staticmethod(recognise)
+
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
         super().__init__(spec, _NAMES, **place)
         self.id_encoder = resampler_of(tensors, "id_encoder.", **place, kind=IDResampler)
 
-    def project(self, faces: FaceInput, choices: Choices = DEFAULTS):
+    def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
         (hidden,) = faces.seen.hidden
         tokens = self.id_encoder(hidden)
         missing = _PHOTOGRAPHS - len(tokens)

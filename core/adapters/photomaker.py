@@ -7,15 +7,18 @@ face vector un-normalised. The negative prompt stays without an identity.
 """
 
 import re
+from dataclasses import replace
 
 import torch
 from torch import nn
 
+from ..layer_types import Device, Dtype, Operations
 from ..vision.clip_tower import ClipTower, clip_pixels
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look, LoRA
+from .bases import SDXL
 from .faceid import FacePerceiver
+from .family import DEFAULTS, Choices, FaceInput, IDAdapter
 from .fuse import FuseModule
-from .ip_layout import Tensors
+from .spec import AdapterSpec, Clues, Known, Look, LoRA, PublishedFile, Tensors
 
 _ENCODER, _LORA = "id_encoder.", "lora_weights."
 _TOWER, _QUERIES = "vision_model.", "qformer_perceiver."
@@ -25,9 +28,17 @@ _ATTENTION = re.compile(r"\.(attn[12])\.(?:processor\.)?(to_[qkv]|to_out)(?:\.0)
 # What peft's wrapper of the U-Net puts before a layer's path.
 _PEFT = re.compile(r"^(?:unet\.)?base_model\.model\.(?:unet\.)?")
 _DIM_HEAD = 128
-_SPACE = "buffalo_l-w600k_r50"
 _PROMPT_TOKENS = 75  # of one of CLIP's contexts: no prompt holds more
-_LICENCE = "Apache-2.0"
+_FIRST = Known(
+    family="photomaker", title="PhotoMaker", kind="a PhotoMaker adapter",
+    files=(PublishedFile("photomaker-v1.bin", SDXL, "photomaker_v1_id_encoder"),), folder="photomaker",
+    source="TencentARC/PhotoMaker", licence="Apache-2.0",
+)  # fmt: skip
+_SECOND = replace(
+    _FIRST, title="PhotoMaker V2", files=(PublishedFile("photomaker-v2.bin", SDXL, "photomaker_v2_id_encoder"),),
+    source="TencentARC/PhotoMaker-V2",
+    licence="Apache-2.0; InsightFace's face models are for non-commercial research", face_space="buffalo_l-w600k_r50",
+)  # fmt: skip
 
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
@@ -50,23 +61,17 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     ]
     if not any(key.startswith(_LORA) for key in tensors):
         guesses.append("LoRA in the file: none, though the published one has it; without, the face is weak")
-    return AdapterSpec(
-        family="photomaker",
-        title="PhotoMaker V2" if second else "PhotoMaker",
-        face_space=(clues.metadata.get("likeness.face_space") or _SPACE) if second else None,
+    return (_SECOND if second else _FIRST).spec(
+        clues,
         face_dim=face_dim,
         tokens=each,
         token_dim=token_dim,
         site_widths=(),
-        needs_control_net=False,
-        licence=clues.metadata.get("license") or _LICENCE + (
-            "; InsightFace's face models are for non-commercial research" if second else ""
-        ),
         each=max(1, _PROMPT_TOKENS // max(1, each)),
         look=Look(None, "whole", 224),
         in_prompt=True,
         guesses=tuple(guesses),
-    )  # fmt: skip
+    )
 
 
 def _prefix(tensors):
@@ -104,7 +109,13 @@ class _Queries(nn.Module):
 class PhotoMaker(IDAdapter):
     """The whole adapter; parameter names are those of `id_encoder`."""
 
-    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
+    named, known = "PhotoMaker", (_FIRST, _SECOND)
+    recognise = staticmethod(recognise)
+
+    def __init__(
+        self, spec: AdapterSpec, tensors: Tensors, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
         self.spec = spec
         place = {"device": device, "dtype": dtype, "operations": operations}
@@ -145,6 +156,3 @@ class PhotoMaker(IDAdapter):
     def fuse(self, words: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """The class word's copies in the prompt [1,N*T,token_dim], with the identity's tokens in them."""
         return self.fuse_module(words, tokens)
-
-    def keys_values(self, tokens):
-        return []

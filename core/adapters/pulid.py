@@ -10,22 +10,41 @@ Of several photographs, version 1 takes all 10 tokens of the first and of each f
 """
 
 import re
+from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ..attention.residuals import Ortho, OrthoV2, ZeroPadded
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look, LoRA
+from .bases import SDXL
+from .family import DEFAULTS, Choices, FaceInput, IDAdapter
 from .id_encoders import DIM_HEAD, FACE_TOKENS, STATES, IDEncoder, IDFormer
-from .ip_layout import SiteKV, Tensors, site_widths
+from .ip_layout import SiteKV, site_widths
+from .spec import AdapterSpec, Clues, Known, Look, LoRA, PublishedFile, Tensors
 
 # What each method puts at a site, and how many tokens of zeros go with it.
 _METHODS = {"fidelity": (OrthoV2, 8), "style": (Ortho, 16), "plain": (ZeroPadded, 0)}
 _LOOK = Look(vision="eva-l336", crop="head", size=512, backdrop="grey")
 _SEEN_DIM = 768  # EVA02-CLIP-L's embedding of the whole picture, which follows the face vector
-_PUBLISHED_SPACES = {512: "antelopev2-glintr100"}
+_FACE_DIM = 512  # numbers of a face vector as published
 _PHOTOGRAPHS = 4  # that the published demonstrations of both versions take
+
+_FIRST = Known(
+    family="pulid", title="PuLID", kind="a PuLID adapter for SDXL",
+    files=(
+        PublishedFile("pulid_v1.bin", SDXL, "pulid_sdxl_v1"),
+        PublishedFile("ip-adapter_pulid_sdxl_fp16.safetensors", SDXL, "pulid_sdxl_v1_huchenlei"),
+    ),
+    folder="pulid", source="guozinan/PuLID; huchenlei/ipadapter_pulid",
+    licence="Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
+    face_space="antelopev2-glintr100",
+)  # fmt: skip
+_SECOND = replace(
+    _FIRST, title="PuLID v1.1", files=(PublishedFile("pulid_v1.1.safetensors", SDXL, "pulid_sdxl_v1_1"),),
+    source="guozinan/PuLID",
+)  # fmt: skip
 
 _MARKS = ("id_adapter.", "image_proj.mapping_", "image_proj.id_embedding_mapping.")
 _OTHER_NAMES = (
@@ -43,17 +62,13 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     tensors = _published(tensors)
     former = "id_adapter.latents" in tensors
     face_dim = tensors[f"id_adapter.{_face_part(tensors)}.0.weight"].shape[-1] - _SEEN_DIM
-    return AdapterSpec(
-        family="pulid",
-        title="PuLID v1.1" if former else "PuLID",
-        face_space=clues.metadata.get("likeness.face_space") or _PUBLISHED_SPACES.get(face_dim),
+    known = _SECOND if former else _FIRST
+    return (known if face_dim == _FACE_DIM else replace(known, face_space=None)).spec(
+        clues,
         face_dim=face_dim,
         tokens=tensors["id_adapter.latents"].shape[1] if former else FACE_TOKENS + STATES,
         token_dim=tensors["id_adapter_attn_layers.1.id_to_k.weight"].shape[-1],
         site_widths=site_widths(tensors, **_SITES),
-        needs_control_net=False,
-        licence=clues.metadata.get("license")
-        or "Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
         each=_PHOTOGRAPHS,
         further=0 if former else FACE_TOKENS,
         together=former,
@@ -80,10 +95,12 @@ def _face_part(tensors):
 class PuLID(IDAdapter):
     """The whole adapter; parameter names are PuLID's own."""
 
-    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
+    named, known = "PuLID for SDXL", (_FIRST, _SECOND)
+    recognise = staticmethod(recognise)
+
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
         super().__init__()
         self.spec = spec
-        place = {"device": device, "dtype": dtype, "operations": operations}
         layers = (f"id_adapter.{_face_part(tensors)}.0.weight", "id_adapter.mapping_0.0.weight")
         sizes = [tensors[key].shape[axis] for key in layers for axis in (-1, 0)]
         if "id_adapter.latents" in tensors:
@@ -93,19 +110,19 @@ class PuLID(IDAdapter):
         self.id_adapter_attn_layers = SiteKV(spec.token_dim, spec.site_widths, _SITES["names"], **place)
 
     @classmethod
-    def split(cls, tensors):
+    def split(cls, tensors: Tensors) -> tuple[Tensors, LoRA]:
         return _published(tensors), LoRA()
 
-    def project(self, faces: FaceInput, choices: Choices = DEFAULTS):
+    def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
         seen = faces.seen
         tokens = self.id_adapter(torch.cat([faces.vectors, F.normalize(seen.pooled, dim=-1)], dim=-1), seen.hidden)
         further = tokens[1:] if faces.equal else tokens[1:, :FACE_TOKENS]  # version 1.1 has one set of tokens
         return torch.cat([tokens[0], further.flatten(0, 1)])[None]
 
-    def keys_values(self, tokens):
+    def keys_values(self, tokens: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return self.id_adapter_attn_layers(tokens)
 
-    def sites(self, tokens, choices: Choices = DEFAULTS):
+    def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
         site, zeros = _METHODS[choices.method]
         return [site(k, v, zeros) for k, v in self.keys_values(tokens)]
 

@@ -6,14 +6,18 @@ stages beside CLIP's patches). The photographs of a person are one longer sequen
 """
 
 import re
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..faces.describe.curricularface import CELLS, KIND, PATCHES
-from .base import DEFAULTS, VISION, AdapterSpec, Choices, Clues, FaceInput, IDAdapter, Look
-from .ip_layout import SiteKV, Tensors, site_widths, split_lora
+from ..layer_types import Device, Dtype, Operations
+from .bases import SD15
+from .family import DEFAULTS, Choices, FaceInput, IDAdapter
+from .ip_layout import SiteKV, site_widths, split_lora
 from .resampler import PerceiverAttention, feed_forward
+from .spec import VISION, AdapterSpec, Clues, Known, Look, PublishedFile, Tensors
 
 LAYERS, NAMES = "faceid_adapter", ("to_k_faceid", "to_v_faceid")
 _DEPTH = re.compile(r"faceid_proj\.layers\.(\d{1,2})\.")
@@ -27,6 +31,13 @@ _ADVICE = (
     "Several people: choose uniportrait-router_sd15.bin as router, and chain one ApplyIDAdapter per person",
 )
 _STRUCTURE = 0.1  # how much of the structure the authors start with; that is a choice of 1
+_UNIPORTRAIT = Known(
+    family="uniportrait", title="UniPortrait", kind="a UniPortrait adapter",
+    files=(PublishedFile("uniportrait-faceid_sd15.bin", SD15, "uniportrait_faceid_sd15"),), folder="likeness",
+    source="Junjie96/UniPortrait",
+    licence="Apache-2.0 weights; its face model was trained on Glint360K, which is for non-commercial research",
+    face_space=KIND,
+)  # fmt: skip
 
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
@@ -36,17 +47,12 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     early = tensors["faceid_proj.proj_clip.0.weight"].shape[-1] - VISION[_LOOK.vision].width
     if early <= 0:
         raise RuntimeError("proj_clip is too narrow for CLIP's patches and early features beside them")
-    return AdapterSpec(
-        family="uniportrait",
-        title="UniPortrait",
-        face_space=clues.metadata.get("likeness.face_space") or KIND,
+    return _UNIPORTRAIT.spec(
+        clues,
         face_dim=CELLS * tensors["faceid_proj.proj_id.0.weight"].shape[-1] + PATCHES * early,
         tokens=tensors["faceid_proj.latents"].shape[-2],
         token_dim=tensors["faceid_proj.norm_out.weight"].shape[0],
         site_widths=site_widths(tensors, NAMES, LAYERS),
-        needs_control_net=False,
-        licence=clues.metadata.get("license")
-        or "Apache-2.0 weights; its face model was trained on Glint360K, which is for non-commercial research",
         each=_PHOTOGRAPHS,
         together=True,
         look=_LOOK,
@@ -68,7 +74,7 @@ def _mlp(tensors, prefix, device=None, dtype=None, operations=nn):
 class FaceIDResampler(nn.Module):
     """Intrinsic features [B,S,I] and structure [B,R,W] -> tokens [B,Q,output_dim]."""
 
-    def __init__(self, tensors: Tensors, device=None, dtype=None, operations=nn):
+    def __init__(self, tensors: Tensors, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         place = {"device": device, "dtype": dtype, "operations": operations}
         latents, inner = tensors["faceid_proj.latents"], tensors["faceid_proj.layers.0.0.to_q.weight"].shape[0]
@@ -89,7 +95,7 @@ class FaceIDResampler(nn.Module):
         self.proj_out = operations.Linear(dim, out, device=device, dtype=dtype)
         self.norm_out = operations.LayerNorm(out, device=device, dtype=dtype)
 
-    def forward(self, intrinsic, structure, scale: float):
+    def forward(self, intrinsic: torch.Tensor, structure: torch.Tensor, scale: float) -> torch.Tensor:
         """`scale`: how much of what the queries see of the structure is added to them."""
         intrinsic, structure = self.proj_id(intrinsic), self.proj_clip(structure)
         latents = self.latents.to(intrinsic).expand(len(intrinsic), -1, -1)
@@ -103,14 +109,14 @@ class FaceIDResampler(nn.Module):
 class UniPortrait(IDAdapter):
     """The whole adapter; parameter names are the checkpoint's."""
 
-    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
+    named, known = "UniPortrait", (_UNIPORTRAIT,)
+    recognise, split = staticmethod(recognise), staticmethod(split_lora)
+
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
         super().__init__()
         self.spec = spec
-        place = {"device": device, "dtype": dtype, "operations": operations}
         self.faceid_proj = FaceIDResampler(tensors, **place)
         self.faceid_adapter = SiteKV(spec.token_dim, spec.site_widths, NAMES, **place)
-
-    split = staticmethod(split_lora)
 
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
         patches = faces.seen.hidden[0][:, 1:]  # without the class token
@@ -128,5 +134,5 @@ class UniPortrait(IDAdapter):
             _STRUCTURE * choices.structure,
         )
 
-    def keys_values(self, tokens):
+    def keys_values(self, tokens: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return self.faceid_adapter(tokens)

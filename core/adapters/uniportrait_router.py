@@ -6,14 +6,17 @@ score = to_q_router(h) . to_k_router(aggr_router(t)), where aggr_router weighs t
 which takes the place of the adapter's own.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from ..attention.residuals import Routed
+from ..layer_types import Device, Dtype, Operations
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
-from .base import AdapterSpec, LoRA
 from .files import check_whole, copied, published, widest_dtype
-from .ip_layout import Tensors, site_widths, split_lora
+from .ip_layout import site_widths, split_lora
+from .spec import AdapterSpec, LoRA, Tensors
 from .uniportrait import LAYERS
 
 _KIND = "a UniPortrait router"
@@ -46,9 +49,8 @@ class Router(nn.Module):
 
     lora: LoRA = LoRA()
 
-    def __init__(self, tensors: Tensors, spec: AdapterSpec, device=None, dtype=None, operations=nn):
+    def __init__(self, tensors: Tensors, spec: AdapterSpec, **place: Any):
         super().__init__()
-        place = {"device": device, "dtype": dtype, "operations": operations}
         self.faceid_adapter = nn.ModuleDict(
             {
                 str(n): _Site(tensors, f"{LAYERS}.{n}", spec.token_dim, width, spec.tokens, **place)
@@ -65,7 +67,9 @@ class Router(nn.Module):
         return self.faceid_adapter[str(2 * index + 1)].to_q_router(hidden)
 
 
-def load_router(file: WeightFile, spec: AdapterSpec, device=None, dtype=None, operations=nn) -> Router:
+def load_router(
+    file: WeightFile, spec: AdapterSpec, device: Device = None, dtype: Dtype = None, operations: Operations = nn
+) -> Router:
     """The router in a file, for the adapter of a spec; `dtype` None keeps the file's own, the widest of several.
 
     Raises WeightsError with one sentence when the file is no router, incomplete, or for another adapter.
@@ -85,7 +89,8 @@ def load_router(file: WeightFile, spec: AdapterSpec, device=None, dtype=None, op
                 f"{len(spec.site_widths)}; choose two files that belong together."
             )
         check_whole(spec, lora, file)
-        router = Router(tensors, spec, device, dtype or widest_dtype(tensors), operations)
+        place = {"device": device, "dtype": dtype or widest_dtype(tensors), "operations": operations}
+        router = Router(tensors, spec, **place)
         fill(router, tensors, file.name, _KIND)
         router.lora = copied(lora)
     return router.eval().requires_grad_(False)

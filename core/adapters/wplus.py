@@ -9,14 +9,22 @@ import torch
 from torch import nn
 
 from ..attention.residuals import AttendFromText
-from .base import DEFAULTS, AdapterSpec, Choices, Clues, FaceInput, IDAdapter
-from .ip_layout import SiteKV, Tensors, site_widths
+from ..layer_types import Device, Dtype, Operations
+from .bases import SD15
+from .family import DEFAULTS, Choices, FaceInput, IDAdapter
+from .ip_layout import SiteKV, site_widths
+from .spec import AdapterSpec, Clues, Known, LoRA, PublishedFile, Tensors
 
 ROWS = (4, 4, 4, 6)  # of the code, for each token
 _K_V, _Q = ("to_k_wplus", "to_v_wplus"), "to_q_wplus"
 _SITES = "wplus_adapter."
 # Training's checkpoints name the sites as IP-Adapter's do, and hold the U-Net that they were trained on: `unet.*`.
 _TRAINING_SITES = "ip_adapter."
+_WPLUS = Known(
+    family="wplus", title="W+", kind="a W+ adapter", files=(PublishedFile("wplus_adapter.bin", SD15, "wplus_sd15"),),
+    folder="likeness", source="csxmli2016/w-plus-adapter on GitHub",
+    licence="S-Lab License 1.0, for non-commercial use", face_space="e4e",
+)  # fmt: skip
 
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
@@ -24,17 +32,13 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     if "w_proj.proj_0.weight" not in tensors:
         return None
     token_dim, width = tensors["w_proj.norm.weight"].shape[0], tensors["w_proj.proj_0.weight"].shape[1]
-    return AdapterSpec(
-        family="wplus",
-        title="W+",
-        face_space=clues.metadata.get("likeness.face_space") or "e4e",
+    return _WPLUS.spec(
+        clues,
         face_dim=width // ROWS[0] * sum(ROWS),
         tokens=len(ROWS),
         token_dim=token_dim,
         site_widths=site_widths(_published(tensors), _K_V, _SITES[:-1]),
-        needs_control_net=False,
         counts_steps=True,
-        licence=clues.metadata.get("license") or "S-Lab License 1.0, for non-commercial use",
         guesses=(
             "e4e is the file e4e_ffhq_encode.pt in models/face_encoders; choose it in LoadFaceEncoder",
             "Published with a late start: start_at 0.2 leaves the composition to the prompt",
@@ -54,7 +58,9 @@ def _published(tensors):
 class Projection(nn.Module):
     """W+ codes [N, 18 * width] -> tokens [N, 4, token_dim]."""
 
-    def __init__(self, width, token_dim, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, width: int, token_dim: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn
+    ):
         super().__init__()
         self._lengths = [count * width for count in ROWS]
         for number, length in enumerate(self._lengths):
@@ -71,7 +77,13 @@ class Projection(nn.Module):
 class WPlus(IDAdapter):
     """The whole adapter; parameter names are the checkpoint's."""
 
-    def __init__(self, spec: AdapterSpec, tensors: Tensors, device=None, dtype=None, operations=nn):
+    named, known = "W+", (_WPLUS,)
+    recognise = staticmethod(recognise)
+
+    def __init__(
+        self, spec: AdapterSpec, tensors: Tensors, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
         self.spec = spec
         place = {"device": device, "dtype": dtype, "operations": operations}
@@ -81,15 +93,15 @@ class WPlus(IDAdapter):
             site[_Q] = operations.Linear(width, width, bias=False, device=device, dtype=dtype)
 
     @classmethod
-    def split(cls, tensors):
+    def split(cls, tensors: Tensors) -> tuple[Tensors, LoRA]:
         return super().split(_published(tensors))
 
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
         return self.w_proj(faces.vectors).flatten(0, 1)[None]
 
-    def keys_values(self, tokens):
+    def keys_values(self, tokens: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         return self.wplus_adapter(tokens)
 
-    def sites(self, tokens, choices: Choices = DEFAULTS):
+    def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
         queries = (site[_Q].weight for site in self.wplus_adapter.values())
         return [AttendFromText(k, v, q) for (k, v), q in zip(self.keys_values(tokens), queries, strict=True)]

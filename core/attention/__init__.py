@@ -3,9 +3,5 @@
 from .decoupled import chunks_of, identity_residual, token_mask
 from .extra_keys import extra_key_attention, toward_mean
 from .routing import shares
-from .weight_types import WEIGHT_TYPES, block_factors
 
-__all__ = [
-    "WEIGHT_TYPES", "block_factors", "chunks_of", "extra_key_attention", "identity_residual", "shares", "token_mask",
-    "toward_mean",
-]  # fmt: skip
+__all__ = ["chunks_of", "extra_key_attention", "identity_residual", "shares", "token_mask", "toward_mean"]

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 
 
-def identity_residual(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, mask: torch.Tensor | None = None):
+def identity_residual(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, mask: torch.Tensor | None = None
+) -> torch.Tensor:
     """Attention of q [B,N,C] to identity keys and values [chunks,T,C], times mask [B,N,1]; returns [B,N,C].
 
     The batch consists of equal chunks, each with keys of its own. All pictures of a chunk share them, so a chunk is one
@@ -22,7 +24,7 @@ def identity_residual(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: 
     return out if mask is None else out * mask
 
 
-def chunks_of(bank: torch.Tensor, cond_or_uncond: list[int]) -> torch.Tensor:
+def chunks_of(bank: torch.Tensor, cond_or_uncond: Sequence[int]) -> torch.Tensor:
     """Conditional and unconditional values in the order of a batch's chunks -> [chunks,T,C].
 
     bank [3,T,C] holds unconditional, conditional, unconditional: whichever way a conditional and an unconditional chunk

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..layer_types import Device, Dtype, Operations
 from .decoupled import chunks_of
 from .residuals import banked
 
@@ -22,7 +23,9 @@ from .residuals import banked
 class FeedForward(nn.Module):
     """Gated linear units (GEGLU, Shazeer 2020), [B,N,C] -> [B,N,C]; parameter names are the checkpoint's."""
 
-    def __init__(self, width, hidden, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, width: int, hidden: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn
+    ):
         super().__init__()
         into = nn.ModuleDict({"proj": operations.Linear(width, 2 * hidden, device=device, dtype=dtype)})
         self.net = nn.ModuleDict({"0": into, "2": operations.Linear(hidden, width, device=device, dtype=dtype)})
@@ -35,7 +38,7 @@ class FeedForward(nn.Module):
 class SelfAttention(nn.Module):
     """The layers of an attention; parameter names are the checkpoint's."""
 
-    def __init__(self, width, device=None, dtype=None, operations=nn):
+    def __init__(self, width: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         place = {"device": device, "dtype": dtype}
         for name in ("to_q", "to_k", "to_v"):
@@ -52,7 +55,10 @@ class SelfAttention(nn.Module):
 class GateLayers(nn.Module):
     """The layers of one gate; parameter names are the checkpoint's."""
 
-    def __init__(self, token_dim, width, hidden, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, token_dim: int, width: int, hidden: int,
+        device: Device = None, dtype: Dtype = None, operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
         place = {"device": device, "dtype": dtype}
         self.linear = operations.Linear(token_dim, width, **place)
@@ -66,7 +72,7 @@ class GateLayers(nn.Module):
         face = self.norm1(self.linear(tokens))
         return self.attn.to_k(face), self.attn.to_v(face)
 
-    def forward(self, x, k, v, heads: int, weight: float) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, weight: float) -> torch.Tensor:
         """What the gate adds to x [B,N,C], given K and V [B,T,C] of the face."""
         first, second = ((alpha.float().tanh() * weight).to(x) for alpha in (self.alpha_attn, self.alpha_dense))
         attended = first * self.attn(self.norm1(x), k, v, heads)

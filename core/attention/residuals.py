@@ -36,7 +36,7 @@ class Attend(nn.Module):
     def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
         return identity_residual(q, *self.chunks(q, kinds), heads)
 
-    def chunks(self, q, kinds):
+    def chunks(self, q: torch.Tensor, kinds: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """K and V of each chunk, on the device and in the precision of q."""
         return tuple(chunks_of(bank, kinds).to(q) for bank in (self.k, self.v))
 
@@ -93,7 +93,7 @@ class ZeroPadded(Attend):
 class Ortho(ZeroPadded):
     """PuLID's site without what lies along the text: `o - proj(o)`, published as ORTHO."""
 
-    def forward(self, q, text, kinds, heads):
+    def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
         added = identity_residual(q, *self.chunks(q, kinds), heads).float()
         return (added - along(added, text.float())).to(q.dtype)
 
@@ -102,7 +102,7 @@ class OrthoV2(ZeroPadded):
     """PuLID's site that leaves the text alone where queries don't look at the face: `o + (a - 1) proj(o)`, published
     as ORTHO_v2, with a [B,N,1] the attention to the first tokens, those of the face vector."""
 
-    def forward(self, q, text, kinds, heads):
+    def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
         k, v = self.chunks(q, kinds)
         added = identity_residual(q, k, v, heads).float()
         return (added + (attention_to_first(q, k, heads) - 1) * along(added, text.float())).to(q.dtype)

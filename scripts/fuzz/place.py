@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 _ADAPTERS = ("faceid-sd15", "faceid-plus-sd15", "portrait-sd15", "plus-sd15", "basic-sd15", "pulid-v1.1",
-             "photomaker-v2", "consistentid-sd15", "masterweaver", "wplus", "uniportrait")  # fmt: skip
+             "photomaker-v2", "consistentid-sd15", "masterweaver", "wplus", "uniportrait", "fact")  # fmt: skip
 _BAD = 12  # damaged files of each sort
 
 

@@ -236,12 +236,6 @@ def test_an_adapter_for_another_model(pack, applied, model, adapter):
     assert "choose an adapter and a model that belong together" in text
 
 
-def test_the_published_models_have_their_names(pack):
-    spec = pack.module("core.adapters").AdapterSpec
-    for widths, text, name in ((16, 768, "SD1.5"), (16, 1024, "SD2.1"), (70, 2048, "SDXL")):
-        assert spec("", "", None, 512, 16, text, (320,) * widths, True, "").base == name
-
-
 def test_a_model_that_is_no_unet(pack, applied):
     import comfy.supported_models
     from comfy.model_patcher import ModelPatcher

@@ -266,7 +266,7 @@ def test_losing_sites_to_a_later_node_is_said_aloud(pack, models, adapters, capl
 
 def test_weight_types_shape_the_blocks(pack, models, adapters, kind, prompt):
     linear = sample(*apply(pack, models[kind], *prompt, adapters[kind]), steps=1)
-    for weight_type in pack.module("core.attention").WEIGHT_TYPES[1:]:
+    for weight_type in pack.module("core.adapters").WEIGHT_TYPES[1:]:
         result = sample(*apply(pack, models[kind], *prompt, adapters[kind], weight_type=weight_type), steps=1)
         assert result.isfinite().all() and not torch.equal(result, linear)
 

@@ -1,4 +1,4 @@
-"""Every family's tiny checkpoint by name, as flat tensors under its published keys."""
+"""Every adapter's tiny checkpoint by name, as flat tensors under its published keys."""
 
 import torch
 

@@ -112,7 +112,7 @@ def _save_instantid(adapter, stem):
     from safetensors.torch import save_file
 
     flat = {f"{top}.{key}": value for top, part in adapter.items() for key, value in part.items()}
-    metadata = {"likeness.family": "instantid", "likeness.face_space": FACE_SPACE}
+    metadata = {"likeness.face_space": FACE_SPACE}
     save_file(flat, f"{stem}.safetensors", metadata)
     torch.save(adapter, f"{stem}.bin")
     return [Path(f"{stem}.safetensors"), Path(f"{stem}.bin")]

@@ -1,40 +1,22 @@
 """Tiny PuLID adapters for SDXL in the published layouts, with random weights."""
 
-from dataclasses import dataclass
-
 import torch
 
 from .files import CONTEXT_DIM, SITE_WIDTHS
 
+FACE_DIM, SEEN_DIM, HIDDEN, DIM = 128, 64, 32, 64  # of a face vector, EVA's hidden states, the perceptrons, IDFormer
 POOLED_DIM = 768  # numbers of EVA-CLIP's embedding of the whole picture
 QUERIES, LAYERS = 32, 10
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Numbers of a face vector; channels of EVA's hidden states, of the perceptrons, IDFormer, tokens and sites."""
-
-    face_dim: int
-    seen_dim: int
-    hidden: int
-    dim: int
-    context: int
-    sites: tuple[int, ...]
-
-
-TINY = Sizes(128, 64, 32, 64, CONTEXT_DIM["sdxl"], tuple(SITE_WIDTHS["sdxl"]))
-FULL = Sizes(512, 1024, 1024, 1024, 2048, (640,) * 4 + (1280,) * 50 + (640,) * 6 + (1280,) * 10)
-
-
 class Random:
-    """Weights of a sane scale, the same for the same seed; shapes without numbers on the device "meta"."""
+    """Weights of a sane scale, the same for the same seed."""
 
-    def __init__(self, seed, device="cpu"):
-        self.generator = torch.Generator(device).manual_seed(seed) if device != "meta" else None
-        self.device = device
+    def __init__(self, seed):
+        self.generator = torch.Generator().manual_seed(seed)
 
     def randn(self, *shape):
-        return torch.randn(shape, generator=self.generator, device=self.device)
+        return torch.randn(shape, generator=self.generator)
 
     def matrix(self, *shape):
         return self.randn(*shape) / shape[-1] ** 0.5
@@ -65,32 +47,27 @@ class Random:
         return tensors | self.linear(f"{key}.3", dim, 4 * dim, bias=False)
 
 
-def pulid(version: str = "v1", seed: int = 0, sizes: Sizes = TINY, device: str = "cpu"):
+def pulid(version: str = "v1", seed: int = 0, face_dim: int = FACE_DIM) -> dict[str, dict[str, torch.Tensor]]:
     """{"id_adapter": IDEncoder ("v1") or IDFormer ("v1.1"), "id_adapter_attn_layers": K and V of each site}."""
-    random, face, dim = Random(seed + 5, device), sizes.face_dim + POOLED_DIM, sizes.dim
+    random, face, context = Random(seed + 5), face_dim + POOLED_DIM, CONTEXT_DIM["sdxl"]
     if version == "v1":
-        encoder = random.perceptron("body", face, sizes.hidden, 5 * sizes.context)
+        encoder = random.perceptron("body", face, HIDDEN, 5 * context)
         for state in range(5):
             for part in ("mapping", "mapping_patch"):
-                encoder |= random.perceptron(f"{part}_{state}", sizes.seen_dim, sizes.hidden, sizes.context)
+                encoder |= random.perceptron(f"{part}_{state}", SEEN_DIM, HIDDEN, context)
     else:
-        encoder = {"latents": random.matrix(1, QUERIES, dim) * dim**0.5, "proj_out": random.matrix(dim, sizes.context)}
+        encoder = {"latents": random.matrix(1, QUERIES, DIM) * DIM**0.5, "proj_out": random.matrix(DIM, context)}
         for layer in range(LAYERS):
-            encoder |= random.attention(f"layers.{layer}.0", dim, dim)
-            encoder |= random.feed_forward(f"layers.{layer}.1", dim)
+            encoder |= random.attention(f"layers.{layer}.0", DIM, DIM)
+            encoder |= random.feed_forward(f"layers.{layer}.1", DIM)
         for state in range(5):
-            encoder |= random.perceptron(f"mapping_{state}", sizes.seen_dim, sizes.hidden, dim)
-        encoder |= random.perceptron("id_embedding_mapping", face, sizes.hidden, 5 * dim)
+            encoder |= random.perceptron(f"mapping_{state}", SEEN_DIM, HIDDEN, DIM)
+        encoder |= random.perceptron("id_embedding_mapping", face, HIDDEN, 5 * DIM)
     sites = {}
-    for number, width in enumerate(sizes.sites):
+    for number, width in enumerate(SITE_WIDTHS["sdxl"]):
         for layer in ("id_to_k", "id_to_v"):
-            sites |= random.linear(f"{2 * number + 1}.{layer}", width, sizes.context, bias=False)
+            sites |= random.linear(f"{2 * number + 1}.{layer}", width, context, bias=False)
     return {"id_adapter": encoder, "id_adapter_attn_layers": sites}
-
-
-def flat(nested: dict[str, dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Under dotted keys, as `pulid_v1.bin` and `pulid_v1.1.safetensors` are published."""
-    return {f"{top}.{key}": tensor for top, part in nested.items() for key, tensor in part.items()}
 
 
 def converted(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

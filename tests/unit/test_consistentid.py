@@ -6,9 +6,8 @@ from likeness.core.adapters import FaceInput, Seen, load_adapter
 from likeness.core.adapters.consistentid import PARTS
 from likeness.core.faces.regions.parser import CLASSES
 from likeness.core.faces.regions.parts import cut_parts, fill_holes
-from likeness.core.weights import WeightFile, WeightsError, read_weights
+from likeness.core.weights import WeightFile
 from references.fusing import fused, linear, norm, perceiver_layer
-from safetensors.torch import save_file
 from tiny.consistentid import DEPTH, consistentid
 from tiny.files import CONTEXT_DIM, SITE_WIDTHS
 from tiny.ip_adapter import flat, ip_adapter
@@ -77,27 +76,6 @@ def test_the_caption():
     assert first.caption([0, 1, 2, 3, 4]) == ("Detail:", whole)
     assert first.caption([0, 1, 4]) == ("Detail:", [whole[0], "two eyes", "and one mouth"])
     assert second.caption([0, 1, 2, 3, 4]) == ("; Detail:", [*whole[:4], "and a mouth"])
-
-
-def test_every_way_of_saving_gives_the_same_module(tmp_path, kind):
-    nested = consistentid(kind)
-    torch.save(nested, tmp_path / "a.bin")
-    save_file(flat(nested), tmp_path / "a.safetensors")
-    one, other = (load_adapter(read_weights(tmp_path / name)) for name in ("a.bin", "a.safetensors"))
-    renamed = {
-        key.replace("image_proj_model.", "image_proj.").replace("adapter_modules.", "ip_adapter."): value
-        for key, value in flat(nested).items()
-    }
-    assert same(one, other) and same(one, load(renamed)) and one.lora.layers == other.lora.layers
-
-
-def test_tensors_too_many_or_missing():
-    tensors = flat(consistentid("sd15"))
-    with pytest.raises(WeightsError, match="has tensors too many"):
-        load({**tensors, "FacialEncoder.gate": torch.ones(2)})
-    for key in list(tensors)[::5]:
-        with pytest.raises(WeightsError, match=r"^anna.bin .*; .*\.$"):
-            load({other: tensor for other, tensor in tensors.items() if other != key})
 
 
 @pytest.mark.parametrize("seed", range(4))

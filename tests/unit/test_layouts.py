@@ -1,33 +1,19 @@
 """Every published adapter at full size, by key and shape alone: what it is called, and that what is read fits."""
 
+import re
+
 import pytest
 from layouts import on_meta, shapes
-from likeness.core.adapters import load_adapter, load_router
+from likeness.core.adapters import FAMILIES, load_adapter, load_router
 from likeness.core.weights import WeightFile, WeightsError, kind_of
+from tiny.families import FILES, family
 
-KINDS = {
-    "ipa_faceid_sd15": "an IP-Adapter FaceID adapter",
-    "ipa_faceid_plus_sd15": "an IP-Adapter FaceID Plus adapter",
-    "ipa_faceid_portrait_sd15": "an IP-Adapter FaceID adapter",
-    "ipa_faceid_sdxl": "an IP-Adapter FaceID adapter",
-    "ipa_faceid_plus_sdxl": "an IP-Adapter FaceID Plus adapter",
-    "ipa_faceid_portrait_sdxl": "an IP-Adapter FaceID adapter",
-    "ipa_faceid_portrait_sdxl_unnorm": "an InstantID or FaceID Portrait adapter",
-    "instantid_ipadapter": "an InstantID or FaceID Portrait adapter",
+KNOWN = {file.layout: (family, known, file) for family in FAMILIES for known in family.known for file in known.files}
+del KNOWN[""]
+NOT_READ = {
     "instantid_identitynet": "a ControlNet",
-    "pulid_sdxl_v1": "a PuLID adapter for SDXL",
-    "pulid_sdxl_v1_huchenlei": "a PuLID adapter for SDXL",
-    "pulid_sdxl_v1_1": "a PuLID adapter for SDXL",
     "pulid_flux": "a PuLID adapter for FLUX",
-    "photomaker_v1_id_encoder": "a PhotoMaker adapter",
-    "photomaker_v2_id_encoder": "a PhotoMaker adapter",
-    "consistentid_sd15": "a ConsistentID adapter",
-    "consistentid_sdxl": "a ConsistentID adapter",
-    "wplus_sd15": "a W+ adapter",
-    "masterweaver_sd15": "a MasterWeaver adapter",
-    "facechain_fact_sd15": "a FaceChain-FACT adapter",
     "id_animator_sd15": "an ID-Animator adapter",
-    "uniportrait_faceid_sd15": "a UniPortrait adapter",
     "uniportrait_router_sd15": "a UniPortrait router",
     "infiniteyou_image_proj": "an InfiniteYou projection",
     "infiniteyou_infusenet": "a ControlNet for FLUX",
@@ -46,13 +32,7 @@ OF_TRANSFORMERS = {
     "lynx_lite_ip_layers": "a Lynx adapter for Wan",
     "stand_in_wan14b": "a Stand-In adapter for Wan",
 }
-KINDS |= OF_TRANSFORMERS
-FAMILIES = {
-    "ipa_faceid_sd15": "faceid", "ipa_faceid_plus_sd15": "faceid", "ipa_faceid_portrait_sd15": "faceid",
-    "ipa_faceid_sdxl": "faceid", "ipa_faceid_plus_sdxl": "faceid", "ipa_faceid_portrait_sdxl": "faceid",
-    "instantid_ipadapter": "instantid", "uniportrait_faceid_sd15": "uniportrait",
-    "wplus_sd15": "wplus", "facechain_fact_sd15": "fact",
-}  # fmt: skip
+KINDS = NOT_READ | OF_TRANSFORMERS | {layout: known.kind for layout, (_, known, _) in KNOWN.items()}
 
 
 def build(name):
@@ -70,13 +50,25 @@ def test_adapters_of_transformers_are_refused_by_their_names(name, kind):
         build(name)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+def test_tiny_files_have_the_published_keys():
+    """But for their numbers, and for PhotoMaker's LoRA, which the layout leaves out."""
+
+    def keys(tensors):
+        return frozenset(re.sub(r"\d+", "", key) for key in tensors if not key.startswith("lora_weights."))
+
+    tiny = {keys(family(name)) for name in (*FILES, "pulid-v1-converted")}
+    assert {keys(shapes()[name]) for name in KNOWN} <= tiny
+
+
+@pytest.mark.parametrize("name", KNOWN)
 def test_modules_have_the_published_keys_and_shapes(name):
     """Nothing missing, nothing left over, no other shape: `load_adapter` refuses all of these."""
-    module = build(name)
-    assert module.spec.family == FAMILIES[name]
+    (family, _, file), module = KNOWN[name], build(name)
+    assert type(module) is family and not any("Left aside" in guess for guess in module.spec.guesses)
+    assert module.spec.site_widths in (file.base.site_widths, ()) and module.spec.token_dim == file.base.text_width
     stored = sum(parameter.numel() for parameter in module.parameters())
     stored += sum(half.numel() for pair in module.lora.by_site.values() for half in pair)
+    stored += sum(tensor.numel() for tensor in module.lora.by_name.values())
     assert stored == sum(tensor.numel() for tensor in on_meta(name).values())
 
 

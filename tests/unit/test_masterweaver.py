@@ -3,11 +3,10 @@
 import pytest
 import torch
 from likeness.core.adapters import FaceInput, Seen, load_adapter
-from likeness.core.weights import WeightFile, WeightsError, read_weights
-from safetensors.torch import save_file
+from likeness.core.weights import WeightFile
 from tiny.files import SITE_WIDTHS
-from tiny.masterweaver import PUBLISHED, PUBLISHED_SITES, SEEN_DIM, masterweaver
-from tiny.pulid import flat
+from tiny.ip_adapter import flat
+from tiny.masterweaver import SEEN_DIM, masterweaver
 
 
 @pytest.fixture(scope="module")
@@ -79,32 +78,6 @@ def test_what_the_file_says_about_itself(module):
     about = spec.about("anna.pt")
     for words in ("MasterWeaver", "16 per photograph, up to 3", "CLIP-ViT-L-14", "Apache-2.0"):
         assert words in about
-
-
-def test_every_container_is_the_same_adapter(tmp_path, nested, module):
-    torch.save(nested, tmp_path / "nested.pt")
-    torch.save(flat(nested), tmp_path / "flat.pt")
-    save_file(flat(nested), tmp_path / "flat.safetensors")
-    renamed = {key.replace("adapter_modules.", "ip_adapter."): tensor for key, tensor in flat(nested).items()}
-    save_file(renamed, tmp_path / "renamed.safetensors")
-    expected = module.state_dict()
-    for path in tmp_path.iterdir():
-        found = load_adapter(read_weights(path)).state_dict()
-        assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in found)
-
-
-def test_every_tensor_is_needed_and_its_shape(nested):
-    tensors = flat(nested)
-    for key in tensors:
-        for wrong in ({}, {key: tensors[key][None]}):
-            with pytest.raises(WeightsError, match=r"^anna.pt .*; fetch it again\.$"):
-                load({other: tensor for other, tensor in tensors.items() if other != key} | wrong)
-
-
-def test_the_published_size():
-    tensors = flat(masterweaver(**PUBLISHED, sites=PUBLISHED_SITES, device="meta"))
-    spec = load(tensors, device="meta").spec
-    assert len(tensors) == 57 and spec.base == "SD1.5" and spec.tokens == 16
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)

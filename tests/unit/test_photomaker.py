@@ -1,16 +1,13 @@
 """PhotoMaker's files: recognised however they are saved; tower, tokens and fusing as transformers and the paper have
 them."""
 
-import re
-
 import pytest
 import torch
 from likeness.core.adapters import FaceInput, Seen, load_adapter
 from likeness.core.vision.clip_tower import ClipTower, clip_pixels
-from likeness.core.weights import WeightFile, WeightsError, read_weights
+from likeness.core.weights import WeightFile
 from PIL import Image
 from references.fusing import fused, gelu, linear, norm, perceiver_layer
-from safetensors.torch import save_file
 from tiny.files import CONTEXT_DIM
 from tiny.ip_adapter import Numbers, flat
 from tiny.photomaker import DEPTH, PATCH, SIDE, WIDTH, in_pefts_wrapper, photomaker, vision_tower
@@ -127,15 +124,11 @@ def test_fusing(version):
     torch.testing.assert_close(module.fuse(words, tokens), fused(words, tokens, tensors), atol=1e-4, rtol=0)
 
 
-def test_every_way_of_saving_gives_the_same_module(tmp_path, version):
+def test_the_encoder_alone(version):
+    """Without its prefix and without the LoRA."""
     nested = photomaker(version)
-    torch.save(nested, tmp_path / "a.bin")
-    save_file(flat(nested), tmp_path / "a.safetensors")
-    one = load_adapter(read_weights(tmp_path / "a.bin"))
-    other = load_adapter(read_weights(tmp_path / "a.safetensors"))
-    alone = load(nested["id_encoder"])  # without its prefix and without the LoRA
-    assert same(one, other) and same(one, alone)
-    assert one.lora.layers == other.lora.layers == 560 and not alone.lora
+    alone = load(nested["id_encoder"])
+    assert same(load(flat(nested)), alone) and not alone.lora
     assert "LoRA in the file: none" in alone.spec.about("a.bin", alone.lora)
 
 
@@ -163,25 +156,6 @@ def test_what_older_transformers_stored_besides():
     tensors = flat(photomaker("v1"))
     extra = {"id_encoder.vision_model.embeddings.position_ids": torch.arange(5)[None]}
     assert same(load({**tensors, **extra}), load(tensors))
-
-
-def test_tensors_too_many_or_missing(version):
-    tensors = {key: tensor for key, tensor in flat(photomaker(version)).items() if key.startswith("id_encoder.")}
-    with pytest.raises(WeightsError, match="has tensors too many"):
-        load({**tensors, "id_encoder.fuse_module.gate": torch.ones(2)})
-    for key in list(tensors)[::7]:
-        with pytest.raises(WeightsError, match=r"^anna.bin .*; .*\.$"):
-            load({other: tensor for other, tensor in tensors.items() if other != key})
-
-
-def test_every_wrong_shape_is_refused(version):
-    tensors = {key: tensor for key, tensor in flat(photomaker(version)).items() if key.startswith("id_encoder.")}
-    for key, tensor in tensors.items():
-        if re.search(r"layers\.[1-9]|token_proj\.0\.weight", key):  # like the first; its width is the face's
-            continue
-        for wrong in (tensor[..., :-1], tensor.unsqueeze(0), torch.tensor(1.0), torch.zeros(0)):
-            with pytest.raises(WeightsError, match=r"^anna.bin .*; .*\.$"):
-                load({**tensors, key: wrong.clone()})
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)

@@ -2,7 +2,7 @@
 
 import pytest
 import weight_types_page
-from likeness.core.attention import WEIGHT_TYPES, block_factors
+from likeness.core.adapters.weight_types import WEIGHT_TYPES, block_factors
 
 SD15 = ["input"] * 6 + ["middle"] + ["output"] * 9
 SDXL = ["input"] * 4 + ["middle"] + ["output"] * 6
@@ -69,9 +69,9 @@ def test_a_table_needs_its_model(word):
     with pytest.raises(ValueError) as caught:
         block_factors(word, ["input", "middle", "output", "output"])
     assert str(caught.value) == (
-        f"The weight_type {word!r} is known for SD1.5 (16 transformers) and SDXL (11), but the connected model has 4; "
-        "choose linear or one of: ease in, ease out, ease in-out, reverse in-out, weak input, weak output, weak "
-        "middle, strong middle."
+        f"The weight_type {word!r} is known for SD1.5 (16 blocks), SD2.1 (16 blocks), SDXL (11 blocks), but the "
+        "connected model has 4; choose linear or one of: ease in, ease out, ease in-out, reverse in-out, weak input, "
+        "weak output, weak middle, strong middle."
     )
 
 

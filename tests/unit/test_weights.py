@@ -221,24 +221,8 @@ def test_shapes_beyond_the_stored_numbers(write):
         assert "x lacks numbers of its own" in complaint(write(pickled({"x": tensor})))
 
 
+# Adapters of every kind are named in test_layouts.py and test_adapters.py, from whole files.
 KINDS = {
-    "an IP-Adapter FaceID adapter": ["image_proj.proj.0.weight", "image_proj.proj.2.weight", "image_proj.norm.weight"],
-    "an IP-Adapter FaceID Plus adapter": ["image_proj.proj.0.weight", "image_proj.perceiver_resampler.proj_in.weight"],
-    "an IP-Adapter full-face adapter": ["image_proj.proj.0.weight", "image_proj.proj.3.weight"],
-    "an IP-Adapter Plus (image) adapter": ["image_proj.latents", "ip_adapter.1.to_k_ip.weight"],
-    "an IP-Adapter (image) adapter": ["image_proj.proj.weight", "ip_adapter.1.to_k_ip.weight"],
-    "a PuLID adapter for SDXL": ["id_adapter.body.0.weight", "id_adapter_attn_layers.0.id_to_k.weight"],
-    "a PuLID adapter for FLUX": ["pulid_ca.0.norm1.weight", "pulid_encoder.latents"],
-    "a PhotoMaker adapter": ["id_encoder.vision_model.post_layernorm.weight", "lora_weights.unet.x.lora.down.weight"],
-    "a ConsistentID adapter": ["FacialEncoder.visual_projection.latents", "image_proj.latents"],
-    "a W+ adapter": ["w_proj.proj_0.weight", "ip_adapter.1.to_k_ip.weight"],
-    "a MasterWeaver adapter": ["id_encoder.latents", "ip_adapter.1.to_k_img.weight"],
-    "a FaceChain-FACT adapter": ["local_fac_prj.latents"],
-    "an ID-Animator adapter": ["image_proj.latents", "face_adapter.1.to_k_face.weight"],
-    "a UniPortrait adapter": ["faceid_proj.latents", "faceid_adapter.0.to_k.weight"],
-    "a HyperLoRA adapter": ["to_q.id_down_basis"],
-    "a WithAnyone adapter": ["ipa_arc.0.norm1.weight"],
-    "an InfiniteYou projection": ["image_proj.latents", "image_proj.proj_in.weight", "image_proj.norm_out.weight"],
     "a ControlNet": ["control_model.input_hint_block.0.weight", "control_model.time_embed.0.weight"],
     "a LoRA": ["lora_unet_mid_block_attn.lora_down.weight", "lora_unet_mid_block_attn.alpha"],
     "a full checkpoint or diffusion model": ["model.diffusion_model.out.0.weight", "first_stage_model.quant.weight"],

@@ -5,7 +5,7 @@ import pytest
 import torch
 from likeness.core.adapters import FaceInput, load_adapter
 from likeness.core.attention.residuals import AttendFromText
-from likeness.core.weights import WeightFile, WeightsError, read_weights
+from likeness.core.weights import WeightFile, read_weights
 from safetensors.torch import save_file
 from tiny.files import SITE_WIDTHS
 from tiny.ip_adapter import flat
@@ -55,19 +55,6 @@ def test_nested_flat_and_from_training_are_one(tmp_path, tensors):
         module = load({prefix + key: tensor for key, tensor in training.items()})
         assert same(module, expected)
         assert "Left aside: 1 tensor that it has no use for, such as unet.conv_in" in module.spec.about("anna.bin")
-
-
-def test_incomplete_files_are_refused(tensors):
-    for key in list(tensors)[::4]:
-        left = {other: tensor for other, tensor in tensors.items() if other != key}
-        with pytest.raises(WeightsError, match=r"^anna.bin .*; .*\.$"):
-            load(left)
-        for wrong in (tensors[key][..., :-1], torch.tensor(1.0), tensors[key].unsqueeze(0)):
-            if key != "w_proj.proj_0.weight" or wrong.ndim != 2:  # the width of a row is read from it
-                with pytest.raises(WeightsError, match=r"^anna.bin .*; .*\.$"):
-                    load({**tensors, key: wrong.clone()})
-    with pytest.raises(WeightsError, match="has tensors too many"):
-        load({**tensors, "w_proj.proj_4.weight": torch.ones(1)})
 
 
 def layer_norm(x, weight, bias):

@@ -4,13 +4,13 @@ import random
 
 import pytest
 import torch
-from likeness.core.adapters import _FAMILIES, load_adapter
+from likeness.core.adapters import FAMILIES, describe_adapter, load_adapter
 from likeness.core.weights import WeightFile, WeightsError, read_weights
 from safetensors.torch import save_file
 from tiny.families import FILES, family
 
 NAMES = (*FILES, "pulid-v1-converted")
-CUTS, LOSSES, MIXTURES, SHAPES = 6, 6, 6, 4
+CUTS, LOSSES, MIXTURES, SHAPES = 6, 24, 6, 12
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,10 @@ def refused(tensors, what):
 
 
 def test_every_family_is_among_them(whole):
-    read = {type(load_adapter(WeightFile("anna.bin", tensors, {}))) for tensors in whole.values()}
-    assert read == {family for _, family in _FAMILIES}
+    """A family without a tiny file would go untested here, and in everything else that asks tests/tiny/families.py."""
+    names = ("anna.bin", "plusv2.bin", "portrait.bin")  # where only the name tells
+    read = {describe_adapter(WeightFile(name, tensors)).title for tensors in whole.values() for name in names}
+    assert read == {known.title for family in FAMILIES for known in family.known}
 
 
 def own_keys(tensors):
@@ -48,6 +50,12 @@ def test_cut_off_or_lacking_something(whole, name):
         refused({key: tensors[key] for key in kept}, f"the first {len(kept)}")
     for lost in chance.sample(keys, LOSSES):
         refused({key: tensor for key, tensor in tensors.items() if key != lost}, f"without {lost}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_with_a_tensor_too_many(whole, name):
+    key = random.Random(name).choice(own_keys(whole[name]))
+    assert "tensors too many" in refused({**whole[name], f"{key}.gate": torch.ones(1)}, f"{key}.gate")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,7 +23,7 @@ ENLARGED_SIDE = 1600  # pixels: pictures whose longer side doubled exceeds this 
 UPRIGHT = 35  # degrees of turn up to which a face counts as upright
 
 
-class Look(NamedTuple):
+class View(NamedTuple):
     """One way to look at a picture: resized, with a grey border of so many pixels, then turned counter-clockwise."""
 
     size: tuple[int, int]  # height and width before the border
@@ -78,7 +78,7 @@ class Search:
         self.seen: list[Faces] = []
         self.found: list[list[Find]] = [[] for _ in range(len(image))]
 
-    def look(self, look: Look, numbers: list[int]):
+    def look(self, look: View, numbers: list[int]):
         """Look at the images with these numbers."""
         part = self.image if len(numbers) == len(self.image) else self.image[numbers]
         faces = self.detect(look.show(part))
@@ -91,7 +91,7 @@ class Search:
                 self.found[number].append(Find(face, turn, worth, len(self.seen), place))
         self.seen.append(faces)
 
-    def look_upright(self, look: Look, numbers: list[int]):
+    def look_upright(self, look: View, numbers: list[int]):
         """Look again at the images whose faces all lay on their side in `look`, turned the way most of them ask for."""
         ways: dict[int, list[int]] = {}
         for number in numbers:
@@ -169,15 +169,15 @@ def search(
     return run.faces()
 
 
-def looks(height: int, width: int) -> list[Look]:
+def looks(height: int, width: int) -> list[View]:
     """All looks at pictures of one size, in the order in which they are tried; the first shows it as it is."""
     size = (height, width)
-    plain = Look(size, 0, 0)
+    plain = View(size, 0, 0)
     # what is shrunk here keeps at least one pixel
     scale = min(1.0, CLOSE_UP_SIDE / min(size))
     small = (max(1, round(height * scale)), max(1, round(width * scale)))
-    close_up = Look(small, round(BORDER * min(small)), 0)
-    enlarged = [Look((2 * height, 2 * width), 0, 0)] if 2 * max(size) <= ENLARGED_SIDE else []
+    close_up = View(small, round(BORDER * min(small)), 0)
+    enlarged = [View((2 * height, 2 * width), 0, 0)] if 2 * max(size) <= ENLARGED_SIDE else []
     turned = [look._replace(quarter_turns=turns) for look in (plain, close_up) for turns in (1, 2, 3)]
     return [plain, close_up, *enlarged, *turned]
 

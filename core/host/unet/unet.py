@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from comfy.model_patcher import ModelPatcher
 
 from ...adapters import base_name
-from ...attention import block_factors
+from ...adapters.weight_types import block_factors
 from ..sampling.injection import Injection
 from .cross_attention import inject
 from .gates import inject_gates

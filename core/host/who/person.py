@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from ...adapters import AdapterSpec, FaceInput, Seen
+from ...adapters import SDXL, AdapterSpec, FaceInput, Seen, base_of
 from ...faces.crops import CROPS
 from ...faces.identity.identity import Identity, combine_embeds
 from ...faces.spaces import is_space
@@ -24,7 +24,6 @@ COMPATIBILITY = ("reference", POPULAR)
 COMBINE_EMBEDS = ("auto", "concat", "add", "subtract", "average", "norm average")
 _POPULAR_SDXL_CROP = 256
 _POPULAR_NOISE, _POPULAR_SEEDS = 0.35, 1000000007
-_SDXL_SITES = 70
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def gather(
         _check_space(spec, file_name, identity.space, identity.dim)
         vectors = _vectors(spec, identity, sources.combine_embeds).to(device=device, dtype=torch.float32)
     if look is not None:
-        if sources.popular and look.crop == "face" and len(spec.site_widths) == _SDXL_SITES:
+        if sources.popular and look.crop == "face" and base_of(len(spec.site_widths)) is SDXL:
             look = replace(look, size=_POPULAR_SDXL_CROP)
         crops = _crops(look, sources, faces, file_name)
         if look.vision is None:
