@@ -94,15 +94,15 @@ def _router_of(path, spec):
 
 
 def apply(
-    model,
-    positive,
-    negative,
+    model: ModelPatcher,
+    positive: list,
+    negative: list,
     adapter: LoadedAdapter,
     sources: Sources,
     strength: Strength,
-    attn_mask=None,
+    attn_mask: torch.Tensor | None = None,
     options: Options = Options(),
-):
+) -> tuple:
     """Give a MODEL the identity and its conditionings the identity tokens for a landmark ControlNet.
 
     Returns new (model, positive, negative) and the identity; what came in is not changed. `attn_mask` [M,H,W] in 0..1
@@ -131,9 +131,9 @@ def apply(
 
 
 def apply_person(
-    model, positive, negative, adapter: LoadedAdapter, person: Person, strength: Strength, attn_mask=None,
-    options: Options = Options(), without_middle: bool = False,
-):  # fmt: skip
+    model: ModelPatcher, positive: list, negative: list, adapter: LoadedAdapter, person: Person, strength: Strength,
+    attn_mask: torch.Tensor | None = None, options: Options = Options(), without_middle: bool = False,
+) -> tuple:  # fmt: skip
     """`apply` for a person who has been gathered already; returns (model, positive, negative).
 
     `without_middle`: leave the middle block out, as packs do that name it wrongly.
@@ -195,7 +195,7 @@ def _check_prompt(adapter, positive):
     )  # fmt: skip
 
 
-def with_lora(model, adapter: LoadedAdapter, strength: Strength, options: Options):
+def with_lora(model: ModelPatcher, adapter: LoadedAdapter, strength: Strength, options: Options) -> ModelPatcher:
     """A MODEL with nothing but the adapter's LoRA, or the very model that came in where there is none to add."""
     if strength.is_nothing or not adapter.lora or options.lora_strength == 0:
         return model

@@ -91,7 +91,7 @@ def add_lora(
         )
 
 
-def remove_lone_lora(model):
+def remove_lone_lora(model: ModelPatcher):
     """Take the LoRAs off `model`, a clone of the caller's own, that were added for a person who is alone."""
     applied = model.get_attachment(keys.LORA) or ()
     gone = {id(patch) for one in applied if one.alone for patch in one.patches}

@@ -8,12 +8,14 @@ twins they would be what they are.
 import logging
 from dataclasses import dataclass
 
+import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
 from ...attention import toward_mean
 from .. import keys
 from ..foundation import Foundation
+from ..sampling.rows import Place
 from ..sampling.run import Run, open_scope, opened
 from ..sampling.spans import Span
 from ..sampling.twins import TwinRun, add_twins
@@ -36,7 +38,7 @@ class MixedRun(TwinRun):
         self.mixes = mixes
         self.style = 0.0  # of the running step
 
-    def begin_step(self, sigmas) -> bool:
+    def begin_step(self, sigmas: torch.Tensor) -> bool:
         """Whether this step mixes; where several adapters do, with the strongest style."""
         styles = [mix.style for mix in self.mixes if self.run.within(self.run.levels(mix.span), sigmas)]
         self.gives_keys, self.style = bool(styles), max(styles, default=0.0)
@@ -46,10 +48,20 @@ class MixedRun(TwinRun):
         self.keys.clear()
         self.gives_keys = False
 
-    def kept(self, k, v, size, place):
+    def kept(
+        self, k: torch.Tensor, v: torch.Tensor, size: tuple[int, int], place: Place
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         return k, v
 
-    def own(self, k, v, k_extra, v_extra, size, place):
+    def own(
+        self,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        k_extra: torch.Tensor,
+        v_extra: torch.Tensor,
+        size: tuple[int, int],
+        place: Place,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         if self.style == 0:
             return k, v, None
         return toward_mean(k, k_extra, self.style), toward_mean(v, v_extra, self.style), None
@@ -64,7 +76,7 @@ class MixedHooks:
     def __deepcopy__(self, memo):
         return self
 
-    def outer_sample(self, executor, *args, **kwargs):
+    def outer_sample(self, executor: WrapperExecutor, *args, **kwargs) -> torch.Tensor:
         guider = executor.class_obj
         if not guider.conds.get("positive"):
             logging.warning("Likeness: mixed_attention has nothing to mix, because the guider has no positive prompt.")
@@ -78,7 +90,14 @@ class MixedHooks:
                 options.pop(keys.TWINS, None)
 
 
-def calc_cond_batch(executor, model, conds, x, timestep, model_options):
+def calc_cond_batch(
+    executor: WrapperExecutor,
+    model: torch.nn.Module,
+    conds: list,
+    x: torch.Tensor,
+    timestep: torch.Tensor,
+    model_options: dict,
+) -> list:
     """One step's predictions, with text-only ones beside the conditional ones; those are of no further use."""
     run = model_options["transformer_options"].get(keys.TWINS)
     if run is None or not run.begin_step(timestep):

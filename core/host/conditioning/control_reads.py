@@ -31,12 +31,14 @@ class Reading(ControlBase):
         self.reads, self.cond_hint_original = reads, hint
         self.set_previous_controlnet(behind)
 
-    def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
+    def get_control(
+        self, x_noisy: torch.Tensor, t: torch.Tensor, cond: dict, batched_number: int, transformer_options: dict
+    ) -> dict | None:
         return self.previous_controlnet.get_control(
             x_noisy, t, _given(cond, self.reads), batched_number, transformer_options
         )
 
-    def copy(self):
+    def copy(self) -> "Reading":
         link = Reading(self.reads, None, None)
         self.copy_to(link)
         return link

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP
 
 from ...cure import plain_text
 from ...quoted import quoted
@@ -18,7 +20,7 @@ class Encoded:
     options: dict
 
 
-def check_clip(clip):
+def check_clip(clip: CLIP):
     """ValueError with one sentence when a checkpoint loader gave no CLIP, as it does when its file has none."""
     if clip is None:
         raise ValueError(
@@ -26,13 +28,13 @@ def check_clip(clip):
         )
 
 
-def encode(clip, text: str) -> Encoded:
+def encode(clip: CLIP, text: str) -> Encoded:
     """Encode a prompt as CLIPTextEncode does, weights and all."""
     encoded = clip.encode_from_tokens(clip.tokenize(text), return_dict=True)
     return Encoded(encoded.pop("cond"), encoded)
 
 
-def fused(patcher, context: torch.Tensor, positions: list[int], tokens: torch.Tensor) -> torch.Tensor:
+def fused(patcher: ModelPatcher, context: torch.Tensor, positions: list[int], tokens: torch.Tensor) -> torch.Tensor:
     """A context [B,T,D] with tokens [1,P,D] in the words at P positions; `patcher` is the adapter's ModelPatcher."""
     words = context[:, positions].to(patcher.load_device, tokens.dtype)
     with torch.no_grad():
@@ -42,7 +44,7 @@ def fused(patcher, context: torch.Tensor, positions: list[int], tokens: torch.Te
     return context
 
 
-def with_nobody(negative: list, positive: list, patcher) -> list:
+def with_nobody(negative: list, positive: list, patcher: ModelPatcher) -> list:
     """The negative prompt with what belongs into it where `positive` has a face in it: nothing for most adapters.
 
     ConsistentID's authors put tokens of an empty picture's parts into the words at the very positions that the parts of
@@ -59,7 +61,7 @@ def with_nobody(negative: list, positive: list, patcher) -> list:
     ]
 
 
-def token_positions(clip, prompt: str, phrases: list[tuple[str, str]]) -> list[tuple[int, ...]]:
+def token_positions(clip: CLIP, prompt: str, phrases: list[tuple[str, str]]) -> list[tuple[int, ...]]:
     """Positions in the context of the tokens of (phrase, its end): where the prompt has the phrase, those of its end.
 
     A phrase counts wherever it stands. Weights, embeddings and prompts of several chunks of 77 tokens count as ComfyUI
@@ -80,7 +82,7 @@ def token_positions(clip, prompt: str, phrases: list[tuple[str, str]]) -> list[t
     return found
 
 
-def content_positions(clip, prompt: str) -> tuple[int, ...]:
+def content_positions(clip: CLIP, prompt: str) -> tuple[int, ...]:
     """Positions of all of the prompt's own tokens: no start, end or padding."""
     return tuple(position for position, _ in _content(clip, prompt))
 
@@ -95,7 +97,7 @@ def _content(clip, text):
     return [(position, token if isinstance(token, int) else None) for position, token, _ in own_tokens(chunks)]
 
 
-def own_tokens(chunks) -> list[tuple[int, int | torch.Tensor, float]]:
+def own_tokens(chunks: list) -> list[tuple[int, int | torch.Tensor, float]]:
     """(position, token, weight) of what a text says in one encoder's chunks, tokenized with word ids."""
     found, offset = [], 0
     for chunk in chunks:

@@ -1,5 +1,6 @@
 """Arc2Face (Papantoniou et al. 2024): a face vector as a word of the prompt, through Arc2Face's own text encoder."""
 
+from comfy.sd import CLIP
 from torch.nn import functional as F
 
 from ..conditioning.prompt import check_clip, own_tokens
@@ -10,7 +11,7 @@ from ..who.person import Sources
 _PROMPT, _WORD, _FACE_DIM = "photo of a id person", "id", 512
 
 
-def encode(clip, sources: Sources) -> list:
+def encode(clip: CLIP, sources: Sources) -> list:
     """CONDITIONING of the prompt "photo of a id person" with the face in place of "id".
 
     The token is the face vector, of length 1, with zeros behind it up to the text width. Any encoder with 512 numbers

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from comfy.sd import CLIP
+
 from ...cure import plain_text
 from ...quoted import quoted
 from ..conditioning.prompt import own_tokens
@@ -35,7 +37,7 @@ def without_trigger(prompt: str, trigger: str) -> str:
     return before + after
 
 
-def repeat_class_word(clip, prompt: str, trigger: str, copies: int) -> Repeated:
+def repeat_class_word(clip: CLIP, prompt: str, trigger: str, copies: int) -> Repeated:
     """Take the trigger out and put the token before it `copies` times, weight and all (PhotoMaker, Li et al. 2024).
 
     What no longer fits into a chunk moves on into the next; the copies stay together.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from comfy.sd import CLIP
 
 from ...adapters.consistentid import PARTS
 from ...faces.policy import NoFaceError
@@ -38,7 +39,9 @@ class _Fusing:
     nobody: torch.Tensor | None = None
 
 
-def encode(clip, adapter: LoadedAdapter, prompt: str, sources: Sources, trigger: str, start_merge_at: float) -> list:
+def encode(
+    clip: CLIP, adapter: LoadedAdapter, prompt: str, sources: Sources, trigger: str, start_merge_at: float
+) -> list:
     """The prompt as CONDITIONING with the face in it from `start_merge_at` (0..1 of the denoising) on, without before.
 
     At 1, or without a face where `sources.on_no_face` allows that, it is what CLIPTextEncode makes of the prompt

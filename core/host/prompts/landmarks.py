@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from comfy.controlnet import ControlBase
+from comfy.sd import VAE
 
 from ...faces.found import Faces
 from ...faces.points.draw import draw_keypoints
@@ -141,7 +143,15 @@ def preview(source: PoseSource, drawn: torch.Tensor, canvas: tuple[int, int]) ->
     return torch.stack([shown, over], 1).flatten(0, 1)
 
 
-def apply(positive, negative, control_net, drawn: torch.Tensor, strength: Strength, vae=None, reads: str = READS[0]):
+def apply(
+    positive: list,
+    negative: list,
+    control_net: ControlBase,
+    drawn: torch.Tensor,
+    strength: Strength,
+    vae: VAE | None = None,
+    reads: str = READS[0],
+) -> tuple:
     """Both conditionings with the ControlNet added; the very objects that came in when there is nothing to do.
 
     `reads`: one of READS, what this ControlNet is given beside the picture; others read the prompt, see control_reads.

@@ -1,12 +1,14 @@
 """From which step on a face is there that comes late: counted in steps, as the adapters' authors count."""
 
-from comfy.patcher_extension import WrappersMP
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
 from .. import keys
 from .spans import starts_at
 
 
-def outer_sample(executor, *args, **kwargs):
+def outer_sample(executor: WrapperExecutor, *args, **kwargs) -> torch.Tensor:
     """Around a run: the prompt with a face in it takes over from the plain one at a step, not at a noise level."""
     guider, sigmas = executor.class_obj, args[3].cpu()  # host read: once a run
     sampling = guider.model_patcher.get_model_object("model_sampling")
@@ -32,7 +34,7 @@ def _by_steps(entry, sigmas, sampling):
     del entry["start_percent"], entry["end_percent"]
 
 
-def count_steps(model):
+def count_steps(model: ModelPatcher):
     """Make `model`, a clone of the caller's own, count so in every run; adapters that were chained count once."""
     model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, keys.LATE)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, keys.LATE, outer_sample)

@@ -2,9 +2,14 @@
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
+from uuid import UUID
 
-from comfy.patcher_extension import WrappersMP
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrapperExecutor, WrappersMP
+from comfy.samplers import CFGGuider
 
 from .. import keys
 from .rows import IdentityOff, Place, Rows
@@ -41,13 +46,15 @@ class Run:
 
     def __init__(self, guider=None, pictures: int | None = None, sigmas=None, grid: tuple[int, int] | None = None):
         """`pictures`: how many the guider samples, latents of height and width `grid`; `sigmas`: its noise levels."""
-        self.fired = set()
-        self.masks = {}
+        self.fired: set[tuple] = set()
+        self.masks: dict[tuple, torch.Tensor] = {}
         self.call = None  # the Call that is running
         self.guider, self.pictures, self.sigmas, self.grid = guider, pictures, sigmas, grid
         self._whole = None  # the pictures that were evaluated last
         self.row_map = None  # RowMap around another node's model function wrapper
-        self._kinds, self._levels, self._said = {}, {}, set()
+        self._kinds: dict[UUID, int] = {}
+        self._levels: dict[Span, tuple[float, float]] = {}
+        self._said: set[str] = set()
         self._sigmas = None
         self._sigma = 0.0
         if guider is not None:
@@ -87,7 +94,9 @@ class Run:
         return next((self._kinds[entry["uuid"]] for entry in entries or () if entry.get("uuid") in self._kinds), None)
 
     @contextlib.contextmanager
-    def calling(self, lists: list, x, options: dict, off: list[bool] | None = None, absent: bool = False):
+    def calling(
+        self, lists: list, x: torch.Tensor, options: dict, off: list[bool] | None = None, absent: bool = False
+    ) -> Iterator[Call]:
         """Know of an evaluation of lists of conditionings while it runs. `off`: which lists go without identity."""
         outer = self.call
         frames = self._window(options, x.shape[0]) or tuple(range(x.shape[0]))
@@ -125,7 +134,7 @@ class Run:
             return None
         return tuple(int(frame) for frame in frames)
 
-    def rows(self, x, options: dict, row_map=None) -> Rows:
+    def rows(self, x: torch.Tensor, options: dict, row_map: torch.Tensor | None = None) -> Rows:
         """The rows of a forward on x [B,C,H,W]; `row_map` is what tiles.RowMap sent along."""
         call, numbers = self.call, options["cond_or_uncond"]
         uuids = options.get("uuids") or ()
@@ -196,7 +205,7 @@ class Run:
 
     # -- when --------------------------------------------------------------------------------------------------------
 
-    def sigma(self, sigmas) -> float:
+    def sigma(self, sigmas: torch.Tensor) -> float:
         """The noise level of this forward as a number; read once per forward, however many sites ask."""
         if sigmas is not self._sigmas:
             self._sigma = float(sigmas[0])  # host read: only for a partial step range
@@ -213,7 +222,7 @@ class Run:
             self._levels[span] = levels_of(sampling, span.start_at, span.end_at, sigmas)
         return self._levels[span]
 
-    def within(self, levels: tuple[float, float], sigmas) -> bool:
+    def within(self, levels: tuple[float, float], sigmas: torch.Tensor) -> bool:
         """Whether the noise level lies between two (from, to), the former the higher one."""
         upper, lower = levels
         if upper <= lower:
@@ -248,7 +257,7 @@ class RunScope:
     def __init__(self, sites: frozenset):
         self.sites = sites
 
-    def __call__(self, executor, *args, **kwargs):
+    def __call__(self, executor: WrapperExecutor, *args, **kwargs) -> torch.Tensor:
         guider = executor.class_obj
         noise, sigmas = args[0], args[3]
         with opened(guider, noise, sigmas) as run:
@@ -271,7 +280,7 @@ def _warn_of(sites, missed, what, ours):
 
 
 @contextlib.contextmanager
-def opened(guider, noise, sigmas):
+def opened(guider: CFGGuider, noise: torch.Tensor, sigmas: torch.Tensor) -> Iterator[Run]:
     """The Run of a guider that is about to sample, and another node's model function wrapper under watch."""
     options = guider.model_options.setdefault("transformer_options", {})
     if keys.RUN in options:
@@ -289,7 +298,14 @@ def opened(guider, noise, sigmas):
             guider.model_options["model_function_wrapper"] = cutter
 
 
-def calc_cond_batch(executor, model, conds, x, timestep, model_options):
+def calc_cond_batch(
+    executor: WrapperExecutor,
+    model: torch.nn.Module,
+    conds: list,
+    x: torch.Tensor,
+    timestep: torch.Tensor,
+    model_options: dict,
+) -> list:
     """One evaluation of lists of conditionings: know what they are while it runs."""
     options = model_options["transformer_options"]
     run = options.get(keys.RUN)
@@ -299,7 +315,16 @@ def calc_cond_batch(executor, model, conds, x, timestep, model_options):
         return executor(model, conds, x, timestep, model_options)
 
 
-def apply_model(executor, x, timestep, c_concat=None, c_crossattn=None, control=None, transformer_options=None, **rest):
+def apply_model(
+    executor: WrapperExecutor,
+    x: torch.Tensor,
+    timestep: torch.Tensor,
+    c_concat: torch.Tensor | None = None,
+    c_crossattn: torch.Tensor | None = None,
+    control: dict | None = None,
+    transformer_options: dict | None = None,
+    **rest,
+) -> torch.Tensor:
     """One forward: say whose its rows are, and call all lists conditional or not where there are some of ours.
 
     A list of ours has a number that no other pack knows, so that must not get further than here.
@@ -314,7 +339,7 @@ def apply_model(executor, x, timestep, c_concat=None, c_crossattn=None, control=
     return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **rest)
 
 
-def open_scope(model, sites: frozenset):
+def open_scope(model: ModelPatcher, sites: frozenset):
     """Make `model` (a clone of the caller's own) open a Run at every sampling; chained adapters share one.
 
     `sites`: the names in Run.fired of what is to be called in every run.
@@ -326,7 +351,7 @@ def open_scope(model, sites: frozenset):
     watch_forwards(model)
 
 
-def watch_forwards(model):
+def watch_forwards(model: ModelPatcher):
     """Make `model` (a clone of the caller's own) know whose rows are whose in runs that somebody opens."""
     for kind, wrapper in ((WrappersMP.CALC_COND_BATCH, calc_cond_batch), (WrappersMP.APPLY_MODEL, apply_model)):
         if not model.get_wrappers(kind, keys.RUN):

@@ -5,6 +5,10 @@ As ComfyUI's own ranges, they are worked out when sampling starts: nodes behind 
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
 
 FOREVER = (math.inf, 0.0)  # from before the first noise level, whichever that is: 14.6 in SD, 1 in flow models
 _INTO_THE_STEP = 0.01  # of the way up to the step before: no sampler's own rounding of noise levels counts as earlier
@@ -21,13 +25,13 @@ class Span:
     counts_steps: bool = False
 
 
-def span_of(model, start_at: float, end_at: float, counts_steps: bool = False) -> Span:
+def span_of(model: ModelPatcher, start_at: float, end_at: float, counts_steps: bool = False) -> Span:
     """The Span on a MODEL."""
     levels = levels_of(model.get_model_object("model_sampling"), start_at, end_at)
     return Span(start_at, end_at, levels, counts_steps)
 
 
-def levels_of(sampling, start_at: float, end_at: float, sigmas=None) -> tuple[float, float]:
+def levels_of(sampling: Any, start_at: float, end_at: float, sigmas: torch.Tensor | None = None) -> tuple[float, float]:
     """The noise levels (from, to) of a part of the denoising, the former the higher one; FOREVER's ends for 0 and 1.
 
     `sigmas`: a run's, on the CPU, where the start counts its steps.
@@ -38,7 +42,7 @@ def levels_of(sampling, start_at: float, end_at: float, sigmas=None) -> tuple[fl
     return upper, lower if end_at >= 1 else float(sampling.percent_to_sigma(end_at))
 
 
-def starts_at(share: float, sigmas, sampling) -> float:
+def starts_at(share: float, sigmas: torch.Tensor, sampling: Any) -> float:
     """The noise level from which downwards a face is there that comes at a share (0..1, neither) of the denoising.
 
     PhotoMaker, ConsistentID and the W+ adapter go without it in the steps `i <= int(share * steps)`, i from 0. So it is

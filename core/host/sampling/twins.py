@@ -7,6 +7,8 @@ conditionings of the batch.
 import uuid
 
 import torch
+from comfy.patcher_extension import WrapperExecutor
+from comfy.samplers import CFGGuider
 
 from .. import keys
 from ..conditioning.control_reads import without_identity
@@ -26,7 +28,7 @@ class TwinRun:
         self.twin_of = {one["uuid"]: other["uuid"] for one, other in zip(positive, twins, strict=True)}
         self.all_off = False  # whether the forward that is running goes without identity altogether
         self.gives_keys = False  # whether the running step shares keys
-        self.keys = {}
+        self.keys: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def twins(self, entries: list[dict]) -> list[dict]:
         """The foundation's entries for a conditional list.
@@ -55,7 +57,17 @@ class TwinRun:
 
         return [{key: cut(value) for key, value in entry.items()} for entry in entries]
 
-    def evaluate(self, executor, model, conds, before, after, x, timestep, model_options) -> list:
+    def evaluate(
+        self,
+        executor: WrapperExecutor,
+        model: torch.nn.Module,
+        conds: list,
+        before: list,
+        after: list,
+        x: torch.Tensor,
+        timestep: torch.Tensor,
+        model_options: dict,
+    ) -> list:
         """Predictions [B,C,H,W] of lists of conditionings, and of those without identity before and behind them.
 
         ComfyUI runs the last lists first: those that give their keys away stand behind those that take them. The
@@ -70,7 +82,7 @@ class TwinRun:
         return [out[order.index(i)] for i in range(len(lists))]
 
 
-def add_twins(guider, run: Run) -> tuple[list[dict], list[dict]]:
+def add_twins(guider: CFGGuider, run: Run) -> tuple[list[dict], list[dict]]:
     """Give a guider's positive entries twins, as conditionings of its own; returns both."""
     positive, negative = guider.conds["positive"], guider.conds.get("negative") or []
     guider.conds[keys.FOUNDATION] = [_without_identity(entry, negative) for entry in positive]

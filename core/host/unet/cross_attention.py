@@ -1,8 +1,11 @@
 """The attention patch: what ComfyUI calls at each cross-attention site, for every adapter applied there."""
 
+from collections.abc import Callable
+
+import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import CallbacksMP, WrappersMP
+from comfy.patcher_extension import CallbacksMP, WrapperExecutor, WrappersMP
 
 from .. import keys
 from ..sampling.injection import Injection, Site
@@ -27,7 +30,7 @@ class IDPatch:
         self.injections = tuple(injections)  # (Injection, its bank's index of this site)
         self.strangers = list(strangers)  # (callback, keyword arguments)
 
-    def __call__(self, q, k, v, extra_options):
+    def __call__(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, extra_options: dict) -> torch.Tensor:
         if self.base is not None:
             out = text = self.base(q, k, v, extra_options)
         else:
@@ -53,27 +56,27 @@ class IDPatch:
                 out = (out + callback(out, q, k, v, extra_options, **options)).to(q.dtype)
         return out
 
-    def add(self, callback, **kwargs):
+    def add(self, callback: Callable, **kwargs):
         """Join this site as other packs do: `callback(out, q, k, v, extra_options, **kwargs)` is added to the rest."""
         self.strangers.append((callback, kwargs))
 
-    def copy(self):
+    def copy(self) -> "IDPatch":
         return IDPatch(self.key, self.injections, self.base, self.strangers, self.of_block)
 
-    def behind(self, base):
+    def behind(self, base: Callable) -> "IDPatch":
         """The same patch over what another pack has put on the whole block."""
         return IDPatch(self.key, self.injections, base, self.strangers, of_block=True)
 
     def __deepcopy__(self, memo):
         return self.copy()
 
-    def models(self):
+    def models(self) -> list[ModelPatcher]:
         """The ModelPatchers that ComfyUI loads together with the model."""
         models = [injection.patcher for injection, _ in self.injections]
         models += [injection.router for injection, _ in self.injections if injection.router is not None]
         return models + (self.base.models() if hasattr(self.base, "models") else [])
 
-    def to(self, target):
+    def to(self, target: object) -> "IDPatch":
         """Our weights move with their ModelPatcher; only a stranger's patch may want to move itself."""
         if hasattr(self.base, "to"):
             return IDPatch(self.key, self.injections, self.base.to(target), self.strangers, self.of_block)
@@ -103,7 +106,7 @@ def inject(model: ModelPatcher, injection: Injection, sites: list[tuple[int, Sit
     return frozenset(site.key for _, site in sites)
 
 
-def join_blocks(executor, *args, **kwargs):
+def join_blocks(executor: WrapperExecutor, *args, **kwargs) -> torch.Tensor:
     """Around a run: our patches go over those of packs that have taken whole blocks since (IPAdapter_plus on SD1.5).
 
     ComfyUI runs the patch of a site and forgets that of its block. The options are the run's own.
@@ -116,7 +119,7 @@ def join_blocks(executor, *args, **kwargs):
     return executor(*args, **kwargs)
 
 
-def unshare(model, clone):
+def unshare(model: ModelPatcher, clone: ModelPatcher):
     """Give a fresh clone patch objects of its own: newer ComfyUI copies only the dictionaries that hold them."""
     patches = clone.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
     for key, patch in patches.items():

@@ -1,5 +1,6 @@
 """Adapters whose gates (attention.gates) work on what goes into the cross-attentions: ComfyUI's middle_patch."""
 
+import torch
 from comfy.model_patcher import ModelPatcher
 
 from .. import keys
@@ -22,7 +23,7 @@ class GatePatch:
     def __init__(self, applied: tuple[tuple[Injection, object, dict], ...]):
         self.applied = applied
 
-    def __call__(self, x, extra_options):
+    def __call__(self, x: torch.Tensor, extra_options: dict) -> torch.Tensor:
         key = (*extra_options["block"], extra_options["block_index"])
         run = extra_options.get(keys.RUN) or Run()  # a sampler that goes around ComfyUI's own opens no run
         run.fired.add(_fired(key))
@@ -39,7 +40,7 @@ class GatePatch:
     def __deepcopy__(self, memo):
         return self
 
-    def models(self):
+    def models(self) -> list[ModelPatcher]:
         """The ModelPatchers that ComfyUI loads together with the model."""
         return [patcher for injection, layers, _ in self.applied for patcher in (injection.patcher, layers)]
 

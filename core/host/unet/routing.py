@@ -1,6 +1,7 @@
 """Several people in one picture: at each site a router says which image token is whose (UniPortrait)."""
 
 import torch
+from comfy.model_patcher import ModelPatcher
 
 from ...attention import shares
 from .. import keys
@@ -28,14 +29,14 @@ def token_shares(injections: list[tuple[Injection, int]], q: torch.Tensor, here:
     return dict(zip((one for one, _ in routed), shares(scores, masks), strict=True))
 
 
-def routed_people(model) -> int:
+def routed_people(model: ModelPatcher) -> int:
     """How many people with a router have been applied to a model."""
     taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
     people = {one for patch in taken.values() for one, _ in getattr(patch, "injections", ()) if one.router is not None}
     return len(people)
 
 
-def keep_hidden_states(model):
+def keep_hidden_states(model: ModelPatcher):
     """Let the sites of `model`, a clone of the caller's own, know what they are given, as routers want to see it."""
     if _keep not in model.model_options["transformer_options"].get("patches", {}).get("attn2_patch", []):
         model.set_model_attn2_patch(_keep)
