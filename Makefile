@@ -4,7 +4,7 @@ RUN = $(VENV)/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH VENV
 
-.PHONY: demo test commands test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz fuzz-encoders fuzz-files fuzz-server bench-identity bench-cure installed kill soak bench-batch compositions verify-facelets facelets help-pages help-pictures
+.PHONY: demo test test-tools commands test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz fuzz-encoders fuzz-files fuzz-server bench-identity bench-cure installed kill soak bench-batch compositions verify-facelets facelets help-pages help-pictures
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -18,6 +18,10 @@ test: setup-test
 		echo "== ComfyUI $$version"; \
 		$(MAKE) --no-print-directory test COMFYUI_PATHS= COMFYUI_PATH="$$path" VENV=.venv-$$version || exit 1; \
 	done
+
+# what no artist gets: the tests of scripts/ and benchmarks/
+test-tools: setup-test
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest tests/tools $(ARGS)
 
 # every command that a document names, in its smallest setting; ARGS=soak for those with that word in them
 commands: setup-test

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import conftest  # noqa: E402, F401  (loads the pack)
+import alone  # noqa: E402, F401  (loads the pack)
 import numpy as np  # noqa: E402
 import onnx_files  # noqa: E402
 import onnxruntime  # noqa: E402

@@ -16,7 +16,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import conftest  # noqa: E402, F401  (loads the pack)
+import alone  # noqa: E402, F401  (loads the pack)
 import photographs  # noqa: E402
 import torch  # noqa: E402
 from likeness.core.faces.detect.mtcnn import MTCNN  # noqa: E402

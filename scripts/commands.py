@@ -3,7 +3,7 @@
     make commands
     make commands ARGS="soak 'cli run'"    # those with one of these texts in them
 
-tests/unit/test_commands.py holds the list to the documents. What a command prints goes to out/commands; of one that
+tests/tools/test_commands.py holds the list to the documents. What a command prints goes to out/commands; of one that
 fails the last lines are shown, and the others go on.
 """
 
@@ -77,6 +77,7 @@ TOGETHER = (
 # What documents name and no run here can show, and why.
 LEFT_OUT = {
     "make test": "continuous integration runs it by itself",
+    "make test-tools": "continuous integration runs it by itself",
     "make commands": "this is it",
     "make bench-batch --ray-python": "Ray is no part of the development set-up",
 }

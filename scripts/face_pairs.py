@@ -14,7 +14,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import conftest  # noqa: E402, F401  (loads the pack)
+import alone  # noqa: E402, F401  (loads the pack)
 import photographs  # noqa: E402
 from likeness.core.faces.align.transforms import upright, warp  # noqa: E402
 from likeness.core.faces.embedded import load_embedded  # noqa: E402

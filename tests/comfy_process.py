@@ -9,6 +9,8 @@ import functools
 import importlib
 import importlib.util
 import os
+import pkgutil
+import sys
 import tempfile
 import uuid
 from dataclasses import dataclass
@@ -118,3 +120,17 @@ class HostPack:
         if not executor.success:
             raise ComfyError(comfy_server.describe_failure(executor.status_messages))
         return Result(executor.history_result["outputs"], executor)
+
+
+@functools.cache
+def load_likeness() -> HostPack:
+    """This pack. The very modules that its nodes use are importable as `likeness...` from then on."""
+    pack = HostPack(start_nodes() / "custom_nodes/likeness")
+    assert pack.loaded, "ComfyUI could not load the pack; its log above says why"
+    for room in (pack.module("core"), pack.module("nodes")):
+        for found in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+            importlib.import_module(found.name)
+    for name, module in list(sys.modules.items()):
+        if name == pack.module_name or name.startswith(f"{pack.module_name}."):
+            sys.modules["likeness" + name.removeprefix(pack.module_name)] = module
+    return pack

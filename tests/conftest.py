@@ -1,32 +1,27 @@
-"""What every test folder shares: the pack as a package, the photographs, `--device` and `--dtype`."""
+"""What every test folder shares: the pack as the package `likeness`, `--device` and `--dtype`."""
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def _load_pack():
-    """Load the pack's root under the name `likeness` as ComfyUI's loader does: from its __init__.py, no sys.path."""
-    if "likeness" in sys.modules:
-        return
-    spec = importlib.util.spec_from_file_location(
-        "likeness", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["likeness"] = module
-    spec.loader.exec_module(module)
-
-
-_load_pack()
+TESTS = Path(__file__).resolve().parent
+WITH_COMFYUI = [TESTS / name for name in ("host", "parity", "tools")]
 
 
 def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="torch device that the unit tests run on")
     parser.addoption("--dtype", default="float32", help="torch dtype that the unit tests run in")
+
+
+def pytest_configure(config):
+    """Load the pack, before any module of tests is: one copy for all, ComfyUI's where a test may want ComfyUI."""
+    asked = [(config.invocation_params.dir / word.partition("::")[0]).resolve() for word in config.args]
+    if any(path.is_relative_to(room) or room.is_relative_to(path) for path in asked for room in WITH_COMFYUI):
+        if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):  # else only workers run tests
+            importlib.import_module("comfy_process").load_likeness()
+    else:
+        importlib.import_module("alone")
 
 
 @pytest.fixture(scope="session")

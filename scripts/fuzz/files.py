@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch starts, in every worker
 
-import conftest  # noqa: E402, F401  (loads the pack)
+import alone  # noqa: E402, F401  (loads the pack)
 
 from fuzz.pool import Result, run  # noqa: E402
 

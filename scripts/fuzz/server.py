@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import conftest  # noqa: E402, F401  (loads the pack)
+import alone  # noqa: E402, F401  (loads the pack)
 from comfy_process import ComfyServer, find_comfyui, prepare_base  # noqa: E402
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings  # noqa: E402
 

@@ -5,14 +5,12 @@ import os
 import shutil
 
 import pytest
-from comfy_process import ROOT, TINY_MODELS, HostPack, start_nodes
+from comfy_process import ROOT, TINY_MODELS, HostPack, load_likeness, start_nodes
 
 
 @pytest.fixture(scope="session")
 def pack() -> HostPack:
-    loaded = HostPack(start_nodes() / "custom_nodes/likeness")
-    assert loaded.loaded, "ComfyUI could not load the pack; its log above says why"
-    return loaded
+    return load_likeness()
 
 
 @pytest.fixture(scope="session")

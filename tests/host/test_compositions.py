@@ -10,7 +10,9 @@ from cure_cases import Case
 from host_cases import adapter, apply, conditioning, randn, sample
 
 TILE, STEP = 10, 6  # of a latent that is 16 wide: the second tile begins at cell 6
-CLOSE = {"atol": 2e-4, "rtol": 0}
+# Latents reach 20 and more; rows that are computed in other batches are rounded otherwise, by a few units of the last
+# place, which differ from one processor to the next.
+CLOSE = {"atol": 2e-4, "rtol": 5e-5}
 
 
 @pytest.fixture(scope="module")

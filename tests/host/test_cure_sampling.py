@@ -252,7 +252,10 @@ def test_a_model_wrapper_that_cuts_tiles(sd15):
 
     plain = tiled(sd15.model)
     assert (tiled(sd15.cure(mode="both")) - plain).abs().max() > 1e-3
-    same_rows = {"identity_off": "zero", "blend": "eps"}  # so that the rounding is the same
-    assert torch.equal(tiled(sd15.cure(mode="both", settings={"source": "cross", **same_rows})), plain)
+    same_rows = {"identity_off": "zero", "blend": "eps"}
+    close = {"rtol": 2e-5, "atol": 3e-4}  # latents reach 35; the batches are of other sizes, so rounding differs
+    found = tiled(sd15.cure(mode="both", settings={"source": "cross", **same_rows}))
+    torch.testing.assert_close(found, plain, **close)
     masked = tiled(sd15.cure(mode="both", mask=left, settings={"source": "mask", **same_rows}))
-    assert torch.equal(masked[..., 8:], plain[..., 8:]) and (masked - plain).abs().max() > 1e-3
+    torch.testing.assert_close(masked[..., 8:], plain[..., 8:], **close)
+    assert (masked - plain).abs().max() > 1e-3

@@ -12,13 +12,11 @@ import photographs
 import pytest
 import torch
 from descriptor_files import adaface, e4e, facenet, transface
+from likeness.core.faces.spaces import is_space, space_of
+from likeness.core.host.comfyui import managed
+from likeness.core.host.faces import encoder_files
 from node_cases import ComfyError, outputs
 from onnx import helper
-
-
-@pytest.fixture
-def files(pack):
-    return pack.module("core.host.faces.encoder_files")
 
 
 @pytest.fixture
@@ -36,33 +34,33 @@ def buffalo(packs):
     return onnx_files.pack(packs / "buffalo_l" / "buffalo_l", "r50", "10g")
 
 
-def test_packs_are_offered_and_nothing_else(files, buffalo, packs):
+def test_packs_are_offered_and_nothing_else(buffalo, packs):
     (packs / "empty").mkdir()
     (packs / "readme.txt").write_text("hello")
-    assert files.encoder_names()[:2] == ["embedded", "insightface/buffalo_l"]
-    assert files.detector_names() == ["auto", "mtcnn", "insightface/buffalo_l"]
+    assert encoder_files.encoder_names()[:2] == ["embedded", "insightface/buffalo_l"]
+    assert encoder_files.detector_names() == ["auto", "mtcnn", "insightface/buffalo_l"]
 
 
-def test_a_pack_brings_its_detector_and_its_own_space(files, buffalo):
-    module = files.load_module("insightface/buffalo_l", "auto")
+def test_a_pack_brings_its_detector_and_its_own_space(buffalo):
+    module = encoder_files.load_module("insightface/buffalo_l", "auto")
     assert type(module.detector).__name__ == "SCRFD" and module.dim == 512 and module.chip_size == 112
     assert module.space.startswith("buffalo_l-w600k_r50:") and not module.antialias
-    other = files.load_module("insightface/buffalo_l", "mtcnn")
+    other = encoder_files.load_module("insightface/buffalo_l", "mtcnn")
     assert type(other.detector).__name__ == "Verified" and other.space == module.space
-    crossed = files.load_module("embedded", "insightface/buffalo_l")
+    crossed = encoder_files.load_module("embedded", "insightface/buffalo_l")
     assert type(crossed.detector).__name__ == "SCRFD" and crossed.space == "dlib-resnet34-128"
     assert not any(parameter.requires_grad for parameter in module.parameters()) and not module.training
 
 
-def test_a_pack_without_a_detector_gets_mtcnn(files, buffalo):
+def test_a_pack_without_a_detector_gets_mtcnn(buffalo):
     (buffalo / "det_10g.onnx").unlink()
-    assert type(files.load_module("insightface/buffalo_l", "auto").detector).__name__ == "Verified"
+    assert type(encoder_files.load_module("insightface/buffalo_l", "auto").detector).__name__ == "Verified"
 
 
-def test_the_same_file_makes_the_same_space_under_any_name(files, buffalo, packs):
-    space = files.load_module("insightface/buffalo_l", "mtcnn").space
+def test_the_same_file_makes_the_same_space_under_any_name(buffalo, packs):
+    space = encoder_files.load_module("insightface/buffalo_l", "mtcnn").space
     (buffalo / "w600k_r50.onnx").rename(buffalo / "z.onnx")
-    renamed = files.load_module("insightface/buffalo_l", "mtcnn").space
+    renamed = encoder_files.load_module("insightface/buffalo_l", "mtcnn").space
     assert space.partition(":")[2] == renamed.partition(":")[2] and space != renamed
 
 
@@ -85,7 +83,7 @@ def singles(pack):
     shutil.rmtree(folder)
 
 
-def test_single_files_are_told_apart_by_their_content(files, singles):
+def test_single_files_are_told_apart_by_their_content(singles):
     torch.save(facenet()[1], singles / "a.pt")
     torch.save({"state_dict": adaface(18)[1]}, singles / "b.ckpt")
     shutil.copy(onnx_files.file("sface", width=4), singles / "c.onnx")
@@ -95,9 +93,9 @@ def test_single_files_are_told_apart_by_their_content(files, singles):
     os.utime(singles)
     kinds = (("a.pt", "facenet-a:", 512, 160), ("b.ckpt", "adaface-b:", 512, 112), ("c.onnx", "onnx-c:", 128, 112),
              ("d.pt", "e4e-d:", 18 * 24, 256), ("e.pt", "transface-e:", 144 * 64, 112))  # fmt: skip
-    assert files.encoder_names() == ["embedded", *(f"face_encoders/{name}" for name, *_ in kinds)]
+    assert encoder_files.encoder_names() == ["embedded", *(f"face_encoders/{name}" for name, *_ in kinds)]
     for name, space, dim, size in kinds:
-        module = files.load_module(f"face_encoders/{name}", "auto")
+        module = encoder_files.load_module(f"face_encoders/{name}", "auto")
         assert (module.space.startswith(space), module.dim, module.chip_size) == (True, dim, size), name
         image = photographs.as_image(photographs.picture("sample1"))
         faces = module.detect(image, 0.9)
@@ -105,7 +103,7 @@ def test_single_files_are_told_apart_by_their_content(files, singles):
         assert vectors.shape == (faces.total, dim) and faces.total == 3 and vectors.isfinite().all()
 
 
-def test_an_encoder_of_the_artists_own_goes_by_its_description(pack, files, singles):
+def test_an_encoder_of_the_artists_own_goes_by_its_description(pack, singles):
     """Person re-identification, say: windows that are taller than wide, around where the body is."""
     picture = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 3, 256, 128))
     vector = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
@@ -113,14 +111,14 @@ def test_an_encoder_of_the_artists_own_goes_by_its_description(pack, files, sing
     onnx.save(helper.make_model(graph), singles / "reid.onnx")
     (singles / "reid.json").write_text('{"template": "person", "mean": 0, "std": 255}')
     os.utime(singles)
-    module = files.load_module("face_encoders/reid.onnx", "auto")
+    module = encoder_files.load_module("face_encoders/reid.onnx", "auto")
     image = photographs.as_image(photographs.picture("sample1"))
     faces = module.detect(image, 0.9)
     assert module.align(image, faces).shape == (3, 3, 256, 128)
     torch.testing.assert_close(module.embed(image, faces), module.align(image, faces).mean((2, 3)), atol=1e-4, rtol=0)
-    before = files.fingerprint(["face_encoders/reid.onnx"])
+    before = encoder_files.fingerprint(["face_encoders/reid.onnx"])
     (singles / "reid.json").write_text('{"template": "eyes"}')
-    assert files.fingerprint(["face_encoders/reid.onnx"]) != before
+    assert encoder_files.fingerprint(["face_encoders/reid.onnx"]) != before
     assert "reid.json describes an encoder wrongly: template must be arcface, box, person" in refused(
         pack, encoder="face_encoders/reid.onnx"
     )
@@ -138,13 +136,13 @@ def test_what_is_no_descriptor_is_named(pack, singles):
     assert "c.onnx is a web page, not weights" in refused(pack, encoder="face_encoders/c.onnx")
 
 
-def test_details_come_from_the_pack(files, buffalo):
-    details = files.load_details_module("insightface/buffalo_l")
+def test_details_come_from_the_pack(buffalo):
+    details = encoder_files.load_details_module("insightface/buffalo_l")
     assert sorted(details.graphs) == ["68 landmarks in space", "gender and age", "landmarks of 106 points"]
-    assert files.load_details_module("embedded") is None
+    assert encoder_files.load_details_module("embedded") is None
     for name in ("1k3d68", "2d106det", "genderage"):
         (buffalo / f"{name}.onnx").unlink()
-    assert files.load_details_module("insightface/buffalo_l") is None
+    assert encoder_files.load_details_module("insightface/buffalo_l") is None
 
 
 def refused(pack, **chosen):
@@ -174,7 +172,7 @@ def test_the_report_tells_what_the_pack_knows(pack, buffalo):
             assert face["gender"] in ("male", "female") and isinstance(face["age"], int)
 
 
-def test_what_is_missing_or_damaged_is_said(pack, files, buffalo):
+def test_what_is_missing_or_damaged_is_said(pack, buffalo):
     assert "encoder is 'insightface/antelopev2', but must be one of: embedded, insightface/buffalo_l" in refused(
         pack, encoder="insightface/antelopev2"
     )
@@ -187,25 +185,23 @@ def test_what_is_missing_or_damaged_is_said(pack, files, buffalo):
     assert "det_10g.onnx (a face detector)" in text
 
 
-def test_a_damaged_file_that_is_not_needed_does_no_harm(files, buffalo):
+def test_a_damaged_file_that_is_not_needed_does_no_harm(buffalo):
     (buffalo / "1k3d68.onnx").write_bytes(b"nothing")
-    assert files.load_module("insightface/buffalo_l", "auto").dim == 512
+    assert encoder_files.load_module("insightface/buffalo_l", "auto").dim == 512
 
 
-def test_a_replaced_file_is_read_again(files, buffalo):
+def test_a_replaced_file_is_read_again(buffalo):
     names = ("insightface/buffalo_l", "auto")
-    before = files.fingerprint(names)
-    assert before == files.fingerprint(names)
+    before = encoder_files.fingerprint(names)
+    assert before == encoder_files.fingerprint(names)
     with (buffalo / "w600k_r50.onnx").open("ab") as file:
         file.write(b"\0")
-    assert files.fingerprint(names) != before
-    assert files.fingerprint(("embedded", "auto")) == ""
+    assert encoder_files.fingerprint(names) != before
+    assert encoder_files.fingerprint(("embedded", "auto")) == ""
 
 
 def test_adapters_take_the_encoder_by_its_name(pack):
     """A published file is known by its content; another export of it is believed its folder's and its own name."""
-    is_space = pack.module("core.faces.spaces").is_space
-    space_of = pack.module("core.faces.spaces").space_of
     published = "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf"
     assert space_of(published, "whatever-x") == "antelopev2-glintr100"
     assert is_space("antelopev2-glintr100", "antelopev2-glintr100")
@@ -230,7 +226,6 @@ def test_an_adapter_is_applied_with_faces_of_its_encoder_only(pack):
 
 
 def test_half_precision_only_where_it_is_fast(pack, monkeypatch):
-    managed = pack.module("core.host.comfyui.managed")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert managed.half_precision() is torch.bfloat16
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)

@@ -7,15 +7,11 @@ import pytest
 import torch
 from comfy_process import ROOT, ComfyError
 from facelets_files import SITE_WIDTHS, write_files
+from likeness.core.host.facelets import load
 from safetensors import safe_open
 
 FILES = ("unet", "text_encoder", "vae", "controlnet", "ip_adapter", "faces")
 FOLDER = ROOT / "embedded/facelets"
-
-
-@pytest.fixture(scope="module")
-def facelets(pack):
-    return pack.module("core.host.facelets.load")
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +97,16 @@ def test_identities_of_photographs_are_refused(pack, graph):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_or_damaged_file_is_one_sentence(facelets, tmp_path, name):
-    folder = write_files(tmp_path / "facelets", facelets)
+def test_a_missing_or_damaged_file_is_one_sentence(tmp_path, name):
+    folder = write_files(tmp_path / "facelets", load)
     path = folder / f"{name}.safetensors"
     whole = path.read_bytes()
     for wrong in (None, b"", whole[: len(whole) // 2], b"no weights at all"):
         path.unlink(missing_ok=True)
         if wrong is not None:
             path.write_bytes(wrong)
-        with pytest.raises(facelets.WeightsError) as caught:
-            facelets.load_facelets(folder)
+        with pytest.raises(load.WeightsError) as caught:
+            load.load_facelets(folder)
         text = str(caught.value)
         assert text.startswith(f"Facelets can't be loaded from {folder}: ") and text.endswith("install the pack again.")
         assert f"{name}.safetensors" in text and "\n" not in text

@@ -3,6 +3,8 @@
 import pytest
 import torch
 from host_cases import conditioning, sample
+from likeness.core.host.prompts import id_prompt
+from likeness.core.host.sampling import late
 
 SHARES = ((50, 0.6), (50, 0.2), (30, 0.29), (7, 0.5), (4, 0.2))
 
@@ -25,32 +27,33 @@ def schedules(model, steps, names=None):
 @pytest.mark.parametrize(("steps", "share"), SHARES)
 def test_steps_with_the_face_are_the_authors(pack, model, steps, share):
     """Their loop: `if i <= start_merge_step` without the face, `start_merge_step = int(share * steps)`."""
-    starts_at, sampling = pack.module("core.host.sampling.late").starts_at, model.get_model_object("model_sampling")
+    sampling = model.get_model_object("model_sampling")
     by_level = []
     for sigmas in schedules(model, steps):
         count = len(sigmas) - 1  # one of the schedules takes a step more
         start_merge_step = int(share * count)
         authors = [i > start_merge_step for i in range(count)]
-        level = starts_at(share, sigmas, sampling)
+        level = late.starts_at(share, sigmas, sampling)
         assert [float(sigma) <= level for sigma in sigmas[:-1]] == authors
         by_level.append([float(sigma) <= sampling.percent_to_sigma(share) for sigma in sigmas[:-1]] == authors)
     assert not all(by_level)  # what noise levels alone give is another thing
 
 
 def test_a_part_of_a_run_goes_by_noise_levels(pack, model):
-    starts_at, sampling = pack.module("core.host.sampling.late").starts_at, model.get_model_object("model_sampling")
+    sampling = model.get_model_object("model_sampling")
     for sigmas in schedules(model, 20, ["normal", "karras", "simple"]):
         for part in (sigmas[5:], sigmas[:8], sigmas[-1:]):
-            assert starts_at(0.3, part, sampling) == sampling.percent_to_sigma(0.3)
+            assert late.starts_at(0.3, part, sampling) == sampling.percent_to_sigma(0.3)
 
 
 @pytest.mark.parametrize("sampler", ["euler", "dpm_2"])
 def test_a_run_changes_from_one_prompt_to_the_other(pack, model, sampler):
     """Five steps of a schedule on which the noise level alone would bring the face in one step early; dpm_2 looks at
     levels between the steps as well."""
-    late, prompts = pack.module("core.host.sampling.late"), pack.module("core.host.prompts.id_prompt")
     [[plain, options]], [[merged, _]] = conditioning("sd15", seed=1), conditioning("sd15", seed=2)
-    positive = prompts._during([[plain, options]], 0.0, 0.4, 0.4) + prompts._during([[merged, options]], 0.4, 1.0, 0.4)
+    positive = id_prompt._during([[plain, options]], 0.0, 0.4, 0.4) + id_prompt._during(
+        [[merged, options]], 0.4, 1.0, 0.4
+    )
     seen = []
 
     def watched(apply, given):
@@ -76,7 +79,7 @@ def test_a_run_changes_from_one_prompt_to_the_other(pack, model, sampler):
 
 
 def test_what_another_node_wrote_over_it_stays(pack, model):
-    late, sampling = pack.module("core.host.sampling.late"), model.get_model_object("model_sampling")
+    sampling = model.get_model_object("model_sampling")
     [sigmas, *_] = schedules(model, 10)
     for entry in (
         {"start_percent": 0.1, "end_percent": 0.4},

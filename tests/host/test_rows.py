@@ -6,16 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from host_cases import randn
-
-
-@pytest.fixture(scope="module")
-def rows(pack):
-    return pack.module("core.host.sampling.rows")
-
-
-@pytest.fixture(scope="module")
-def run_module(pack):
-    return pack.module("core.host.sampling.run")
+from likeness.core.host.sampling import rows
+from likeness.core.host.sampling import run as run_module
+from likeness.core.host.sampling.tiles import RowMap, tiles_of
 
 
 def entry(uuid, **more):
@@ -26,7 +19,7 @@ def guider(**conds):
     return SimpleNamespace(conds=conds)
 
 
-def test_copies_for_areas_do_not_change_whose_a_list_is(run_module):
+def test_copies_for_areas_do_not_change_whose_a_list_is():
     """ComfyUI appends to each list what the others have areas for, with their uuid."""
     run = run_module.Run(guider(positive=[entry("p", area=1)], negative=[entry("n")]), 1)
     positive, negative = [entry("p", area=1)], [entry("n"), entry("p", area=1)]
@@ -34,7 +27,7 @@ def test_copies_for_areas_do_not_change_whose_a_list_is(run_module):
     assert run.kinds([negative]) == [1] and run.kinds([positive]) == [0]
 
 
-def test_whose_lists_are_in_guiders_with_three_and_in_calls_of_other_nodes(run_module):
+def test_whose_lists_are_in_guiders_with_three_and_in_calls_of_other_nodes():
     run = run_module.Run(guider(positive=[entry("p")], middle=[entry("m")], negative=[entry("n")]), 1)
     assert run.kinds([[entry("n")], [entry("m")], [entry("p")]]) == [1, 1, 0]
     assert run.kinds([[entry("a prompt of the node's own")]]) == [1]
@@ -45,14 +38,14 @@ def test_whose_lists_are_in_guiders_with_three_and_in_calls_of_other_nodes(run_m
     assert run.kinds([[entry("p")], [entry("n")], [entry("twin")]]) == [0, 1, 0]
 
 
-def test_a_list_is_what_the_guider_calls_it(run_module):
+def test_a_list_is_what_the_guider_calls_it():
     own = [entry("made while it ran")]
     run = run_module.Run(guider(positive=[entry("p")], negative=[]), 1)
     run.guider.conds["negative"] = own
     assert run.kinds([own]) == [1]
 
 
-def test_without_names_the_numbers_count(run_module):
+def test_without_names_the_numbers_count():
     assert run_module.Run().kinds([[entry("a")], [entry("b")], [entry("c")]]) == [0, 1, 1]
 
 
@@ -65,7 +58,7 @@ def test_without_names_the_numbers_count(run_module):
         ((8, 8, 4, 4), (4, 4, 2, 0), range(6, 10), range(4, 8)),
     ],
 )
-def test_a_mask_is_cut_like_the_picture(rows, area, tile, down, across):
+def test_a_mask_is_cut_like_the_picture(area, tile, down, across):
     masks = randn(3, 16, 16, seed=1)
     place = rows.Place((16, 16), (2, 0), area, tile)
     part = masks[:, list(down)][:, :, list(across)]
@@ -76,7 +69,7 @@ def test_a_mask_is_cut_like_the_picture(rows, area, tile, down, across):
     torch.testing.assert_close(place.tokens(masks, size), half[[2, 0]].flatten(2).transpose(1, 2))
 
 
-def test_rows_that_an_attention_couple_repeats(rows):
+def test_rows_that_an_attention_couple_repeats():
     """Two regions: conditional chunks are there twice, the unconditional one once."""
     off = rows.IdentityOff((False, False, True), True)
     forward = rows.in_chunks([1, 0, 0], 6, ["n", "p", "twin"], off)
@@ -89,8 +82,7 @@ def test_rows_that_an_attention_couple_repeats(rows):
         forward.grown(9)
 
 
-def test_where_a_tile_lies_is_read_from_the_tile(pack):
-    tiles_of = pack.module("core.host.sampling.tiles").tiles_of
+def test_where_a_tile_lies_is_read_from_the_tile():
     cut = randn(2, 4, 12, 10, seed=3)
     tiles = torch.cat([cut[1:, :, 3:9, 2:7], cut[:1, :, 6:, 5:]])
     assert tiles_of(tiles, cut, [1, 0]) == [(6, 5, 3, 2), (6, 5, 6, 5)]
@@ -100,10 +92,10 @@ def test_where_a_tile_lies_is_read_from_the_tile(pack):
     assert tiles_of(tiles * 1.01, cut, [1, 0]) is None
 
 
-def forward_rows(run_module, pack, cut, x, rows_in, chunks=((0, "p"), (1, "n")), pictures=2, options=None):
+def forward_rows(cut, x, rows_in, chunks=((0, "p"), (1, "n")), pictures=2, options=None):
     """The Rows of a forward on x, cut from `cut` by another node's wrapper that took rows `rows_in`."""
     run = run_module.Run(guider(positive=[entry("p")], negative=[entry("n")]), pictures)
-    run.row_map = pack.module("core.host.sampling.tiles").RowMap(None)
+    run.row_map = RowMap(None)
     run.row_map.cut, run.row_map.chunks = cut, list(chunks)
     listed = {"cond_or_uncond": [number for number, _ in chunks], "uuids": [uuid for _, uuid in chunks]}
     row_map = None
@@ -114,36 +106,36 @@ def forward_rows(run_module, pack, cut, x, rows_in, chunks=((0, "p"), (1, "n")),
         return made, made.places
 
 
-def test_tile_batches_repeat_the_whole_batch_for_every_tile(run_module, pack):
+def test_tile_batches_repeat_the_whole_batch_for_every_tile():
     pictures = randn(2, 4, 8, 16, seed=4)
     cut = torch.cat([pictures, pictures])  # conditional and unconditional
     x = torch.cat([cut[..., :10], cut[..., 6:]])
-    made, places = forward_rows(run_module, pack, cut, x, [0, 1, 2, 3] * 2)
+    made, places = forward_rows(cut, x, [0, 1, 2, 3] * 2)
     assert made.kinds == (0, 1, 0, 1) and made.uuids == ("p", "n") * 2 and made.size == 2
     assert [place.tile for place in places] == [(8, 10, 0, 0)] * 2 + [(8, 10, 0, 6)] * 2
     assert {place.frames for place in places} == {(0, 1)}
 
 
-def test_a_batch_that_is_taken_apart_row_by_row(run_module, pack):
+def test_a_batch_that_is_taken_apart_row_by_row():
     cut = torch.cat([randn(2, 4, 8, 8, seed=5)] * 2)
-    made, places = forward_rows(run_module, pack, cut, cut[3:], [3])
+    made, places = forward_rows(cut, cut[3:], [3])
     assert made.kinds == (1,) and made.uuids == ("n",) and made.size == 1 and places[0].frames == (1,)
-    made, places = forward_rows(run_module, pack, cut, cut[[2, 0, 1]], [2, 0, 1])
+    made, places = forward_rows(cut, cut[[2, 0, 1]], [2, 0, 1])
     assert made.kinds == (1, 0, 0) and [place.frames for place in places] == [(0,), (0,), (1,)]
 
 
-def test_a_node_that_cuts_and_tells_nothing_is_said(run_module, pack, caplog):
+def test_a_node_that_cuts_and_tells_nothing_is_said(caplog):
     """It hands on tiles without what goes with the rows, or changes them."""
     cut = torch.cat([randn(2, 4, 8, 16, seed=6)] * 2)
     for tile, rows_in in ((cut[..., :10], None), (2 * cut[..., :10], [0, 1, 2, 3])):
         caplog.clear()
-        made, places = forward_rows(run_module, pack, cut, tile, rows_in)
+        made, places = forward_rows(cut, tile, rows_in)
         assert made.kinds == (0, 1) and places is None and "masks can't follow" in caplog.text
-    _, places = forward_rows(run_module, pack, cut, cut * 1.5, None)  # nothing was cut
+    _, places = forward_rows(cut, cut * 1.5, None)  # nothing was cut
     assert all(place.is_whole for place in places)
 
 
-def test_the_pictures_of_a_context_window(run_module):
+def test_the_pictures_of_a_context_window():
     """ComfyUI's own windows and AnimateDiff-Evolved's, of three of six pictures."""
     run = run_module.Run(guider(positive=[entry("p")]), 6)
     window = SimpleNamespace(index_list=[3, 4, 5], dim=0)
@@ -159,7 +151,7 @@ def test_the_pictures_of_a_context_window(run_module):
         assert call.frames == (0, 1, 2)
 
 
-def test_rows_that_fit_no_number_of_prompts_are_refused(run_module):
+def test_rows_that_fit_no_number_of_prompts_are_refused():
     run = run_module.Run(guider(positive=[entry("p")], negative=[entry("n")]), 2)
     x = torch.zeros(2, 4, 8, 8)
     with run.calling([[entry("p")], [entry("n")]], x, {}), pytest.raises(ValueError, match="3 rows for 2 prompts"):

@@ -3,12 +3,13 @@
 import photographs
 import pytest
 import torch
-from likeness.core.faces.embedded import load_embedded
 
 
 @pytest.fixture(scope="session")
 def labelled(device):
     """Every labelled face that the embedded encoder finds (photographs.labelled_faces)."""
+    from likeness.core.faces.embedded import load_embedded
+
     encoder = load_embedded(device=device)
     return photographs.labelled_faces(lambda image: encoder.detect(image.to(device)))
 
@@ -16,6 +17,8 @@ def labelled(device):
 @pytest.fixture(scope="session")
 def vectors(labelled, device):
     """One descriptor per labelled face [N, 128]."""
+    from likeness.core.faces.embedded import load_embedded
+
     encoder, of_picture = load_embedded(device=device), {}
     for name, alteration, _, (image, faces), _ in labelled:
         if (name, alteration) not in of_picture:

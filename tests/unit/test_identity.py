@@ -249,7 +249,7 @@ def test_a_loaded_identity_outlives_its_file(identity, tmp_path):
     script = f"""
 import sys
 sys.path.insert(0, {str(photographs.ROOT / "tests")!r})
-import conftest, pathlib
+import alone, pathlib
 from likeness.core.faces.identity.identity_file import load_identity
 path = pathlib.Path({str(path)!r})
 identity = load_identity(path)
