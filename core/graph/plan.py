@@ -23,10 +23,6 @@ class UnknownGraph(WeightsError):
     """A whole and readable graph with an operation that is not known here."""
 
 
-class GreedyGraph(WeightsError):
-    """A graph that asks for more memory or time than any face model."""
-
-
 @dataclass
 class Layer:
     """An operation with weights of its own: "conv", "linear", "scale" (x * weight + bias per channel) or "prelu"."""
@@ -84,7 +80,7 @@ def plan(model: OnnxModel, outputs: tuple[str, ...] | None = None) -> Plan:
     with fitting_graph(model.name):
         for node in nodes:
             check_sizes(node.op, [constants.get(value) for value in node.inputs])
-            if not is_known(node):
+            if node.domain or not (node.op in TENSOR or node.op in HOST or node.op in LAYERS):
                 unknown.add(node.domain + "." * bool(node.domain) + node.op)
             elif not _fold(node, constants, room):
                 _add(_step(node, constants, model.opset), steps, makers, uses, room)
@@ -92,7 +88,10 @@ def plan(model: OnnxModel, outputs: tuple[str, ...] | None = None) -> Plan:
             step.spare = _spare(step, makers, uses)
     if unknown:
         names = ", ".join(shown(name) for name in sorted(unknown)[:4])
-        raise UnknownGraph(f"{model.name} uses operations that are not known here: {names}.")
+        raise UnknownGraph(
+            f"{model.name} uses operations that are not known here: {names}; export it without them, or choose another "
+            "encoder: InsightFace packs, FaceNet, AdaFace, ArcFace and SFace work."
+        )
     used = {name for step in steps for name in step.inputs if step.layer is None} | set(outputs)
     return Plan(
         model.name, name, model.inputs[name], tuple(outputs), tuple(steps),
@@ -112,18 +111,13 @@ def fitting_graph(name: str):
     except WeightsError:
         raise
     except TooMuch as error:
-        raise GreedyGraph(f"{name} asks for more memory or time than any face model; fetch it again.") from error
+        raise WeightsError(f"{name} asks for more memory or time than any face model; fetch it again.") from error
     except Unsupported as error:
         raise UnknownGraph(
             f"{name} uses an operation in a way that is not known here ({shown(str(error))}); choose another file."
         ) from error
     except Exception as error:
         raise WeightsError(f"{name} is damaged: its tensors don't fit together; fetch it again.") from error
-
-
-def is_known(node: Node) -> bool:
-    """Whether an operation is known here, in some of its forms at least."""
-    return not node.domain and (node.op in TENSOR or node.op in HOST or node.op in LAYERS)
 
 
 def _needed(model: OnnxModel, outputs) -> list[Node]:

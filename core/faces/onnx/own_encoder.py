@@ -131,7 +131,7 @@ def load_own(path: Path, half_precision=None, operations=nn) -> Descriptor:
     beside = description_beside(path)
     described = read_description(beside) if beside.is_file() else Description()
     dtype = half_precision if described.half_precision else None
-    embedder = load_embedder(read_onnx(path), path, described.preprocessing, described.input_size, dtype=dtype,
+    embedder = load_embedder(read_onnx(path), described.preprocessing, described.input_size, dtype=dtype,
                              operations=operations)  # fmt: skip
     if described.input_size not in (None, embedder.size):
         height, width = embedder.size
