@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..weights import WeightFile, WeightsError, fill, fitting, for_a_transformer, kind_of, known_kind, shown
+from ..quoted import quoted
+from ..weights import WeightFile, WeightsError, fill, fitting, for_a_transformer, kind_of, known_kind
 from . import consistentid, faceid, fact, image, instantid, masterweaver, photomaker, pulid, uniportrait, wplus
 from .base import (
     AUTO,
@@ -65,7 +66,7 @@ def load_adapter(file: WeightFile, overrides: Overrides = AUTO, device=None, dty
         adapter.lora = copied(lora)
         if spare:
             noun = "tensor" if len(spare) == 1 else "tensors"
-            note = f"Left aside: {len(spare)} {noun} that it has no use for, such as {shown(min(spare))}"
+            note = f"Left aside: {len(spare)} {noun} that it has no use for, such as {quoted(min(spare))}"
             adapter.spec = replace(spec, guesses=(*spec.guesses, note))
     return adapter.eval().requires_grad_(False)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..weights import WeightsError, shown
+from ..quoted import quoted
+from ..weights import WeightsError
 from ..weights.onnx_file import Node, OnnxModel
 from .bounds import Room, TooMuch, check_sizes
 from .operators import HOST_INPUTS, TENSOR, Unsupported
@@ -87,7 +88,7 @@ def plan(model: OnnxModel, outputs: tuple[str, ...] | None = None) -> Plan:
         for step in steps:
             step.spare = _spare(step, makers, uses)
     if unknown:
-        names = ", ".join(shown(name) for name in sorted(unknown)[:4])
+        names = ", ".join(quoted(name) for name in sorted(unknown)[:4])
         raise UnknownGraph(
             f"{model.name} uses operations that are not known here: {names}; export it without them, or choose another "
             "encoder: InsightFace packs, FaceNet, AdaFace, ArcFace and SFace work."
@@ -114,7 +115,7 @@ def fitting_graph(name: str):
         raise WeightsError(f"{name} asks for more memory or time than any face model; fetch it again.") from error
     except Unsupported as error:
         raise UnknownGraph(
-            f"{name} uses an operation in a way that is not known here ({shown(str(error))}); choose another file."
+            f"{name} uses an operation in a way that is not known here ({error}); choose another file."
         ) from error
     except Exception as error:
         raise WeightsError(f"{name} is damaged: its tensors don't fit together; fetch it again.") from error
@@ -135,7 +136,7 @@ def _needed(model: OnnxModel, outputs) -> list[Node]:
                 continue
             node = makers.get(value)
             if node is None:
-                raise WeightsError(f"{model.name} is damaged: nothing makes {shown(value)!r}; fetch it again.")
+                raise WeightsError(f"{model.name} is damaged: nothing makes {quoted(value)}; fetch it again.")
             if ready:
                 active.discard(id(node))
                 if id(node) not in done:

@@ -131,7 +131,7 @@ def test_a_file_without_one_tensor(kind):
     for key in MISSING[kind]:
         tensors = tensors_of(kind)
         del tensors[prefix + key]
-        assert f"is incomplete: it lacks {key}; fetch it again." in complaint(LOADERS[kind], tensors)
+        assert f"is incomplete: it lacks {key!r}; fetch it again." in complaint(LOADERS[kind], tensors)
 
 
 def test_a_file_that_ends_early(kind):
@@ -178,7 +178,7 @@ def test_relatives_that_are_refused():
         other = {key.replace(f".res_layer.{old}.", f".res_layer.{new}."): value for key, value in other.items()}
     assert "is an IR face model of another layout than AdaFace's, and" in complaint(adaface.load_adaface, other)
     squeezed = tensors | {"body.0.res_layer.se_block.fc1.weight": torch.ones(4, 64, 1, 1)}
-    assert "has tensors too many, 1 of them (the first: body.0" in complaint(adaface.load_adaface, squeezed)
+    assert "has tensors too many, 1 of them (the first: 'body.0" in complaint(adaface.load_adaface, squeezed)
     wrapped = {f"net.{key}": value for key, value in tensors.items()}
     assert "is a CVLface model, whose colour order" in complaint(adaface.load_adaface, wrapped)
 

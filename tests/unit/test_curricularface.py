@@ -57,7 +57,7 @@ def test_which_file_is_which(tensors):
 def test_files_that_are_incomplete(tensors, key):
     """Also where what is missing is never run."""
     left = {other: tensor for other, tensor in tensors.items() if other != key}
-    with pytest.raises(WeightsError, match=f"incomplete: it lacks {key}; fetch it again"):
+    with pytest.raises(WeightsError, match=f"incomplete: it lacks {key!r}; fetch it again"):
         curricularface.load_curricularface(left, "anna.bin")
 
 

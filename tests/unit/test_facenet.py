@@ -202,14 +202,14 @@ def complaint(tensors):
 )
 def test_a_file_without_one_tensor(tensors, key):
     del tensors[key]
-    assert f"is incomplete: it lacks {key}; fetch it again." in complaint(tensors)
+    assert f"is incomplete: it lacks {key!r}; fetch it again." in complaint(tensors)
 
 
 def test_a_file_without_a_whole_block(tensors):
     for part in ("conv2d.weight", "conv2d.bias"):
         del tensors[f"repeat_3.2.{part}"]
     text = complaint(tensors)
-    assert "looks like a FaceNet state dict but lacks 2 of its tensors (the first: repeat_3.2.conv2d." in text
+    assert "looks like a FaceNet state dict but lacks 2 of its tensors (the first: 'repeat_3.2.conv2d." in text
     short = {key: tensor for key, tensor in tensors.items() if not key.startswith("block8.")}
     assert "lacks" in complaint(short)
 
@@ -236,7 +236,7 @@ def test_files_of_another_kind(tensors):
     assert not recognise({"conv1.weight": torch.ones(1)})
     assert "is a LoRA, and a FaceNet state dict was expected" in complaint({"a.lora_down.weight": torch.ones(1)})
     text = complaint({**tensors, "extra.weight": torch.ones(2)})
-    assert "has tensors too many, 1 of them (the first: extra.weight)" in text
+    assert "has tensors too many, 1 of them (the first: 'extra.weight')" in text
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

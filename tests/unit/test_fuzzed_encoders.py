@@ -15,7 +15,7 @@ BOMBS = [
     ("deep messages", 0, TORN), ("tiny fields", 0, TORN), ("tiny fields", 1, TORN), ("tiny fields", 3, TORN),
     ("huge lengths", 0, TORN), ("huge lengths", 5, TORN), ("claimed dims", 0, TORN), ("claimed dims", 1, TORN),
     ("packed dims", 0, TORN), ("long lists", 1, TORN), ("many ends", 0, TORN), ("many ends", 1, TORN),
-    ("long names", 1, "is damaged: nothing makes 'n???n???"), ("long names", 0, "way that is not known here (Resize"),
+    ("long names", 1, r"is damaged: nothing makes 'n\n\t\x00n"), ("long names", 0, "not known here (Resize"),
     ("constant of shape", 0, "has more nodes than any face model"), ("constant of shape", 1, GREEDY),
     ("size from size", 0, GREEDY), ("expand", 0, GREEDY), ("ranges", 1, GREEDY), ("ranges", 2, GREEDY),
     ("outer sum", 0, GREEDY), ("doubling", 1, GREEDY), ("shared weight", 0, GREEDY), ("shared weight", 2, GREEDY),
@@ -26,8 +26,8 @@ BOMBS = [
     ("absurd window", 2, MISFIT), ("absurd shape", 5, MISFIT), ("picture as index", 1, GREEDY),
     ("picture as index", 5, MISFIT),
     ("large picture", 2, "takes pictures of 100,000 x 100,000 pixels, as no face model does; fetch it again."),
-    ("subgraphs", 0, "uses operations that are not known here: Loop; export"),
-    ("long names", 2, "uses operations that are not known here: n???"),
+    ("subgraphs", 0, "uses operations that are not known here: 'Loop'; export"),
+    ("long names", 2, r"uses operations that are not known here: 'n\n\t\x00n"),
 ]  # fmt: skip
 
 

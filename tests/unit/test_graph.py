@@ -216,14 +216,15 @@ def test_half_precision_keeps_the_direction(dtype):
 
 
 UNKNOWN = {
-    "an operation": ([("Det", "x", "y", {})], {}, "not known here: Det; export it without them, or choose another"),
+    "an operation": ([("Det", "x", "y", {})], {}, "not known here: 'Det'; export it without them, or choose another"),
     "an operation of another domain": ([("Relu", "x", "y", {"domain": "com.microsoft"})], {}, "com.microsoft.Relu"),
     "weights that are computed": ([("GlobalAveragePool", "x", "p", {}), ("Conv", "x p", "y", {})], {}, "Conv"),
     "cubic resizing": ([("Resize", "x r s", "y", {"mode": "cubic"})],
-                       {"r": np.zeros(0, np.float32), "s": np.float32([1, 1, 2, 2])}, "Resize cubic"),
+                       {"r": np.zeros(0, np.float32), "s": np.float32([1, 1, 2, 2])}, "Resize 'cubic'"),
     "nearest by other rounding": ([("Resize", "x r s", "y", {"mode": "nearest", "nearest_mode": "ceil",
                                                              "coordinate_transformation_mode": "asymmetric"})],
-                                  {"r": np.zeros(0, np.float32), "s": np.float32([1, 1, 1.5, 1.5])}, "Resize nearest"),
+                                  {"r": np.zeros(0, np.float32), "s": np.float32([1, 1, 1.5, 1.5])},
+                                  "Resize 'nearest'"),
 }  # fmt: skip
 
 
