@@ -13,8 +13,8 @@ import torch
 from ..plain import in_words, is_list, is_number
 from .found import Faces, HostFace
 
-# Points of MediaPipe's face mesh: around the image-left and the image-right eye, the nose's tip, the corners of the
-# mouth. Lids and corners, not the irises: those follow the gaze, and meshes of 468 points have none.
+# Points of MediaPipe's face mesh that are each Landmark, or around it. Of eyes lids and corners, not the irises: those
+# follow the gaze, and meshes of 468 points have none.
 MESH_FIVE = ((33, 133, 159, 145), (362, 263, 386, 374), (4,), (61,), (291,))
 _MESH_POINTS = 468
 

@@ -113,7 +113,7 @@ def _details(path):
 
 def _weights(path):
     descriptor = load_descriptor(read_weights(path), operations=torch.nn)
-    found = descriptor.module(_picture(1, descriptor.chip_size, descriptor.chip_size).movedim(-1, 1))
+    found = descriptor.module(_picture(1, descriptor.alignment.side, descriptor.alignment.side).movedim(-1, 1))
     assert found.shape == (1, descriptor.dim) and found.dtype == torch.float32, f"descriptors of {list(found.shape)}"
 
 

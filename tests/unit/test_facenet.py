@@ -1,7 +1,5 @@
 """FaceNet against facenet-pytorch: the network, its pixels, and the whole way from a photograph to a vector."""
 
-from functools import partial
-
 import descriptor_files
 import numpy as np
 import photographs
@@ -9,7 +7,7 @@ import pytest
 import torch
 from facenet_pytorch import MTCNN as PublishedDetector
 from facenet_pytorch import extract_face
-from likeness.core.faces.align.boxes import crop_boxes
+from likeness.core.faces.align.boxes import Boxes, crop_boxes
 from likeness.core.faces.describe.facenet import load_facenet, recognise
 from likeness.core.faces.describe.networks.inception_resnet import InceptionResnetV1
 from likeness.core.faces.detect.mtcnn import MTCNN
@@ -34,9 +32,6 @@ def tensors():
     return dict(descriptor_files.facenet()[1])
 
 
-CROPPED = partial(crop_boxes, size=160)
-
-
 @pytest.fixture(scope="module")
 def network(device):
     return load_facenet(descriptor_files.facenet()[1], device=device)
@@ -47,7 +42,7 @@ def encoder(network, device):
     """With the detector as it was published, which proposes less than the embedded one."""
     detector = MTCNN(device)
     detector.load_state_dict(load_embedded().detector.detector.state_dict())
-    return FaceEncoder(detector.eval(), network, "facenet", 512, CROPPED, 160)
+    return FaceEncoder(detector.eval(), network, "facenet", 512, Boxes(160))
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +237,7 @@ def test_files_of_another_kind(tensors):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_nothing_is_read_on_the_way(dtype):
     with FakeTensorMode(), StaysOnDevice():
-        module = FaceEncoder(None, InceptionResnetV1("cuda", dtype).eval(), "facenet", 512, CROPPED, 160)
+        module = FaceEncoder(None, InceptionResnetV1("cuda", dtype).eval(), "facenet", 512, Boxes(160))
         image = torch.rand(1, 90, 120, 3, device="cuda", dtype=dtype)
         box = torch.rand(1, 4, device="cuda")
         host = HostFace((10.0, 20.0, 50.0, 80.0), UPRIGHT, 0.9)

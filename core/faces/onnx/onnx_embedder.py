@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ...graph import GraphModule, UnknownGraph, build
+from ...weights import WeightsError
 from ...weights.onnx_file import OnnxModel
+from ..align.alignment import FivePoints, arcface
 from .onnx_roles import normalises
 
 _ARCFACE_MEAN, _ARCFACE_DEVIATION = 127.5, 127.5
@@ -51,6 +53,16 @@ class OnnxEmbedder(nn.Module):
 
     def _none(self, chips):
         return chips.new_zeros(0, self.dim, dtype=torch.float32)
+
+
+def arcface_alignment(name: str, size: tuple[int, int], advice: str) -> FivePoints:
+    """ArcFace's alignment for what a file takes, (height, width); WeightsError with some advice where it has none."""
+    height, width = size
+    if height != width or (height % 112 and height % 128):
+        raise WeightsError(
+            f"{name} takes pictures of {width} x {height} pixels, which ArcFace's template does not fit; {advice}."
+        )
+    return arcface(height)
 
 
 def load_embedder(

@@ -10,10 +10,11 @@ from ...plain import is_list, is_number, points
 from ...quoted import quoted
 from ...weights import WeightsError
 from ...weights.onnx_file import read_onnx
-from ..align.templates import arcface_template_of
+from ..align.alignment import FivePoints
+from ..align.templates import Points
 from ..align.windows import face_window, person_window
 from ..describe.descriptors import Descriptor
-from .onnx_embedder import Preprocessing, load_embedder
+from .onnx_embedder import Preprocessing, arcface_alignment, load_embedder
 
 _SIDES = range(16, 1025)  # pixels of an input that a descriptor may have
 _MOST = 1e6  # that a number of a description may be
@@ -27,13 +28,13 @@ _LIMIT = 65536  # bytes of a description
 class Description:
     """What the JSON file says; None where it says nothing.
 
-    input_size: (height, width). template: one of ALIGNMENTS, or five (x, y) points in pixels of the input, in the order
-    of Faces.landmarks. half_precision: whether the vectors stay good enough in it.
+    input_size: (height, width). template: one of ALIGNMENTS, or where the five landmarks go, (x, y) in pixels of the
+    input. half_precision: whether the vectors stay good enough in it.
     """
 
     input_size: tuple[int, int] | None = None
     preprocessing: Preprocessing | None = None
-    template: str | tuple[tuple[float, float], ...] = "arcface"
+    template: str | Points = "arcface"
     half_precision: bool = False
 
 
@@ -115,8 +116,9 @@ def load_own(path: Path, half_precision=None, operations=nn) -> Descriptor:
     template = described.template
     if template == "arcface":
         advice = f'write "template" into {beside.name}: box, person, or five points'
-        template = arcface_template_of(path.name, embedder.size, advice)
+        alignment = arcface_alignment(path.name, embedder.size, advice)
     elif template in _WINDOWS:
-        template = _WINDOWS[template](embedder.size)
-    averaged = described.template != "arcface"
-    return Descriptor(embedder, "onnx", embedder.dim, embedder.size[0], template, averaged)
+        alignment = _WINDOWS[template](embedder.size)
+    else:
+        alignment = FivePoints(template, embedder.size[0], antialias=True)
+    return Descriptor(embedder, "onnx", embedder.dim, alignment)
