@@ -23,7 +23,7 @@ import onnx_files  # noqa: E402
 import onnxruntime  # noqa: E402
 import photographs  # noqa: E402
 import torch  # noqa: E402
-from likeness.core.faces.align.templates import arcface_template  # noqa: E402
+from likeness.core.faces.align.alignment import arcface  # noqa: E402
 from likeness.core.faces.detect.scrfd import load_scrfd  # noqa: E402
 from likeness.core.faces.encoder import FaceEncoder  # noqa: E402
 from likeness.core.faces.onnx import onnx_roles as roles  # noqa: E402
@@ -104,8 +104,7 @@ def pack_folder(width: int) -> Path:
 def our_encoder(folder, dtype=None) -> FaceEncoder:
     pack = read_pack("pack", list(folder.iterdir()))
     embedder = load_embedder(pack.first(roles.EMBEDDER), dtype=dtype)
-    return FaceEncoder(load_scrfd(pack.first(roles.DETECTOR)), embedder, "pack", embedder.dim, arcface_template(112),
-                       112, antialias=False).eval()  # fmt: skip
+    return FaceEncoder(load_scrfd(pack.first(roles.DETECTOR)), embedder, "pack", embedder.dim, arcface(112)).eval()
 
 
 def their_analysis(folder):

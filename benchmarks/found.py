@@ -113,7 +113,7 @@ def searches(encoder: FaceEncoder) -> dict:
     """Name to IMAGE -> Faces."""
     mtcnn = MTCNN()
     mtcnn.load_state_dict(encoder.detector.detector.state_dict())
-    bare = FaceEncoder(mtcnn, encoder.embedder, encoder.space, encoder.dim, encoder.template, 150)
+    bare = FaceEncoder(mtcnn, encoder.embedder, encoder.space, encoder.dim, encoder.alignment)
     modes = {mode: lambda image, mode=mode: search(encoder.detect, image, mode, sure=encoder.sure) for mode in WAYS[1:]}
     return {"MTCNN": bare.detect, **modes}
 

@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("Stopped.", file=sys.stderr)
         return STOPPED
     except ImportError as error:
-        if error.name not in ("requests", "websocket"):
+        if error.name not in ("requests", "websocket", "tqdm"):
             raise
         print("The command line needs a little more than ComfyUI: pip install -r cli/requirements.txt", file=sys.stderr)
         return USAGE

@@ -8,7 +8,7 @@ from . import graph as graphs
 from .durable import Lines, as_line, is_whole, locked, read_lines, write_whole
 from .engines import engine
 from .problems import Lost, Usage
-from .progress import Line
+from .progress import bar, say
 from .run import first_that_answers
 from .scheduler import Scheduler
 from .table import Row, columns_of, read
@@ -93,19 +93,19 @@ def _run(jobs, out, options):
     left = [job for job in jobs if not _is_done(job, records.get(job.row.key), out, options.retry_failed)]
     _find_queued(left, records, out)
     manifest, queued = Lines(out / MANIFEST), Lines(out / QUEUED)
-    line, at_work = Line(), engine(options.engine)
+    rows, at_work = bar(len(jobs), " rows"), engine(options.engine)
 
     def settle(job, record):
         manifest.append(record)
         records[job.row.key] = record
-        line.write(_progress(jobs, records))
+        _show(rows, _counts(jobs, records))
 
     for job in left:
         _remove_old(out, records.pop(job.row.key, None))
     try:
-        Scheduler(left, options, at_work, out, queued.append, settle, line.say).run()
+        Scheduler(left, options, at_work, out, queued.append, settle, say).run()
     finally:
-        line.close()
+        rows.close()
         at_work.close()
         manifest.close()
         queued.close()
@@ -204,8 +204,7 @@ def _counts(jobs, records):
     return counts | {gate: sum(one["gate"] == gate for one in found) for gate in ("accepted", "rejected", "skipped")}
 
 
-def _progress(jobs, records):
-    counts = _counts(jobs, records)
-    ended = counts["done"] + counts["failed"]
+def _show(rows, counts):
     words = [f"{counts[name]} {name}" for name in ("failed", "accepted", "rejected", "skipped") if counts[name]]
-    return ", ".join([f"{ended}/{counts['rows']} rows", *words])
+    rows.set_postfix_str(", ".join(words), refresh=False)
+    rows.update(counts["done"] + counts["failed"] - rows.n)

@@ -1,52 +1,33 @@
-"""One line on stderr that says how far things are; where stderr is no terminal, a line now and then."""
+"""How far things are, on stderr: in a terminal a bar that is gone once it is closed, elsewhere now and then."""
 
 import sys
-import time
+
+from tqdm import tqdm
 
 from .graph import title_of
 from .problems import shown
 
-_BAR, _LINE = 20, 100  # letters
-_EVERY = 10.0  # seconds between lines in a file
+_TITLE = 60  # letters
+_EVERY = 10.0  # seconds, where stderr is no terminal
 
 
-class Line:
-    """The line. In a terminal it rewrites itself and is gone when it is closed. Elsewhere the first text and the last
-    are written, and every ten seconds one of those between."""
-
-    def __init__(self):
-        self._rewrites = sys.stderr.isatty()
-        self._waits, self._next = None, 0.0  # a text that is not written, and when one may be
-
-    def write(self, text: str):
-        text = shown(text, _LINE)
-        if self._rewrites:
-            self._print(f"\r\033[K{text}", end="")
-        elif time.monotonic() >= self._next:
-            self._waits, self._next = None, time.monotonic() + _EVERY
-            self._print(text)
-        else:
-            self._waits = text
-
-    def say(self, sentence: str):
-        """A sentence that stays."""
-        self._print(f"\r\033[K{sentence}" if self._rewrites else sentence)
-
-    def close(self):
-        if self._rewrites:
-            self._print("\r\033[K", end="")
-        elif self._waits is not None:
-            self._print(self._waits)
-
-    def _print(self, text, end="\n"):
-        print(text, end=end, file=sys.stderr, flush=True)
+def bar(total: int, unit: str) -> tqdm:
+    """A bar over so many things."""
+    if sys.stderr.isatty():
+        return tqdm(total=total, unit=unit, leave=False, miniters=0)
+    return tqdm(total=total, unit=unit, mininterval=_EVERY, miniters=0, delay=_EVERY)
 
 
-class PromptLine(Line):
+def say(sentence: str):
+    """A sentence that stays, above a bar."""
+    tqdm.write(sentence, file=sys.stderr)
+
+
+class PromptBar:
     """How far one prompt is, from a server's messages: nodes done, and the steps of the one at work."""
 
     def __init__(self, graph: dict):
-        super().__init__()
+        self._bar = bar(len(graph), " nodes")
         self._graph, self._done, self._at = graph, set(), None
 
     def __call__(self, event: str, data: dict):
@@ -62,9 +43,9 @@ class PromptLine(Line):
             value, most = data.get("value"), data.get("max")
             self._show(f" {value}/{most}" if isinstance(value, int) and isinstance(most, int) else "")
 
+    def close(self):
+        self._bar.close()
+
     def _show(self, steps):
-        share = len(self._done & self._graph.keys()) / len(self._graph)
-        bar = "#" * round(share * _BAR)
-        self.write(
-            f"[{bar:.<{_BAR}}] {len(self._done)}/{len(self._graph)} {title_of(self._graph, self._at or '')}{steps}"
-        )
+        self._bar.set_postfix_str(shown(title_of(self._graph, self._at or "") + steps, _TITLE), refresh=False)
+        self._bar.update(len(self._done & self._graph.keys()) - self._bar.n)

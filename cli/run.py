@@ -6,7 +6,7 @@ from pathlib import Path
 
 from . import graph as graphs
 from .problems import Lost, Problem, Usage
-from .progress import PromptLine
+from .progress import PromptBar
 from .results import collect, gate, left_there, scores
 from .sentences import failure
 from .server import Server
@@ -42,16 +42,16 @@ def run(path: Path, sets: list[str], uploads: list[str], servers: list[str], hea
 
 def _finished(server, graph):
     """Queue, show and wait; an interrupted wait takes the prompt off the server. The entry and the prompt's id."""
-    prompt_id, line = str(uuid.uuid4()), PromptLine(graph)
+    prompt_id, bar = str(uuid.uuid4()), PromptBar(graph)
     server.listen()
     try:
         _queue(server, graph, prompt_id)
-        return server.wait(prompt_id, line), prompt_id
+        return server.wait(prompt_id, bar), prompt_id
     except KeyboardInterrupt:
         server.withdraw(prompt_id)
         raise
     finally:
-        line.close()
+        bar.close()
 
 
 def _queue(server, graph, prompt_id):

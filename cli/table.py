@@ -63,10 +63,13 @@ def columns_of(rows: list[Row]) -> list[str]:
 
 def _key(value, where):
     text = "" if value is None else composed(str(value))
+    if not text:
+        raise Usage(f"{where} has no key, which names its folder; give every row one, or leave the column away.")
     if not names_a_folder(text):
         raise Usage(
             f"{where} has the key {shown(text, 60)!r}, which names its folder: use up to {LETTERS} letters, digits, "
-            "dots, dashes and underscores, without a dot at either end, and no .jsonl or .part."
+            "dots, dashes and underscores, without a dot at either end, no .jsonl or .part, and no name that Windows "
+            "keeps for itself (CON, NUL, COM1, ...)."
         )
     return text
 

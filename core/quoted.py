@@ -1,6 +1,6 @@
 """What somebody else wrote, in a message: on one line, and short."""
 
-_SHOWN = 100  # characters
+_SHOWN = 60  # characters
 
 
 def quoted(value) -> str:

@@ -26,15 +26,17 @@ def schema(**fields) -> io.Schema:
 
 
 def offered(node, **chosen):
-    """What `validate_inputs` returns for choices from fixed lists: True, or one sentence; None comes over a wire.
+    """What `validate_inputs` returns for choices from fixed lists: True, or a sentence for each wrong one; None comes
+    over a wire.
 
     ComfyUI 0.3.75 lets any word pass on a V3 combo; newer ones leave the inputs that `validate_inputs` names to it.
     """
     options = {choice.id: choice.options for choice in node.define_schema().inputs if choice.id in chosen}
-    for name, value in chosen.items():
-        if value is not None and value not in options[name]:
-            return f"{name} is {quoted(value)}, but must be one of: {', '.join(options[name])}; choose one of these."
-    return True
+    wrong = [
+        f"{name} is {quoted(value)}, but must be one of: {', '.join(options[name])}; choose one of these."
+        for name, value in chosen.items() if value is not None and value not in options[name]
+    ]  # fmt: skip
+    return " ".join(wrong) or True
 
 
 def checked(execute):

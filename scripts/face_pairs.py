@@ -47,8 +47,8 @@ def main() -> None:
     labels = [entry[:3] for entry in found]
     chippers = {
         "five landmarks": encoder.align,
-        "box": lambda image, faces: box_chips(image, faces, 1.0, encoder.chip_size),
-        "box x 1.2": lambda image, faces: box_chips(image, faces, 1.2, encoder.chip_size),
+        "box": lambda image, faces: box_chips(image, faces, 1.0, encoder.alignment.side),
+        "box x 1.2": lambda image, faces: box_chips(image, faces, 1.2, encoder.alignment.side),
     }
     vectors = {
         name: torch.cat([encoder.embedder(chip(image, faces)[place : place + 1])

@@ -110,9 +110,8 @@ def _encoder(pack, dim, space):
     """A face encoder whose vectors have `dim` numbers, and are said to be of a space."""
     module = pack.module("core.host.faces.encoder_files").load_module("embedded", "auto")
     described = pack.module("core.faces.encoder").FaceEncoder(
-        module.detector, _Features(dim), space, dim,
-        pack.module("core.faces.align.templates").arcface_template(112), 112,
-        module.points68, False,
+        module.detector, _Features(dim), space, dim, pack.module("core.faces.align.alignment").arcface(112),
+        module.points68,
     )  # fmt: skip
     encoder = pack.module("core.host.faces.encoder")
     patcher = pack.module("core.host.comfyui.managed").managed(described.eval().requires_grad_(False))

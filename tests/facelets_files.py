@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from facelets import networks
 from tiny.weights import fill, make_denoiser
 
 FACE_SPACE, FACE_DIM, TEXT_WIDTH = "facelets-128", 128, 128
@@ -15,36 +16,33 @@ LATENT_RGB = {
 }
 
 
-def write_files(folder, facelets, seed: int = 0) -> Path:
-    """Write the six files in fp16 and return their folder; same seed, same values.
-
-    ComfyUI must be importable; `facelets` is the pack's core.host.facelets.load.
-    """
+def write_files(folder, seed: int = 0) -> Path:
+    """Write the six files in fp16 and return their folder; same seed, same values. ComfyUI must be importable."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {
         "vae": {"likeness.latent_rgb": json.dumps(LATENT_RGB)},
         "ip_adapter": {"likeness.face_space": FACE_SPACE},
     }
-    for name, tensors in contents(facelets, seed).items():
+    for name, tensors in contents(seed).items():
         halves = {key: value.half().contiguous() for key, value in tensors.items()}
         _save(halves, folder / f"{name}.safetensors", metadata.get(name))
     return folder
 
 
-def contents(facelets, seed: int = 0) -> dict[str, dict[str, torch.Tensor]]:
+def contents(seed: int = 0) -> dict[str, dict[str, torch.Tensor]]:
     """The state dicts of the six files by name, in fp32."""
-    unet = fill(facelets.new_unet(), seed)
+    unet = fill(networks.new_unet(), seed)
     make_denoiser(unet)
-    autoencoder = fill(facelets.new_autoencoder(), seed + 2, gain=0.7)
+    autoencoder = fill(networks.new_autoencoder(), seed + 2, gain=0.7)
     autoencoder.taesd_decoder[-2].weight.mul_(1.5)  # pictures around a middle grey, with contrast
     autoencoder.taesd_decoder[-2].bias.fill_(0.5)
-    control = fill(facelets.new_control_net(), seed + 3)
+    control = fill(networks.new_control_net(), seed + 3)
     for convolution in (*control.zero_convs, control.middle_block_out):
         convolution[0].weight.mul_(0.3)  # not zero, so that it has an effect
     return {
         "unet": unet.state_dict(),
-        "text_encoder": fill(facelets.new_text_encoder(), seed + 1).state_dict(),
+        "text_encoder": fill(networks.new_text_encoder(), seed + 1).state_dict(),
         "vae": autoencoder.state_dict(),
         "controlnet": control.state_dict(),
         "ip_adapter": adapter(seed),

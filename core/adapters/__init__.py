@@ -5,7 +5,8 @@ from dataclasses import replace
 from torch import nn
 
 from ..layer_types import Device, Dtype, Operations
-from ..weights import WeightFile, WeightsError, fill, fitting, for_a_transformer, kind_of, known_kind, shown
+from ..quoted import quoted
+from ..weights import WeightFile, WeightsError, fill, fitting, for_a_transformer, kind_of, known_kind
 from .bases import SDXL, base_name, base_of
 from .consistentid import ConsistentID
 from .faceid import FaceID
@@ -63,7 +64,7 @@ def load_adapter(
         adapter.lora = copied(lora)
         if spare:
             noun = "tensor" if len(spare) == 1 else "tensors"
-            note = f"Left aside: {len(spare)} {noun} that it has no use for, such as {shown(min(spare))}"
+            note = f"Left aside: {len(spare)} {noun} that it has no use for, such as {quoted(min(spare))}"
             adapter.spec = replace(spec, guesses=(*spec.guesses, note))
     return adapter.eval().requires_grad_(False)
 

@@ -4,7 +4,8 @@ import re
 
 import torch
 
-from ..weights import WeightFile, WeightsError, shown
+from ..quoted import quoted
+from ..weights import WeightFile, WeightsError
 from .bases import BASES, is_whole
 from .spec import AdapterSpec, LoRA, Tensors
 
@@ -30,7 +31,7 @@ def published(file: WeightFile) -> dict[str, torch.Tensor]:
                 name = ours + name[len(training) :]
         if name in tensors:
             raise WeightsError(
-                f"{file.name} holds {shown(name)} twice, the second time as {shown(key)}, so that nobody knows which "
+                f"{file.name} holds {quoted(name)} twice, the second time as {quoted(key)}, so that nobody knows which "
                 "of both is meant; use a file that holds one of them, as its author published it."
             )
         tensors[name] = tensor

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..faces.align.alignment import FivePoints
 from ..faces.align.transforms import apply, invert, similarity_transform, warp
 from ..faces.detect.candidates import Candidates, best
 from ..faces.detect.nms import overlap, suppress
@@ -126,7 +127,7 @@ def load_drawn(weights: dict[str, Tensor], device=None, dtype=None, operations=n
     """
     detector = DrawnDetector(device, dtype, operations)
     embedder = DrawnEmbedder(device, dtype, operations)
-    encoder = FaceEncoder(detector, embedder, SPACE, DIM, TEMPLATE, CHIP_SIZE)
+    encoder = FaceEncoder(detector, embedder, SPACE, DIM, FivePoints(TEMPLATE, CHIP_SIZE, antialias=True))
     try:
         encoder.load_state_dict(weights)
     except RuntimeError as error:

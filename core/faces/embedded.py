@@ -4,7 +4,8 @@ from torch import nn
 
 from ..places import EMBEDDED
 from ..weights.reader import read_weights
-from .align.templates import DLIB_TEMPLATE
+from .align.alignment import FivePoints
+from .align.templates import DLIB_SIDE, DLIB_TEMPLATE
 from .describe.dlib import DlibResNet, read_dlib_resnet
 from .detect.mtcnn import MTCNN
 from .detect.verify import Verified
@@ -29,5 +30,6 @@ def load_embedded(device=None, dtype=None, operations=nn) -> FaceEncoder:
     embedder = DlibResNet(device, dtype, operations)
     embedder.load_state_dict(read_dlib_resnet(EMBEDDED / "dlib_resnet34.safetensors"))
     detector = load_detector(points68, device, dtype, operations)
-    encoder = FaceEncoder(detector, embedder, "dlib-resnet34-128", 128, DLIB_TEMPLATE, 150, points68)
+    alignment = FivePoints(DLIB_TEMPLATE, DLIB_SIDE, antialias=True)
+    encoder = FaceEncoder(detector, embedder, "dlib-resnet34-128", 128, alignment, points68)
     return encoder.eval().requires_grad_(False)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .align.ffhq import FFHQ, ffhq_crop
+from .align.alignment import Alignment
 from .align.transforms import apply, invert, similarity_transform, upright, warp
 from .found import Faces, HostFace
 from .points.landmarks68 import CHIP_SIZE, Landmarks68
@@ -11,28 +11,23 @@ from .points.landmarks68 import TEMPLATE as TEMPLATE68
 
 
 class FaceEncoder(nn.Module):
-    """Finds faces, aligns them to the descriptor's template and describes them.
+    """Finds faces, aligns them for the descriptor and describes them.
 
-    detector: module, image [B, H, W, 3] -> Candidates. embedder: module, chips [N, 3, chip_size, chip_size] RGB in
-    0..1 -> [N, dim]. space: name of the vectors' space; only vectors of one space can be compared. template: five
-    (x, y) points in chip pixels, in the order of Faces.landmarks, or what cuts chips out otherwise: a callable
-    (image, faces) -> chips, or FFHQ. points68: the network behind `landmarks68`, the
-    embedded one (`load_landmarks68`) whatever the detector and embedder are. antialias: whether chips average the
-    pixels that they leave out; without, they are those of cv2.warpAffine, which InsightFace's adapters were trained on.
+    detector: module, image [B, H, W, 3] -> Candidates. embedder: module, chips as `alignment` cuts them -> [N, dim].
+    space: name of the vectors' space; only vectors of one space can be compared. points68: the network behind
+    `landmarks68`, the embedded one (`load_landmarks68`) whatever the detector and embedder are.
     """
 
     def __init__(
-        self, detector: nn.Module, embedder: nn.Module, space: str, dim: int, template, chip_size: int,
-        points68: Landmarks68 | None = None, antialias: bool = True,
+        self, detector: nn.Module, embedder: nn.Module, space: str, dim: int, alignment: Alignment,
+        points68: Landmarks68 | None = None,
     ):  # fmt: skip
         super().__init__()
         self.detector = detector
         self.embedder = embedder
         self.space = space
         self.dim = dim
-        self.template = template
-        self.chip_size = chip_size
-        self.antialias = antialias
+        self.alignment = alignment
         self.points68 = points68
 
     @property
@@ -70,13 +65,8 @@ class FaceEncoder(nn.Module):
 
     @torch.no_grad()
     def align(self, image: Tensor, faces: Faces) -> Tensor:
-        """Chips [N, 3, chip_size, chip_size] float32 of the faces in image [B, H, W, 3]; of a window, its own size."""
-        if callable(self.template):
-            return self.template(image, faces)
-        if self.template == FFHQ:
-            return ffhq_crop(self, image, faces, self.chip_size)
-        matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(self.template))
-        return warp(image, faces.image_index, matrices, self.chip_size, self.antialias)
+        """Chips [N, 3, height, width] float32 of the faces in image [B, H, W, 3], as the descriptor wants them."""
+        return self.alignment.chips(image, faces, self.landmarks68)
 
     @torch.no_grad()
     def crop(self, image: Tensor, faces: Faces, size: int) -> Tensor:

@@ -1,6 +1,7 @@
 """The faces that were found in a batch of pictures: what detectors give and everything else takes."""
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import NamedTuple
 
 import torch
@@ -10,8 +11,18 @@ from ..quoted import quoted
 from .order import in_order
 
 
+class Landmark(IntEnum):
+    """The five landmarks of a face, in the order that they have everywhere; left and right are the picture's."""
+
+    LEFT_EYE = 0
+    RIGHT_EYE = 1
+    NOSE = 2
+    LEFT_MOUTH = 3  # its corner
+    RIGHT_MOUTH = 4
+
+
 class HostFace(NamedTuple):
-    """One face as read from the detector: box xyxy and five landmarks in pixels, score in 0..1."""
+    """One face as read from the detector: box xyxy and the five landmarks in pixels, score in 0..1."""
 
     box: tuple[float, ...]
     landmarks: tuple[tuple[float, float], ...]
@@ -22,9 +33,9 @@ class HostFace(NamedTuple):
 class Faces:
     """All faces of a batch of images, grouped by image, largest first inside an image unless `select` ordered them.
 
-    boxes: [N, 4] xyxy in pixels; landmarks: [N, 5, 2] in pixels (image-left eye, image-right eye, nose, left and right
-    mouth corner); scores: [N] in 0..1; image_index: [N] long, all on the compute device. counts: faces per image.
-    image_size: (H, W). on_host: the same faces as they were read when they were detected.
+    boxes: [N, 4] xyxy in pixels; landmarks: [N, 5, 2] in pixels, see Landmark; scores: [N] in 0..1; image_index: [N]
+    long, all on the compute device. counts: faces per image. image_size: (H, W). on_host: the same faces as they were
+    read when they were detected.
     """
 
     boxes: Tensor

@@ -5,17 +5,16 @@ face {"landmarks_xy": [478, 2] in pixels, "score": 0..1, ...}. BOUNDING_BOX (Med
 {"x", "y", "width", "height", ...} in pixels, one for all pictures, or a list of them for all, or a list per picture.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
-from ..quoted import quoted
+from ..plain import in_words, is_list, is_number
 from .found import Faces, HostFace
 
-# Points of MediaPipe's face mesh: around the image-left and the image-right eye, the nose's tip, the corners of the
-# mouth. Lids and corners, not the irises: those follow the gaze, and meshes of 468 points have none.
+# Points of MediaPipe's face mesh that are each Landmark, or around it. Of eyes lids and corners, not the irises: those
+# follow the gaze, and meshes of 468 points have none.
 MESH_FIVE = ((33, 133, 159, 145), (362, 263, 386, 374), (4,), (61,), (291,))
 _MESH_POINTS = 468
 
@@ -42,10 +41,10 @@ def mesh_faces(face_landmarks, count: int, image_size: tuple[int, int]) -> list[
     sentence for another structure, other pictures, or coordinates that are not finite.
     """
     frames = face_landmarks.get("frames") if isinstance(face_landmarks, Mapping) else None
-    if not _is_list(frames) or not all(_is_list(frame) for frame in frames):
+    if not is_list(frames) or not all(is_list(frame) for frame in frames):
         raise ValueError(
             f"The face_landmarks must hold a list of faces for each picture under frames, but are "
-            f"{_kind(face_landmarks)}; connect MediaPipe Face Landmarker."
+            f"{in_words(face_landmarks)}; connect MediaPipe Face Landmarker."
         )
     if len(frames) != count:
         raise ValueError(
@@ -53,7 +52,7 @@ def mesh_faces(face_landmarks, count: int, image_size: tuple[int, int]) -> list[
             "connect both to the same pictures."
         )
     size = face_landmarks.get("image_size", image_size)
-    if not _is_list(size) or list(size) != list(image_size):
+    if not is_list(size) or list(size) != list(image_size):
         raise ValueError(
             f"The face_landmarks belong to pictures of {_size(size)} pixels, but image has {_size(image_size)}; "
             "connect both to the same pictures."
@@ -70,12 +69,12 @@ def _mesh_face(face, index):
     if not whole or not np.isfinite(points).all():
         raise ValueError(
             f"Each face in face_landmarks must hold 468 or 478 points (x, y) in pixels under landmarks_xy, but one of "
-            f"picture {index + 1} is {_kind(face)}; connect MediaPipe Face Landmarker."
+            f"picture {index + 1} is {in_words(face)}; connect MediaPipe Face Landmarker."
         )
     five = tuple(tuple(points[list(places)].mean(0).tolist()) for places in MESH_FIVE)  # host read: numpy
     box = tuple((np.concatenate([points.min(0), points.max(0)]) + 0.5).tolist())  # host read: numpy; pixel edges
     score = face.get("score", 1.0)
-    return HostFace(box, five, float(score) if _is_number(score) else 1.0)  # host read: a Python number
+    return HostFace(box, five, float(score) if is_number(score) else 1.0)  # host read: a Python number
 
 
 def boxes_of(bounding_boxes, count: int) -> list[list[tuple[float, float, float, float]]]:
@@ -85,11 +84,11 @@ def boxes_of(bounding_boxes, count: int) -> list[list[tuple[float, float, float,
     """
     if isinstance(bounding_boxes, Mapping):
         bounding_boxes = [bounding_boxes]
-    if not _is_list(bounding_boxes):
+    if not is_list(bounding_boxes):
         raise _no_boxes(bounding_boxes)
     if all(isinstance(box, Mapping) for box in bounding_boxes):
         bounding_boxes = [bounding_boxes]
-    if not all(_is_list(boxes) for boxes in bounding_boxes):
+    if not all(is_list(boxes) for boxes in bounding_boxes):
         raise _no_boxes(bounding_boxes)
     if len(bounding_boxes) not in (1, count):
         raise ValueError(
@@ -113,7 +112,7 @@ def as_boxes(faces: Faces) -> list[list[dict]]:
 
 def _box(box):
     values = [box.get(name) if isinstance(box, Mapping) else None for name in ("x", "y", "width", "height")]
-    if not all(_is_number(value) for value in values) or min(values[2:]) <= 0:
+    if not all(is_number(value) for value in values) or min(values[2:]) <= 0:
         raise _no_boxes(box)
     x, y, width, height = (float(value) for value in values)  # host read: Python numbers
     return x, y, x + width, y + height
@@ -122,29 +121,12 @@ def _box(box):
 def _no_boxes(found):
     return ValueError(
         f"The bounding_boxes must hold boxes with x, y, width and height in pixels, width and height over 0, but hold "
-        f"{_kind(found)}; connect a node that finds objects, or a Bounding Box."
+        f"{in_words(found)}; connect a node that finds objects, or a Bounding Box."
     )
 
 
-def _is_list(value):
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
-
-
-def _is_number(value):
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _kind(value):
-    """What a value is, in a few words."""
-    if isinstance(value, Mapping):
-        return "a dictionary with " + (", ".join(sorted(str(key) for key in value)[:6]) or "nothing")
-    if isinstance(value, torch.Tensor | np.ndarray):
-        return f"an array of shape {list(value.shape)}"
-    return quoted(value)
-
-
 def _size(size):
-    return "x".join(str(length) for length in reversed(size)) if _is_list(size) else _kind(size)
+    return "x".join(str(length) for length in reversed(size)) if is_list(size) else in_words(size)
 
 
 def _number(count, noun):

@@ -17,9 +17,9 @@ _MOVED = 32  # multiplications that reading or writing a number in memory takes 
 _ON_HOST = 16  # tensor numbers that a number on the host counts as
 # of sizes that are written in the graph: one of them, their product, and the product of the scales of a Resize
 _LARGEST_SIZE, _LARGEST_SHAPE, _LARGEST_SCALE = 2**22, _LIVE, 2**10
-# Which inputs of an operation say how large its result is, in operations known here and in some of onnxruntime's.
+# Which inputs of an operation say how large its result is.
 _SIZES = {
-    "ConstantOfShape": (0,), "Expand": (1,), "Tile": (1,), "Pad": (1,), "OneHot": (1,), "Range": (1,),
+    "ConstantOfShape": (0,), "Expand": (1,), "Tile": (1,), "Pad": (1,), "Range": (1,),
     "Resize": (1, 2, 3), "Upsample": (1,),
 }  # fmt: skip
 

@@ -179,14 +179,10 @@ def _checked_shape(planned: Plan, size) -> tuple[int, ...]:
             f"{planned.name} takes an input of {len(shape)} dimensions, and a picture has four; choose another file."
         )
     free = (3, *(size if isinstance(size, tuple) else (size, size)))
-    return checked((1, *(known or wanted for known, wanted in zip(shape[1:] or free, free, strict=True))), planned.name)
-
-
-def checked(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
-    """The shape of a picture that a file says it takes; WeightsError when there is no such picture."""
+    shape = (1, *(known or wanted for known, wanted in zip(shape[1:] or free, free, strict=True)))
     if prod(shape) > _LARGEST:
-        size = f"{shape[-1]:,} x {shape[-2]:,}"
-        raise WeightsError(f"{name} takes pictures of {size} pixels, as no face model does; fetch it again.")
+        pixels = f"{shape[-1]:,} x {shape[-2]:,}"
+        raise WeightsError(f"{planned.name} takes pictures of {pixels} pixels, as no face model does; fetch it again.")
     return shape
 
 

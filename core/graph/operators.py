@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..quoted import quoted
 from .bounds import check_size
 from .shapes import axes_of, reshaped, slices, squeezed_shape, unsqueezed_shape
 from .windows import Unsupported, average_pool, max_pool
@@ -116,7 +117,7 @@ def _pad(attributes, x, pads=None, value=None, axes=None):
     if mode == "constant":
         return F.pad(x, turned, value=value)
     if mode not in ("reflect", "edge") or any(turned[4:]):
-        raise Unsupported(f"Pad in mode {mode}")
+        raise Unsupported(f"Pad in mode {quoted(mode)}")
     return F.pad(x, turned[:4], mode="reflect" if mode == "reflect" else "replicate")
 
 
@@ -144,7 +145,7 @@ def _resize(attributes, x, *rest):
     linear = transform in ("align_corners", "half_pixel") or (transform == "pytorch_half_pixel" and min(size) > 1)
     if mode == "linear" and linear and not antialias:
         return F.interpolate(x, size, mode="bilinear", align_corners=transform == "align_corners")
-    raise Unsupported(f"Resize {mode}, {transform}")
+    raise Unsupported(f"Resize {quoted(mode)}, {quoted(transform)}")
 
 
 def _as_torch_rounds(attributes, before, after, transform, older):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..weights import WeightsError, shown
+from ..quoted import quoted
+from ..weights import WeightsError
 from ..weights.onnx_file import Node, OnnxModel
 from .bounds import Room, TooMuch, check_sizes
 from .operators import HOST_INPUTS, TENSOR, Unsupported
@@ -21,10 +22,6 @@ LAYERS = ("Conv", "Gemm", "MatMul", "BatchNormalization", "PRelu")
 
 class UnknownGraph(WeightsError):
     """A whole and readable graph with an operation that is not known here."""
-
-
-class GreedyGraph(WeightsError):
-    """A graph that asks for more memory or time than any face model."""
 
 
 @dataclass
@@ -84,15 +81,18 @@ def plan(model: OnnxModel, outputs: tuple[str, ...] | None = None) -> Plan:
     with fitting_graph(model.name):
         for node in nodes:
             check_sizes(node.op, [constants.get(value) for value in node.inputs])
-            if not is_known(node):
+            if node.domain or not (node.op in TENSOR or node.op in HOST or node.op in LAYERS):
                 unknown.add(node.domain + "." * bool(node.domain) + node.op)
             elif not _fold(node, constants, room):
                 _add(_step(node, constants, model.opset), steps, makers, uses, room)
         for step in steps:
             step.spare = _spare(step, makers, uses)
     if unknown:
-        names = ", ".join(shown(name) for name in sorted(unknown)[:4])
-        raise UnknownGraph(f"{model.name} uses operations that are not known here: {names}.")
+        names = ", ".join(quoted(name) for name in sorted(unknown)[:4])
+        raise UnknownGraph(
+            f"{model.name} uses operations that are not known here: {names}; export it without them, or choose another "
+            "encoder: InsightFace packs, FaceNet, AdaFace, ArcFace and SFace work."
+        )
     used = {name for step in steps for name in step.inputs if step.layer is None} | set(outputs)
     return Plan(
         model.name, name, model.inputs[name], tuple(outputs), tuple(steps),
@@ -112,18 +112,13 @@ def fitting_graph(name: str):
     except WeightsError:
         raise
     except TooMuch as error:
-        raise GreedyGraph(f"{name} asks for more memory or time than any face model; fetch it again.") from error
+        raise WeightsError(f"{name} asks for more memory or time than any face model; fetch it again.") from error
     except Unsupported as error:
         raise UnknownGraph(
-            f"{name} uses an operation in a way that is not known here ({shown(str(error))}); choose another file."
+            f"{name} uses an operation in a way that is not known here ({error}); choose another file."
         ) from error
     except Exception as error:
         raise WeightsError(f"{name} is damaged: its tensors don't fit together; fetch it again.") from error
-
-
-def is_known(node: Node) -> bool:
-    """Whether an operation is known here, in some of its forms at least."""
-    return not node.domain and (node.op in TENSOR or node.op in HOST or node.op in LAYERS)
 
 
 def _needed(model: OnnxModel, outputs) -> list[Node]:
@@ -141,7 +136,7 @@ def _needed(model: OnnxModel, outputs) -> list[Node]:
                 continue
             node = makers.get(value)
             if node is None:
-                raise WeightsError(f"{model.name} is damaged: nothing makes {shown(value)!r}; fetch it again.")
+                raise WeightsError(f"{model.name} is damaged: nothing makes {quoted(value)}; fetch it again.")
             if ready:
                 active.discard(id(node))
                 if id(node) not in done:

@@ -1,10 +1,10 @@
 """Safe reading of weight files, and telling what a file is from its keys."""
 
 from .fill import fill, finite, fitting
-from .reader import WeightFile, WeightsError, read_weights, shown
+from .reader import WeightFile, WeightsError, read_weights
 from .recognise import CLIP_WIDTHS, for_a_transformer, is_bare_ir101, kind_of, known_kind, unwrapped
 
 __all__ = [
     "CLIP_WIDTHS", "WeightFile", "WeightsError", "fill", "finite", "fitting", "for_a_transformer", "is_bare_ir101",
-    "kind_of", "known_kind", "read_weights", "shown", "unwrapped",
+    "kind_of", "known_kind", "read_weights", "unwrapped",
 ]  # fmt: skip

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from .reader import WeightsError, shown
+from ..quoted import quoted
+from .reader import WeightsError
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def fitting(name: str) -> Iterator[None]:
     except WeightsError:
         raise
     except KeyError as error:
-        raise WeightsError(f"{name} is incomplete: it lacks {shown(str(error.args[0]))}; fetch it again.") from error
+        raise WeightsError(f"{name} is incomplete: it lacks {quoted(str(error.args[0]))}; fetch it again.") from error
     # what shapes end in that no such file has: too few dimensions, widths of zero, layers that don't join
     except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
         raise WeightsError(f"{name} is damaged: its tensors don't fit together; fetch it again.") from error
@@ -37,7 +38,7 @@ def fill(
     if missing or unexpected:
         first = (missing or unexpected)[0]
         what = f"lacks {len(missing)} of its tensors" if missing else f"has tensors too many, {len(unexpected)} of them"
-        raise WeightsError(f"{name} looks like {kind} but {what} (the first: {shown(first)}); {advice}.")
+        raise WeightsError(f"{name} looks like {kind} but {what} (the first: {quoted(first)}); {advice}.")
 
 
 def finite(module: nn.Module, name: str) -> nn.Module:
@@ -45,5 +46,5 @@ def finite(module: nn.Module, name: str) -> nn.Module:
     for key, value in module.state_dict().items():
         # host read: while loading
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise WeightsError(f"{name} is damaged: {shown(key)} has weights that are no numbers; fetch it again.")
+            raise WeightsError(f"{name} is damaged: {quoted(key)} has weights that are no numbers; fetch it again.")
     return module

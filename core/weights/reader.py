@@ -9,6 +9,7 @@ from pathlib import Path
 import safetensors
 import torch
 
+from ..quoted import quoted
 from .claims import check_claims
 from .mapped import mapped_tensors
 
@@ -17,7 +18,6 @@ _PICKLE = b"\x80\x02"  # PyTorch before its zip files: protocol 2
 _HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors format itself
 # Far above any model's (FLUX: 780 tensors, 90 kB), and far below what takes seconds and gigabytes.
 _HEADER_READ, _TENSORS = 2**24, 50_000
-_SHOWN = 60  # characters
 _PREFIX_LIMIT = 1000  # characters; published checkpoints are nested two or three dictionaries deep
 # What torch's weights-only reader says about things that are neither tensors nor plain containers.
 _PROGRAM_CODE = re.compile(r"GLOBAL|TorchScript|which has no effect|Can only (create new object|build) ")
@@ -25,12 +25,6 @@ _PROGRAM_CODE = re.compile(r"GLOBAL|TorchScript|which has no effect|Can only (cr
 
 class WeightsError(ValueError):
     """A weight file that can't be used; the message is one sentence for the artist."""
-
-
-def shown(text: str) -> str:
-    """Text from a file as a message can show it: on one line, and short."""
-    printable = "".join(letter if letter.isprintable() else "?" for letter in text[:_SHOWN])
-    return printable + "..." * (len(text) > _SHOWN)
 
 
 def why_no_weights(head: bytes, name: str) -> str | None:
@@ -161,7 +155,7 @@ def _flatten(content, name):
             elif isinstance(value, torch.Tensor):
                 if not _is_whole(value):
                     raise WeightsError(
-                        f"{name} is damaged: {shown(prefix + str(key))} lacks numbers of its own; fetch it again."
+                        f"{name} is damaged: {quoted(prefix + str(key))} lacks numbers of its own; fetch it again."
                     )
                 tensors[f"{prefix}{key}"] = value.detach()
     if not tensors:

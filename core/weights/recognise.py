@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from .reader import shown
+from ..quoted import quoted
 
 Tensors = Mapping[str, torch.Tensor]
 CLIP_WIDTHS = (1024, 1280, 1664)  # of the vision models that adapters take features from
@@ -131,7 +131,7 @@ def kind_of(tensors: Tensors) -> str:
     kind = known_kind(tensors)
     if kind is not None:
         return kind
-    sample = ", ".join(shown(key) for key in sorted(tensors)[:3])
+    sample = ", ".join(quoted(key) for key in sorted(tensors)[:3])
     return f"a file that nothing here recognises ({len(tensors)} tensors: {sample}, ...)"
 
 

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from . import networks
 from .autoencoder import decode
 from .dataset import Portraits, trained_autoencoder
 from .faces import align
@@ -115,7 +116,7 @@ def with_identity(generator: Generator, adapter: nn.Module, tokens: Tensor) -> d
 
 def new_control_net(unet: nn.Module) -> nn.Module:
     """ComfyUI's ControlNet with the U-Net's weights; what joins it to the U-Net begins at zero."""
-    control = module("core.host.facelets.load").new_control_net()
+    control = networks.new_control_net()
     initialise(control)
     known = unet.state_dict()
     control.load_state_dict({key: known.get(key, value) for key, value in control.state_dict().items()})

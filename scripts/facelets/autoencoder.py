@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .pack import EMBEDDED, module
+from .networks import new_autoencoder
+from .pack import EMBEDDED
 from .training import Stage, initialise
 from .world import REGIONS, draw, sample_identity, sample_look, sample_pose
 
@@ -57,7 +58,7 @@ class Autoencoder(Stage):
     warm_up = 200
 
     def build(self):
-        model = module("core.host.facelets.autoencoder").FaceletsAutoencoder()
+        model = new_autoencoder()
         initialise(model)
         for name, part in model.named_modules():
             if isinstance(part, nn.Conv2d):  # He's first weights: without normalisation torch's own fade out

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from .autoencoder import encode, pictures_of
-from .pack import BUILD, EMBEDDED, module, sized
+from .networks import new_autoencoder
+from .pack import BUILD, EMBEDDED, sized
 from .world import LOOKS, Identity, Look, Pose, draw, sample_identity, sample_look, sample_pose
 
 SEED = 11
@@ -59,7 +60,7 @@ class Portraits:
 
 def trained_autoencoder():
     """The autoencoder as it ships, in fp32."""
-    model = module("core.host.facelets.load").new_autoencoder()
+    model = new_autoencoder()
     model.load_state_dict({key: value.float() for key, value in load_file(EMBEDDED / "vae.safetensors").items()})
     return model.eval().requires_grad_(False)
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .dataset import Portraits
-from .pack import EMBEDDED, module
+from .networks import new_unet
+from .pack import EMBEDDED
 from .prompts import VOCABULARY, compact_numbers, encode_captions, known_tokens
 from .training import Stage, initialise
 from .words import KEEP, compact_text_encoder, trained_text_encoder
@@ -33,8 +34,7 @@ class Generator(nn.Module):
 
     def __init__(self):
         super().__init__()
-        facelets = module("core.host.facelets.load")
-        self.unet = facelets.new_unet()
+        self.unet = new_unet()
         self.text = compact_text_encoder()
         initialise(self)
         for name, part in self.unet.named_modules():

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .pack import BUILD, module
+from .networks import new_text_encoder
+from .pack import BUILD
 from .prompts import encode_captions, known_tokens, said
 from .training import Stage, initialise
 from .world import LOOKS, caption, sample_look
@@ -22,7 +23,7 @@ KEEP = ((0.0, 0.08), (0.5, 0.22), (0.75, 0.4), (1.0, 0.3))
 
 def compact_text_encoder() -> nn.Module:
     """ComfyUI's text encoder, uninitialised, whose table has rows for known tokens only."""
-    text = module("core.host.facelets.load").new_text_encoder()
+    text = new_text_encoder()
     embeddings = text.text_model.embeddings
     width = embeddings.token_embedding.weight.shape[1]
     embeddings.token_embedding = type(embeddings.token_embedding)(len(known_tokens()) + 1, width)

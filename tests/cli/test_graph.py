@@ -151,12 +151,18 @@ def test_rows_without_keys_are_numbered(tmp_path):
 
 @pytest.mark.parametrize(
     "key",
-    ["..", ".", "", "a/b", "a\\\\b", "/etc", "a.", "NUL", "com1.png", "a b", "a\\u0000", "manifest.jsonl", "a.PART",
+    ["..", ".", "a/b", "a\\\\b", "/etc", "a.", "NUL", "com1.png", "a b", "a\\u0000", "manifest.jsonl", "a.PART",
      "x" * 101, "写" * 67, "\u0308a", "a\u202eb", "a\\ud800", "ｎｕｌ", "a／b", "．．"],
 )  # fmt: skip
 def test_keys_that_name_no_folder(tmp_path, key):
     with pytest.raises(Usage, match="Row 1 of t.jsonl has the key"):
         read(table(tmp_path, "t.jsonl", f'{{"key": "{key}"}}\n'))
+
+
+def test_a_row_without_a_key_among_rows_with_one(tmp_path):
+    for rows in ("key,a\nx,1\n,2\n", 'key,a\nx,1\n"",2\n'):
+        with pytest.raises(Usage, match="Row 2 of t.csv has no key, which names its folder; give every row one"):
+            read(table(tmp_path, "t.csv", rows))
 
 
 def test_keys_are_words_of_any_script(tmp_path):

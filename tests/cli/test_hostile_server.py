@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from likeness.cli import server as servers
 from likeness.cli.problems import Disk, Lost, Problem, Refused, Usage, shown
-from likeness.cli.progress import PromptLine
+from likeness.cli.progress import PromptBar
 from likeness.cli.results import collect, gate, scores
 from likeness.cli.sentences import failure, refusal
 from likeness.cli.server import Server, address_of
@@ -136,7 +136,7 @@ def test_values_that_no_manifest_can_hold_are_left_out(fake, workflow, tmp_path,
     )
     assert (
         code == 0
-        and said == "1/2 rows\n2/2 rows\n"
+        and said == ""
         and [line["scores"]["2"]["scores"] for line in records(tmp_path / "out")] == [[0.5]] * 2
     )
 
@@ -295,17 +295,20 @@ def test_progress_is_one_line_whatever_a_server_says(fake, workflow, capsys, mon
         server.queue(GRAPH, "id")
         fake.history.pop("id")
         fake.waiting.append("id")
-        seen, line = [], PromptLine(GRAPH)
+        seen, bar = [], PromptBar(GRAPH)
 
         def show(event, data):
-            line(event, data)
+            bar(event, data)
+            bar._bar.refresh()
             seen.append(event)
             if event == "executing" and data["node"] is None:
                 fake.history["id"] = {"status": SUCCESS, "outputs": {}}
 
         assert server.wait("id", show)["status"] == SUCCESS and len(seen) == len(fake.events)
-    lines = screen.getvalue().split("\r\033[K")
-    assert "[##########..........] 1/2 Draw 3/4" in lines and all(one.isprintable() and len(one) < 110 for one in lines)
+    bar.close()
+    lines = screen.getvalue().split("\r")
+    assert any(" 1/2 " in one and one.rstrip().endswith("Draw 3/4]") for one in lines) and not lines[-2].strip()
+    assert all(one.isprintable() and len(one) < 150 for one in lines)
 
 
 @pytest.mark.parametrize(

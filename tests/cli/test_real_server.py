@@ -44,8 +44,6 @@ def test_run_and_what_a_server_says_against_it(server, tmp_path, capsys):
     assert code == 0 and found["gate"] == "accepted" and -1 < score < 1
     assert Image.open(file["path"]).size == (128, 128) and file["title"] == "Save the picture"
     assert server.history(found["prompt_id"])["status"]["completed"]
-    first, *_, last = said.splitlines()  # of its progress, where stderr is no terminal
-    assert first.startswith("[...") and " 0/16 " in first and last.startswith("[####") and " 15/16 " in last
     code, found, said = run_main(
         capsys, "run", workflow, *where, "--set", "12.steps=0", "--set", "12.sampler_name=none"
     )
@@ -73,7 +71,7 @@ def test_batch_of_photographs(server, tmp_path, capsys):
     told = ("batch", tmp_path / "t.jsonl", from_photograph(tmp_path, ", photographs"), *where, "--threshold", -1)
     code, counts, said = run_main(capsys, *told, "--out", tmp_path / "out")
     face, grey, none, strict = lines = records(tmp_path / "out")
-    assert code == 1 and said.splitlines()[-1] == "4/4 rows, 2 failed, 1 accepted, 1 rejected"
+    assert code == 1 and [counts[name] for name in ("rows", "failed", "accepted", "rejected")] == [4, 2, 1, 1]
     assert [line["status"] for line in lines] == ["done", "failed", "failed", "done"]
     assert {name: counts[name] for name in ("accepted", "rejected")} == {"accepted": 1, "rejected": 1}
     assert face["gate"] == "accepted" and face["scores"]["16"]["threshold"] == -1 and face["table"] == {"note": "FACE"}

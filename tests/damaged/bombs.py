@@ -1,9 +1,7 @@
 """ONNX files that were made to take all memory, all time or the process: small files with large claims."""
 
-import random
-
 import numpy as np
-from onnx import AttributeProto, TensorProto, helper, load_from_string
+from onnx import AttributeProto, TensorProto, helper
 
 from .making import field, floats, model, varint, whole
 
@@ -280,7 +278,7 @@ def heavy_work(rng):
 
 
 def large_picture(rng):
-    """An input of absurd sizes, to what is known here or to what only onnxruntime knows."""
+    """An input of absurd sizes, to an operation that is known here or to another."""
     shape = rng.choice(((1, 3, 10**5, 10**5), (1, 3, 2**31, 2**31), (1, 10**9, 112, 112), (10**9, 3, 112, 112),
                         (1, 3, 16384, 16384), (0, 3, 112, 112), (1, 0, 112, 112), (1, 3), (1, 3, 112), (),
                         (1, 3, 8, 112, 112)))  # fmt: skip
@@ -351,24 +349,3 @@ BOMBS = {
         subgraphs, many_ends, graph_attribute,
     )
 }  # fmt: skip
-
-
-# those that are no whole models
-_BYTES = {"deep messages", "tiny fields", "huge lengths", "packed dims", "packed integers"}
-
-
-def bomb(name: str, rng: random.Random) -> bytes:
-    """The bytes of a bomb of BOMBS, now and then behind an operation that only onnxruntime knows."""
-    data = BOMBS[name](rng)
-    return data if name in _BYTES or rng.random() < 0.75 else for_onnxruntime(data)
-
-
-def for_onnxruntime(data: bytes) -> bytes:
-    """A model whose picture goes through an operation that is not known here."""
-    changed = load_from_string(data)
-    picture = changed.graph.input[0]
-    nodes = [helper.make_node("Selu", ["picture"], [picture.name]), *changed.graph.node]
-    picture.name = "picture"
-    del changed.graph.node[:]
-    changed.graph.node.extend(nodes)
-    return changed.SerializeToString()

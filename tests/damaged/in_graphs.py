@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, helper, numpy_helper
 
-from . import bombs, whole
+from . import whole
 
 # numbers as they end up in attributes, shapes and sizes by accident or on purpose
 ABSURD = (0, -1, 1, 2, 3, 7, 64, 255, 1000, 2**16, 10**6, 10**9, 2**31 - 1, 2**31, -(2**31), 10**12, 2**62, -(2**63))
@@ -175,11 +175,4 @@ def interface(kind: str, rng: random.Random) -> bytes:
     return model.SerializeToString()
 
 
-def elsewhere(kind: str, rng: random.Random) -> bytes:
-    """Any of these in a graph that only onnxruntime knows."""
-    damage = rng.choice((tensor, attribute, constant, node, interface))
-    return bombs.for_onnxruntime(damage(kind, rng))
-
-
-DAMAGE = {"weight": tensor, "attribute": attribute, "constant": constant, "node": node, "interface": interface,
-          "for onnxruntime": elsewhere}  # fmt: skip
+DAMAGE = {"weight": tensor, "attribute": attribute, "constant": constant, "node": node, "interface": interface}

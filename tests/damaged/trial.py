@@ -82,7 +82,7 @@ def _judged(error: Exception, name: str) -> Outcome:
 def _recogniser(path):
     pack = read_pack("insightface/fuzzed", [path])
     model = pack.needed(roles.EMBEDDER, "add the pack's recogniser, such as w600k_r50.onnx or glintr100.onnx")
-    embedder = load_embedder(model, path, operations=torch.nn).eval()
+    embedder = load_embedder(model, operations=torch.nn).eval()
     space_of(fingerprint_of(path), path.stem)
     found = embedder(_picture(2, *embedder.size).movedim(-1, 1))
     assert found.shape == (2, embedder.dim) and found.dtype == torch.float32, f"descriptors of {list(found.shape)}"
@@ -113,7 +113,7 @@ def _details(path):
 
 def _weights(path):
     descriptor = load_descriptor(read_weights(path), operations=torch.nn)
-    found = descriptor.module(_picture(1, descriptor.chip_size, descriptor.chip_size).movedim(-1, 1))
+    found = descriptor.module(_picture(1, descriptor.alignment.side, descriptor.alignment.side).movedim(-1, 1))
     assert found.shape == (1, descriptor.dim) and found.dtype == torch.float32, f"descriptors of {list(found.shape)}"
 
 

@@ -49,8 +49,8 @@ BAD_FILES = {
     "hostile": "holds program code besides weights, so it was not opened; use a .safetensors version",
     "checkpoint": "is a full checkpoint or diffusion model, and LoadIDAdapter reads InstantID",
     "lora": "is a LoRA, and LoadIDAdapter reads InstantID",
-    "siteless": "is incomplete: it lacks ip_adapter.5.to_k_ip.weight; fetch it again",
-    "crowded": "has tensors too many, 1 of them (the first: image_proj.extra.weight)",
+    "siteless": "is incomplete: it lacks 'ip_adapter.5.to_k_ip.weight'; fetch it again",
+    "crowded": "has tensors too many, 1 of them (the first: 'image_proj.extra.weight')",
     "shapes": "its tensors don't fit together",
 }
 

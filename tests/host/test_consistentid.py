@@ -182,7 +182,7 @@ def test_what_is_missing(pack, adapters, clip_vision, no_parser):
         "on_no_face": "error", "image": face("A", 96), "clip_vision": clip_vision,
     }  # fmt: skip
     text = sentence(pack, "IDTextEncode", **asked)
-    assert "face_parsing.pth" in text and "models/face_parsing" in text and "JackAILab/ConsistentID" in text
+    assert "face_parsing.pth" in text and "models/face_parsing" in text
     text = sentence(pack, "IDTextEncode", **{key: value for key, value in asked.items() if key != "clip_vision"})
     assert "CLIP-ViT-H-14" in text and "Load CLIP Vision" in text
     text = sentence(pack, "IDTextEncode", **{key: value for key, value in asked.items() if key != "image"})

@@ -43,8 +43,8 @@ def test_packs_are_offered_and_nothing_else(buffalo, packs):
 
 def test_a_pack_brings_its_detector_and_its_own_space(buffalo):
     module = encoder_files.load_module("insightface/buffalo_l", "auto")
-    assert type(module.detector).__name__ == "SCRFD" and module.dim == 512 and module.chip_size == 112
-    assert module.space.startswith("buffalo_l-w600k_r50:") and not module.antialias
+    assert type(module.detector).__name__ == "SCRFD" and module.dim == 512 and module.alignment.side == 112
+    assert module.space.startswith("buffalo_l-w600k_r50:") and not module.alignment.antialias
     other = encoder_files.load_module("insightface/buffalo_l", "mtcnn")
     assert type(other.detector).__name__ == "Verified" and other.space == module.space
     crossed = encoder_files.load_module("embedded", "insightface/buffalo_l")
@@ -96,7 +96,7 @@ def test_single_files_are_told_apart_by_their_content(singles):
     assert encoder_files.encoder_names() == ["embedded", *(f"face_encoders/{name}" for name, *_ in kinds)]
     for name, space, dim, size in kinds:
         module = encoder_files.load_module(f"face_encoders/{name}", "auto")
-        assert (module.space.startswith(space), module.dim, module.chip_size) == (True, dim, size), name
+        assert (module.space.startswith(space), module.dim, module.alignment.side) == (True, dim, size), name
         image = photographs.as_image(photographs.picture("sample1"))
         faces = module.detect(image, 0.9)
         vectors = module.embed(image, faces)

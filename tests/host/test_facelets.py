@@ -98,7 +98,7 @@ def test_identities_of_photographs_are_refused(pack, graph):
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_or_damaged_file_is_one_sentence(tmp_path, name):
-    folder = write_files(tmp_path / "facelets", load)
+    folder = write_files(tmp_path / "facelets")
     path = folder / f"{name}.safetensors"
     whole = path.read_bytes()
     for wrong in (None, b"", whole[: len(whole) // 2], b"no weights at all"):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from comfy_versions import show_previews, vae_bytes
+from facelets import networks
 from facelets.generator import Generator, Noised, half_precision, quicken
 from facelets_files import contents
 from torch import nn
@@ -14,8 +15,8 @@ def facelets(pack):
 
 
 @pytest.fixture(scope="module")
-def weights(facelets):
-    return contents(facelets)
+def weights(pack):
+    return contents()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_without_colours_there_are_no_previews(facelets, weights, monkeypatch):
     assert latent_preview.get_previewer(model.load_device, model.model.latent_format) is None
 
 
-def test_the_bare_modules_can_be_trained(facelets):
+def test_the_bare_modules_can_be_trained(pack):
     """In fp32, without autocast: nothing on the way overwrites what the backward pass needs."""
     from tiny.weights import fill
 
@@ -62,16 +63,16 @@ def test_the_bare_modules_can_be_trained(facelets):
 
     latents, steps, context = torch.randn(2, 8, 16, 16), torch.tensor([10.0, 700.0]), torch.randn(2, 16, 128)
     passes = {
-        "unet": (facelets.new_unet(), lambda module: module(latents, steps, context)),
+        "unet": (networks.new_unet(), lambda module: module(latents, steps, context)),
         "control_net": (
-            facelets.new_control_net(),
+            networks.new_control_net(),
             lambda module: sum(module(latents, torch.rand(2, 3, 128, 128), steps, context).values(), []),
         ),
         "autoencoder": (
-            facelets.new_autoencoder(),
+            networks.new_autoencoder(),
             lambda module: module.decode(module.encode(torch.rand(2, 3, 64, 64))),
         ),
-        "text_encoder": (facelets.new_text_encoder(), lambda module: module(torch.randint(0, 49408, (2, 77)))[0]),
+        "text_encoder": (networks.new_text_encoder(), lambda module: module(torch.randint(0, 49408, (2, 77)))[0]),
     }
     for name, (module, run) in passes.items():
         fill(module, seed=1).requires_grad_(True)
@@ -81,11 +82,11 @@ def test_the_bare_modules_can_be_trained(facelets):
 
 
 @pytest.fixture
-def trained(facelets):
+def trained(pack):
     """The generator's U-Net alone, as training has it, with random weights."""
 
     class Bare:
-        unet = facelets.new_unet()
+        unet = networks.new_unet()
 
     torch.manual_seed(2)
     for parameter in Bare.unet.parameters():
@@ -100,9 +101,9 @@ def noised():
     return Noised(latents, torch.tensor([10.0, 700.0]), None, None)
 
 
-def test_residuals_are_added_as_comfyui_adds_a_control_nets(facelets, trained, noised):
+def test_residuals_are_added_as_comfyui_adds_a_control_nets(trained, noised):
     """ComfyUI adds them in place, which autograd does not forgive; what comes out must be the same."""
-    context, control = torch.randn(2, 77, 128), facelets.new_control_net()
+    context, control = torch.randn(2, 77, 128), networks.new_control_net()
     for parameter in control.parameters():
         nn.init.normal_(parameter, std=0.05)
     with half_precision():

@@ -166,7 +166,7 @@ def test_mask_from_a_parser_that_is_there(pack, encoder):
     """Weights are random, so that the place of the mask is what can be seen, and that files differ."""
     from parser_files import reference
 
-    assert "There is no face parser" in refused(pack, encoder, face("A"), mask_from="parser")
+    assert "which takes a face parser; put one" in refused(pack, encoder, face("A"), mask_from="parser")
     path = pack.base / "models/face_parsing/random.pth"
     path.parent.mkdir(exist_ok=True)
     seen = []

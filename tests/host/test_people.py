@@ -118,11 +118,8 @@ def test_bad_input_is_one_sentence(pack, encoder, people):
     text = sentence(pack, "AssignFaces", **inputs, by="similarity", identity_1=other)
     assert text.startswith("The identity was made by facelets-128, but face_encoder is dlib-resnet34-128")
     text = sentence(pack, "AssignFaces", **inputs, by="largest", mask_from="parser")
-    assert (
-        "There is no face parser for mask_from in" in text
-        and "79999_iter.pth" in text
-        and "set mask_from to landmarks" in text
-    )
+    assert text.startswith("The mask_from is parser (landmarks needs none), which takes a face parser; put one")
+    assert "79999_iter.pth" in text and text.endswith("models/face_parsing.")
 
 
 def test_masks_of_landmarks_and_the_preview(pack, encoder, people):

@@ -38,6 +38,10 @@ def test_a_word_over_a_wire_that_is_not_offered(pack, encoder, applied):
         outputs(pack, "DetectFaces", **inputs, on_no_face="error")
     line = str(caught.value).splitlines()[0]
     assert "order is 'xxx" in line and "xx..., but must be one of: largest" in line and len(line) < 300
+    with pytest.raises(
+        ComfyError, match=r"one of: largest.*; choose one of these\. on_no_face is 'no', but must be one"
+    ):
+        outputs(pack, "DetectFaces", **inputs, on_no_face=Wired("no"))
 
 
 @pytest.mark.parametrize("shape", [(), (8,), (1, 4, 8), (1, 4, 0, 8), (0, 4, 8, 8)])

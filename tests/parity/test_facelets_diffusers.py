@@ -3,6 +3,7 @@
 import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
+from facelets import networks
 from facelets_files import CHANNELS, contents
 from host_cases import randn
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -25,18 +26,18 @@ def facelets(pack):
 
 
 @pytest.fixture(scope="module")
-def weights(facelets):
+def weights(pack):
     """Rounded to fp16 as in the files: ComfyUI keeps a text encoder's weights so."""
-    files = contents(facelets)
+    files = contents()
     return {name: {key: value.half().float() for key, value in file.items()} for name, file in files.items()}
 
 
 @pytest.fixture(scope="module")
-def renamed(facelets):
+def renamed(pack):
     """diffusers' names of the U-Net's tensors and the LDM names."""
     import comfy.utils
 
-    return comfy.utils.unet_to_diffusers(facelets.UNET)
+    return comfy.utils.unet_to_diffusers(pack.module("core.host.facelets.config").UNET)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ def test_text_encoder(facelets, weights):
     context, pooled = clip.encode_from_tokens(tokens, return_pooled=True)
     agree(context, theirs.last_hidden_state)
     agree(pooled, theirs.pooler_output)
-    trained = filled(facelets.new_text_encoder(), weights["text_encoder"])
+    trained = filled(networks.new_text_encoder(), weights["text_encoder"])
     agree(trained(numbers)[0], theirs.last_hidden_state)
 
     norm = reference.get_submodule(

@@ -8,6 +8,7 @@ import photographs
 import pytest
 import torch
 from insightface.app import FaceAnalysis
+from likeness.core.faces.align.alignment import arcface
 from likeness.core.faces.align.templates import arcface_template
 from likeness.core.faces.align.transforms import apply, similarity_transform
 from likeness.core.faces.detect.scrfd import load_scrfd
@@ -28,8 +29,7 @@ def both(folder, recogniser, detector):
     theirs.prepare(ctx_id=-1)
     pack = read_pack("pack", list(pack_folder.iterdir()))
     embedder = load_embedder(pack.first(roles.EMBEDDER))
-    encoder = FaceEncoder(load_scrfd(pack.first(roles.DETECTOR)), embedder, "pack", embedder.dim, arcface_template(112),
-                          112, antialias=False)  # fmt: skip
+    encoder = FaceEncoder(load_scrfd(pack.first(roles.DETECTOR)), embedder, "pack", embedder.dim, arcface(112))
     details = load_details(pack.models[roles.LANDMARKS] + pack.models[roles.ATTRIBUTES])
     return theirs, encoder.eval(), details
 

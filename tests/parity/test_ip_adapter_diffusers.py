@@ -60,7 +60,8 @@ def eyes(pack, clip_vision):
 
 def crops_of(pack, encoder, image):
     faces = encoder.detect(image).select("largest", "0")
-    return pack.module("core.faces.crops").CROPS["face"](encoder.patcher.model, image, faces, 224).movedim(1, -1)
+    face = pack.module("core.faces.crops").CROPS["face"](224)
+    return face.chips(image, faces, encoder.patcher.model.landmarks68).movedim(1, -1)
 
 
 @pytest.mark.parametrize(("family", "kind"), [

@@ -6,6 +6,8 @@ import photographs
 import pytest
 import torch
 from insightface.utils import face_align
+from likeness.core.faces.align.alignment import FivePoints
+from likeness.core.faces.align.boxes import Boxes
 from likeness.core.faces.align.templates import ARCFACE_TEMPLATE, arcface_template
 from likeness.core.faces.describe import adaface, arcface
 from likeness.core.faces.describe.descriptors import load_descriptor
@@ -35,7 +37,7 @@ def kind(request):
 def chips(device):
     """Real faces [8, 3, 112, 112]."""
     encoder = load_embedded(device=device)
-    encoder.template, encoder.chip_size = ARCFACE_TEMPLATE, 112
+    encoder.alignment = FivePoints(ARCFACE_TEMPLATE, 112, antialias=True)
     image = photographs.as_image(photographs.picture("t1")).to(device)
     return encoder.align(image, encoder.detect(image))
 
@@ -131,7 +133,7 @@ def test_a_file_without_one_tensor(kind):
     for key in MISSING[kind]:
         tensors = tensors_of(kind)
         del tensors[prefix + key]
-        assert f"is incomplete: it lacks {key}; fetch it again." in complaint(LOADERS[kind], tensors)
+        assert f"is incomplete: it lacks {key!r}; fetch it again." in complaint(LOADERS[kind], tensors)
 
 
 def test_a_file_that_ends_early(kind):
@@ -178,7 +180,7 @@ def test_relatives_that_are_refused():
         other = {key.replace(f".res_layer.{old}.", f".res_layer.{new}."): value for key, value in other.items()}
     assert "is an IR face model of another layout than AdaFace's, and" in complaint(adaface.load_adaface, other)
     squeezed = tensors | {"body.0.res_layer.se_block.fc1.weight": torch.ones(4, 64, 1, 1)}
-    assert "has tensors too many, 1 of them (the first: body.0" in complaint(adaface.load_adaface, squeezed)
+    assert "has tensors too many, 1 of them (the first: 'body.0" in complaint(adaface.load_adaface, squeezed)
     wrapped = {f"net.{key}": value for key, value in tensors.items()}
     assert "is a CVLface model, whose colour order" in complaint(adaface.load_adaface, wrapped)
 
@@ -201,10 +203,10 @@ def test_one_function_for_all(name, device):
     """What comes out goes into a FaceEncoder as it is and gives one vector per face of a photograph."""
     tensors, size, template = DESCRIPTORS[name]
     found = load_descriptor(WeightFile("a.pt", tensors()), device=device)
-    assert (found.kind, found.dim, found.chip_size) == (name, 512, size)
-    assert callable(found.template) if template is None else found.template == template
+    assert (found.kind, found.dim, found.alignment.side) == (name, 512, size)
+    assert isinstance(found.alignment, Boxes) if template is None else found.alignment.template == template
     detector = load_embedded(device=device).detector
-    encoder = FaceEncoder(detector, found.module, found.kind, found.dim, found.template, found.chip_size)
+    encoder = FaceEncoder(detector, found.module, found.kind, found.dim, found.alignment)
     image = photographs.as_image(photographs.picture("t1")).to(device)
     faces, vectors = encoder(image)
     assert faces.total == 6 and vectors.shape == (6, 512)
@@ -253,7 +255,7 @@ def test_other_sizes_have_no_template(size):
 def test_nothing_is_read_on_the_way(dtype, project_first):
     with FakeTensorMode(), StaysOnDevice():
         network = IResNet((2, 2, 2, 2), project_first, "cuda", dtype).eval()
-        encoder = FaceEncoder(None, network, "adaface", 512, ARCFACE_TEMPLATE, 112)
+        encoder = FaceEncoder(None, network, "adaface", 512, FivePoints(ARCFACE_TEMPLATE, 112))
         index, host = torch.zeros(3, dtype=torch.long, device="cuda"), HostFace((0.0,) * 4, ((0.0, 0.0),) * 5, 0.9)
         faces = Faces(torch.rand(3, 4, device="cuda"), torch.rand(3, 5, 2, device="cuda"),
                       torch.rand(3, device="cuda"), index, (2, 1), (480, 640), (host,) * 3)  # fmt: skip

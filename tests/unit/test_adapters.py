@@ -140,7 +140,7 @@ def test_parts_that_were_compiled_one_by_one_load(tensors):
 def test_one_tensor_under_two_names(tensors):
     """As in checkpoints that keep the weights and their moving average."""
     text = complaint(tensors | {"model.image_proj.norm_out.bias": torch.zeros(48)})
-    assert "holds image_proj.norm_out.bias twice" in text and "as model.image_proj.norm_out.bias" in text
+    assert "holds 'image_proj.norm_out.bias' twice" in text and "as 'model.image_proj.norm_out.bias'" in text
 
 
 @pytest.mark.parametrize("metadata", [{}, {"likeness.face_space": FACE_SPACE}, {"likeness.training": "{}"}], ids=str)
@@ -160,7 +160,7 @@ def test_a_file_cut_by_whole_sites_is_refused_whatever_it_says_of_itself(tensors
 def test_a_site_that_is_missing(tensors, number):
     """A site in the middle would leave all behind it on the wrong layers."""
     del tensors[f"ip_adapter.{number}.to_k_ip.weight"], tensors[f"ip_adapter.{number}.to_v_ip.weight"]
-    assert f"incomplete: it lacks ip_adapter.{number}.to_k_ip.weight" in complaint(tensors)
+    assert f"incomplete: it lacks 'ip_adapter.{number}.to_k_ip.weight'" in complaint(tensors)
 
 
 def test_every_tensor_is_needed(tensors):
@@ -209,7 +209,10 @@ def test_whole_numbers_are_no_weights(tensors):
         (["pulid_ca.0.norm1.weight"], "a PuLID adapter for FLUX"),
         (["id_encoder.visual_projection.weight"], "a PhotoMaker adapter"),
         (["image_proj.proj.2.weight", "image_proj.norm.weight"], "an IP-Adapter FaceID adapter"),
-        (["vector", "vectors", "scores"], "a file that nothing here recognises (3 tensors: scores, vector, vectors"),
+        (
+            ["vector", "vectors", "scores"],
+            "a file that nothing here recognises (3 tensors: 'scores', 'vector', 'vectors'",
+        ),
     ],
 )
 def test_a_file_of_another_kind_is_named(keys, words):

@@ -4,7 +4,7 @@ import descriptor_files
 import pytest
 import torch
 import torch.nn.functional as F
-from likeness.core.faces.align.templates import arcface_template
+from likeness.core.faces.align.alignment import arcface
 from likeness.core.faces.describe import curricularface
 from likeness.core.faces.describe.descriptors import load_descriptor
 from likeness.core.faces.encoder import FaceEncoder
@@ -35,11 +35,11 @@ def test_same_features_as_published(tensors, device):
     expected = torch.cat(intrinsic + structure)
     found = load_descriptor(WeightFile("glint360k.bin", tensors), device=device)
     vector = found.module((pixels / 255).to(device))
-    assert (found.kind, found.dim, found.chip_size) == ("curricularface", 49 * 512 + 256 * 448, 224)
+    assert (found.kind, found.dim, found.alignment.side) == ("curricularface", 49 * 512 + 256 * 448, 224)
     assert vector.shape == (1, found.dim) and vector.dtype == torch.float32
     assert 0.3 < expected.std() < 3 and (vector[0].cpu() - expected).abs().max() < 1e-4
     assert not found.module.training and not any(parameter.requires_grad for parameter in found.module.parameters())
-    assert found.template[0] == pytest.approx((2 * 38.2946, 2 * 51.6963))
+    assert found.alignment.template[0] == pytest.approx((2 * 38.2946, 2 * 51.6963))
 
 
 def test_which_file_is_which(tensors):
@@ -57,7 +57,7 @@ def test_which_file_is_which(tensors):
 def test_files_that_are_incomplete(tensors, key):
     """Also where what is missing is never run."""
     left = {other: tensor for other, tensor in tensors.items() if other != key}
-    with pytest.raises(WeightsError, match=f"incomplete: it lacks {key}; fetch it again"):
+    with pytest.raises(WeightsError, match=f"incomplete: it lacks {key!r}; fetch it again"):
         curricularface.load_curricularface(left, "anna.bin")
 
 
@@ -72,8 +72,8 @@ def test_nothing_is_read_on_the_way(dtype):
     with FakeTensorMode(), StaysOnDevice():
         network = curricularface.IResNet((1, 1, 1, 1), False, "cuda", dtype).eval()
         module = curricularface.CurricularFace(network)
-        template = arcface_template(curricularface.CHIP_SIZE)
-        encoder = FaceEncoder(None, module, "curricularface", curricularface.DIM, template, curricularface.CHIP_SIZE)
+        alignment = arcface(curricularface.CHIP_SIZE)
+        encoder = FaceEncoder(None, module, "curricularface", curricularface.DIM, alignment)
         index, host = torch.zeros(3, dtype=torch.long, device="cuda"), HostFace((0.0,) * 4, ((0.0, 0.0),) * 5, 0.9)
         faces = Faces(torch.rand(3, 4, device="cuda"), torch.rand(3, 5, 2, device="cuda"),
                       torch.rand(3, device="cuda"), index, (2, 1), (480, 640), (host,) * 3)  # fmt: skip

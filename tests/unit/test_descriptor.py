@@ -115,7 +115,7 @@ SMALL, MIDDLE, LARGE = (60.0, 5.0, 80.0, 30.0), (10.0, 10.0, 40.0, 40.0), (30.0,
 
 
 def fixed(faces, images, encoder):
-    return FaceEncoder(FixedDetector(faces, images), encoder.embedder, "test", 128, encoder.template, 150)
+    return FaceEncoder(FixedDetector(faces, images), encoder.embedder, "test", 128, encoder.alignment)
 
 
 @pytest.fixture()

@@ -167,7 +167,7 @@ def test_half_precision(encoder, twenty):
 
 
 def test_what_is_loaded(encoder):
-    assert (encoder.space, encoder.dim, encoder.chip_size) == (SPACE, 128, 64) and not encoder.training
+    assert (encoder.space, encoder.dim, encoder.alignment.side) == (SPACE, 128, 64) and not encoder.training
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     weights = load_file(FILE)
     del weights["detector.grid.head.bias"]

@@ -99,7 +99,7 @@ def test_the_published_size_has_timms_parameters():
         (lambda t: {**t, "visual.blocks.0.mlp.w1.weight": torch.ones(HIDDEN, 32)}, "don't fit together"),
         (lambda t: {k: v for k, v in t.items() if "blocks.21" not in k and "blocks.20" not in k}, "don't fit together"),
         (lambda t: {k: v for k, v in t.items() if k != "visual.blocks.3.attn.q_bias"}, "lacks 1 of its tensors"),
-        (lambda t: {k: v for k, v in t.items() if k != "visual.pos_embed"}, "lacks pos_embed"),
+        (lambda t: {k: v for k, v in t.items() if k != "visual.pos_embed"}, "lacks 'pos_embed'"),
     ],
 )
 def test_a_file_that_does_not_do(tensors, change, words):

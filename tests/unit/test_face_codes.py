@@ -4,7 +4,8 @@ import descriptor_files
 import photographs
 import pytest
 import torch
-from likeness.core.faces.align.ffhq import FFHQ, ffhq_crop
+from likeness.core.faces.align.alignment import FivePoints
+from likeness.core.faces.align.ffhq import FFHQ
 from likeness.core.faces.align.templates import ARCFACE_TEMPLATE
 from likeness.core.faces.describe import e4e, transface
 from likeness.core.faces.describe.descriptors import load_descriptor
@@ -42,8 +43,9 @@ def test_same_numbers_as_published(kind, device):
     if kind == "e4e":
         expected = expected + tensors["latent_avg"]
     found = load(kind, device=device)
-    assert (found.kind, found.dim, found.chip_size) == (kind, expected[0].numel(), SIZES[kind])
-    assert found.template == (FFHQ if kind == "e4e" else ARCFACE_TEMPLATE) and not found.module.training
+    assert (found.kind, found.dim, found.alignment.side) == (kind, expected[0].numel(), SIZES[kind])
+    assert isinstance(found.alignment, FFHQ if kind == "e4e" else FivePoints) and not found.module.training
+    assert kind == "e4e" or found.alignment.template == ARCFACE_TEMPLATE
     got = found.module((pixels / 255).to(device))
     assert got.dtype == torch.float32 and expected.std() > 0.1
     assert (got.cpu() - expected.flatten(1)).abs().max() < 1e-4
@@ -112,23 +114,24 @@ def photograph(device):
 @torch.no_grad()
 def test_faces_of_a_photograph(kind, device, photograph):
     found, (image, faces, points68) = load(kind, device=device), photograph
-    encoder = FaceEncoder(None, found.module, found.kind, found.dim, found.template, found.chip_size, points68)
+    encoder = FaceEncoder(None, found.module, found.kind, found.dim, found.alignment, points68)
     vectors = encoder.embed(image, faces)
     assert vectors.shape == (2, found.dim) and vectors.isfinite().all()
     assert F.cosine_similarity(vectors[:, None], vectors[None], dim=2).triu(1).max() < 0.99999
     if kind == "e4e":
-        assert torch.equal(encoder.align(image, faces), ffhq_crop(encoder, image, faces, 256))
-    assert (quality_of(image, faces, found.template, found.chip_size).weight > 0).all()
+        assert torch.equal(encoder.align(image, faces), FFHQ(256).chips(image, faces, encoder.landmarks68))
+    assert (quality_of(image, faces, found.alignment).weight > 0).all()
 
 
 def test_nothing_is_read_on_the_way(kind):
     with FakeTensorMode(), StaysOnDevice():
         if kind == "e4e":
             module = e4e.E4E([(8, 8, False, 1)] * 24, 16, "cuda", torch.float16).eval()
-            template, size = FFHQ, 256
+            alignment = FFHQ(256)
         else:
-            module, template, size = transface.TransFace(64, 64, 2, "cuda", torch.float16).eval(), ARCFACE_TEMPLATE, 112
-        encoder = FaceEncoder(None, module, kind, 0, template, size, Landmarks68("cuda"), antialias=False)
+            module = transface.TransFace(64, 64, 2, "cuda", torch.float16).eval()
+            alignment = FivePoints(ARCFACE_TEMPLATE, 112)
+        encoder = FaceEncoder(None, module, kind, 0, alignment, Landmarks68("cuda"))
         index, host = torch.zeros(2, dtype=torch.long, device="cuda"), HostFace((0.0,) * 4, ((0.0, 0.0),) * 5, 0.9)
         faces = Faces(torch.rand(2, 4, device="cuda"), torch.rand(2, 5, 2, device="cuda"), torch.rand(2, device="cuda"),
                       index, (2,), (480, 640), (host,) * 2)  # fmt: skip

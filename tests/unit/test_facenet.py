@@ -1,7 +1,5 @@
 """FaceNet against facenet-pytorch: the network, its pixels, and the whole way from a photograph to a vector."""
 
-from functools import partial
-
 import descriptor_files
 import numpy as np
 import photographs
@@ -9,7 +7,7 @@ import pytest
 import torch
 from facenet_pytorch import MTCNN as PublishedDetector
 from facenet_pytorch import extract_face
-from likeness.core.faces.align.boxes import crop_boxes
+from likeness.core.faces.align.boxes import Boxes, crop_boxes
 from likeness.core.faces.describe.facenet import load_facenet, recognise
 from likeness.core.faces.describe.networks.inception_resnet import InceptionResnetV1
 from likeness.core.faces.detect.mtcnn import MTCNN
@@ -34,9 +32,6 @@ def tensors():
     return dict(descriptor_files.facenet()[1])
 
 
-CROPPED = partial(crop_boxes, size=160)
-
-
 @pytest.fixture(scope="module")
 def network(device):
     return load_facenet(descriptor_files.facenet()[1], device=device)
@@ -47,7 +42,7 @@ def encoder(network, device):
     """With the detector as it was published, which proposes less than the embedded one."""
     detector = MTCNN(device)
     detector.load_state_dict(load_embedded().detector.detector.state_dict())
-    return FaceEncoder(detector.eval(), network, "facenet", 512, CROPPED, 160)
+    return FaceEncoder(detector.eval(), network, "facenet", 512, Boxes(160))
 
 
 @pytest.fixture(scope="module")
@@ -202,14 +197,14 @@ def complaint(tensors):
 )
 def test_a_file_without_one_tensor(tensors, key):
     del tensors[key]
-    assert f"is incomplete: it lacks {key}; fetch it again." in complaint(tensors)
+    assert f"is incomplete: it lacks {key!r}; fetch it again." in complaint(tensors)
 
 
 def test_a_file_without_a_whole_block(tensors):
     for part in ("conv2d.weight", "conv2d.bias"):
         del tensors[f"repeat_3.2.{part}"]
     text = complaint(tensors)
-    assert "looks like a FaceNet state dict but lacks 2 of its tensors (the first: repeat_3.2.conv2d." in text
+    assert "looks like a FaceNet state dict but lacks 2 of its tensors (the first: 'repeat_3.2.conv2d." in text
     short = {key: tensor for key, tensor in tensors.items() if not key.startswith("block8.")}
     assert "lacks" in complaint(short)
 
@@ -236,13 +231,13 @@ def test_files_of_another_kind(tensors):
     assert not recognise({"conv1.weight": torch.ones(1)})
     assert "is a LoRA, and a FaceNet state dict was expected" in complaint({"a.lora_down.weight": torch.ones(1)})
     text = complaint({**tensors, "extra.weight": torch.ones(2)})
-    assert "has tensors too many, 1 of them (the first: extra.weight)" in text
+    assert "has tensors too many, 1 of them (the first: 'extra.weight')" in text
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_nothing_is_read_on_the_way(dtype):
     with FakeTensorMode(), StaysOnDevice():
-        module = FaceEncoder(None, InceptionResnetV1("cuda", dtype).eval(), "facenet", 512, CROPPED, 160)
+        module = FaceEncoder(None, InceptionResnetV1("cuda", dtype).eval(), "facenet", 512, Boxes(160))
         image = torch.rand(1, 90, 120, 3, device="cuda", dtype=dtype)
         box = torch.rand(1, 4, device="cuda")
         host = HostFace((10.0, 20.0, 50.0, 80.0), UPRIGHT, 0.9)

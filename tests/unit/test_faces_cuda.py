@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from likeness.core.faces.align.alignment import FivePoints
 from likeness.core.faces.align.templates import DLIB_TEMPLATE
 from likeness.core.faces.describe.dlib import DlibResNet
 from likeness.core.faces.detect.mtcnn import FACES, MTCNN
@@ -20,8 +21,8 @@ def on_cuda():
 
 def encoder(dtype):
     return FaceEncoder(
-        MTCNN("cuda", dtype), DlibResNet("cuda", dtype), "dlib-resnet34-128", 128, DLIB_TEMPLATE, 150,
-        Landmarks68("cuda", dtype),
+        MTCNN("cuda", dtype), DlibResNet("cuda", dtype), "dlib-resnet34-128", 128,
+        FivePoints(DLIB_TEMPLATE, 150, antialias=True), Landmarks68("cuda", dtype),
     )  # fmt: skip
 
 

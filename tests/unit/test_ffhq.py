@@ -6,7 +6,7 @@ import numpy as np
 import photographs
 import pytest
 import torch
-from likeness.core.faces.align.ffhq import ffhq_crop, ffhq_transform
+from likeness.core.faces.align.ffhq import FFHQ, ffhq_transform
 from likeness.core.faces.align.transforms import apply
 from likeness.core.faces.crops import CROPS
 from likeness.core.faces.embedded import load_embedded
@@ -56,7 +56,7 @@ def test_the_chip_shows_what_pillows_does(found):
     """Pillow's QUAD in the data set's script: bilinear, enlarging, so that nothing is averaged on either side."""
     encoder, image, faces = found
     size = 512
-    ours = CROPS["ffhq"](encoder, image, faces, size).cpu()
+    ours = CROPS["ffhq"](size).chips(image, faces, encoder.landmarks68).cpu()
     picture = Image.fromarray((image[0].cpu().numpy() * 255).round().astype(np.uint8))
     for chip, points in zip(ours, encoder.landmarks68(image, faces).cpu().double().numpy(), strict=True):
         quad = np.array(published_quad(points)) + 0.5
@@ -68,10 +68,10 @@ def test_the_chip_shows_what_pillows_does(found):
 
 def test_nothing_is_read_on_the_way():
     with FakeTensorMode(), StaysOnDevice():
-        encoder = FaceEncoder(None, None, "none", 0, (), 0, Landmarks68("cuda"))
+        encoder = FaceEncoder(None, None, "none", 0, FFHQ(256), Landmarks68("cuda"))
         host = HostFace((0.0,) * 4, ((0.0, 0.0),) * 5, 0.9)
         index = torch.zeros(2, dtype=torch.long, device="cuda")
         faces = Faces(torch.rand(2, 4, device="cuda"), torch.rand(2, 5, 2, device="cuda"),
                       torch.rand(2, device="cuda"), index, (2,), (480, 640), (host,) * 2)  # fmt: skip
-        chips = ffhq_crop(encoder, torch.rand(1, 480, 640, 3, device="cuda"), faces, 256)
+        chips = encoder.align(torch.rand(1, 480, 640, 3, device="cuda"), faces)
     assert chips.device.type == "cuda" and chips.shape == (2, 3, 256, 256)

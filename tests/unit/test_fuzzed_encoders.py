@@ -15,7 +15,7 @@ BOMBS = [
     ("deep messages", 0, TORN), ("tiny fields", 0, TORN), ("tiny fields", 1, TORN), ("tiny fields", 3, TORN),
     ("huge lengths", 0, TORN), ("huge lengths", 5, TORN), ("claimed dims", 0, TORN), ("claimed dims", 1, TORN),
     ("packed dims", 0, TORN), ("long lists", 1, TORN), ("many ends", 0, TORN), ("many ends", 1, TORN),
-    ("long names", 1, "is damaged: nothing makes 'n???n???"), ("long names", 0, "can't be read by onnxruntime either"),
+    ("long names", 1, r"is damaged: nothing makes 'n\n\t\x00n"), ("long names", 0, "not known here (Resize"),
     ("constant of shape", 0, "has more nodes than any face model"), ("constant of shape", 1, GREEDY),
     ("size from size", 0, GREEDY), ("expand", 0, GREEDY), ("ranges", 1, GREEDY), ("ranges", 2, GREEDY),
     ("outer sum", 0, GREEDY), ("doubling", 1, GREEDY), ("shared weight", 0, GREEDY), ("shared weight", 2, GREEDY),
@@ -26,7 +26,8 @@ BOMBS = [
     ("absurd window", 2, MISFIT), ("absurd shape", 5, MISFIT), ("picture as index", 1, GREEDY),
     ("picture as index", 5, MISFIT),
     ("large picture", 2, "takes pictures of 100,000 x 100,000 pixels, as no face model does; fetch it again."),
-    ("subgraphs", 0, "uses operations that are not known here: Loop."),
+    ("subgraphs", 0, "uses operations that are not known here: 'Loop'; export"),
+    ("long names", 2, r"uses operations that are not known here: 'n\n\t\x00n"),
 ]  # fmt: skip
 
 
@@ -53,21 +54,12 @@ def test_a_damaged_file_works_or_is_refused_in_one_sentence(outcome, number):
 def test_the_intact_files_work(outcome, kind):
     role = whole.GRAPHS[kind][2]
     assert outcome("intact.onnx", whole.graph(kind), role).result == trial.LOADED
-    if role == whole.RECOGNISER:
-        behind = bombs.for_onnxruntime(whole.graph(kind))
-        assert outcome("behind.onnx", behind, role).result == trial.LOADED
 
 
 @pytest.mark.parametrize(("name", "seed", "sentence"), BOMBS)
 def test_a_bomb_is_refused(outcome, name, seed, sentence):
     role = whole.DETECTOR if name == "cyclic detector" else whole.RECOGNISER
     refused(outcome(f"{name}.onnx", bombs.BOMBS[name](random.Random(seed)), role), sentence)
-
-
-@pytest.mark.parametrize("name", ["doubling", "expand", "heavy work", "shared weight", "constant of shape"])
-def test_a_bomb_behind_an_operation_of_onnxruntimes_is_refused(outcome, name):
-    data = bombs.for_onnxruntime(bombs.BOMBS[name](random.Random(1)))
-    refused(outcome("behind.onnx", data, whole.RECOGNISER), GREEDY)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -6,7 +6,6 @@ import photographs
 import pytest
 import torch
 from likeness.core.faces.crops import CROPS
-from likeness.core.faces.encoder import FaceEncoder
 from likeness.core.faces.found import Faces, HostFace
 from likeness.core.faces.regions.backdrop import BACKDROPS
 from on_device import StaysOnDevice
@@ -42,14 +41,14 @@ def test_the_chip_is_facexlibs(size, turn, scale, shift):
     image = photographs.as_image(photographs.picture("t1"))[:, :700, :900]
     rotation = torch.tensor([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]], dtype=torch.float32)
     landmarks = scale * (torch.tensor(TEMPLATE) @ rotation) + torch.tensor(shift, dtype=torch.float32)
-    ours = CROPS["head"](None, image, faces_of(landmarks[None], image), size)[0]
+    ours = CROPS["head"](size).chips(image, faces_of(landmarks[None], image), None)[0]
     off = (ours - by_opencv(image, landmarks, size)).abs()
     assert off.mean() < 0.003 and off.quantile(0.999) < 0.06  # cv2 counts pixels in 32nds
 
 
 def test_beyond_the_photograph_is_facexlibs_grey():
     image = torch.ones(1, 64, 64, 3)
-    chip = CROPS["head"](None, image, faces_of(torch.tensor(TEMPLATE)[None] + 5000, image), 512)[0]
+    chip = CROPS["head"](512).chips(image, faces_of(torch.tensor(TEMPLATE)[None] + 5000, image), None)[0]
     torch.testing.assert_close(chip[:, 0, 0] * 255, torch.tensor([132.0, 133.0, 135.0]))
 
 
@@ -59,7 +58,7 @@ def test_a_large_photograph_is_shrunk_first():
     large = torch.nn.functional.interpolate(image.movedim(-1, 1), scale_factor=3, mode="bicubic").clamp(0, 1)
     large = large.movedim(1, -1) + 0.25 * (torch.arange(2700) % 2 * 2 - 1)[:, None]  # stripes of a pixel
     landmarks = torch.tensor(TEMPLATE)[None] + torch.tensor([60.0, 40.0])
-    chips = [CROPS["head"](None, one, faces_of(points, one), 512)
+    chips = [CROPS["head"](512).chips(one, faces_of(points, one), None)
              for one, points in ((image, landmarks), (large, (landmarks + 0.5) * 3 - 0.5))]  # fmt: skip
     assert (chips[0] - chips[1]).abs().mean() < 0.01
 
@@ -79,9 +78,8 @@ def test_backdrops_pixel_by_pixel():
 
 def test_nothing_is_read_on_the_way():
     with FakeTensorMode(), StaysOnDevice():
-        encoder = FaceEncoder(None, None, "none", 0, (), 0, None)
         image = torch.rand(1, 2000, 1500, 3, device="cuda")
-        chips = CROPS["head"](encoder, image, faces_of(torch.rand(2, 5, 2, device="cuda"), image), 512)
+        chips = CROPS["head"](512).chips(image, faces_of(torch.rand(2, 5, 2, device="cuda"), image), None)
         for change in BACKDROPS.values():
             made = change(chips, torch.zeros(2, 512, 512, dtype=torch.long, device="cuda"))
             assert made.device.type == "cuda" and made.shape == (2, 3, 512, 512)

@@ -114,7 +114,7 @@ def test_half_precision(layout, dtype):
 def test_half_a_lora_layer_is_said():
     tensors = flat(ip_adapter("faceid", "sd15"))
     del tensors["ip_adapter.3.to_out_lora.up.weight"]
-    with pytest.raises(WeightsError, match="is incomplete: it lacks ip_adapter.3.to_out_lora.up.weight"):
+    with pytest.raises(WeightsError, match="is incomplete: it lacks 'ip_adapter.3.to_out_lora.up.weight'"):
         load(tensors)
 
 

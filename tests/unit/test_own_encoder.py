@@ -29,7 +29,8 @@ def chips(count=2):
 def test_without_a_description_it_is_fed_as_arcface(tmp_path):
     found = load_own(own(tmp_path))
     embedder = found.module
-    assert found.template == arcface_template(112) and embedder.size == (112, 112) and not found.antialias
+    assert found.alignment.template == arcface_template(112) and embedder.size == (112, 112)
+    assert not found.alignment.antialias
     expected = embedder.graph((chips() * 255 - 127.5) / 127.5)
     torch.testing.assert_close(embedder(chips()), expected)
 
@@ -97,12 +98,12 @@ def test_windows_show_the_part_of_the_picture_that_they_say():
     image = torch.zeros(1, 400, 300, 3)
     image[:, 100:140, 120:150] = 1  # the box
     faces = a_face((120.0, 100.0, 150.0, 140.0), (400, 300))
-    face = face_window((130, 130))(image, faces)
+    face = face_window((130, 130)).chips(image, faces, None)
     assert face.shape == (1, 3, 130, 130)
     # 1.3 boxes high: the box is 100 of 130 pixels, from 15 on; its width 75, in the middle
     rows, columns = (face[0, 0] > 0.5).nonzero().aminmax(dim=0)
     assert (rows - torch.tensor([15, 27])).abs().max() <= 1 and (columns - torch.tensor([114, 101])).abs().max() <= 1
-    person = person_window((256, 128))(image, faces)
+    person = person_window((256, 128)).chips(image, faces, None)
     assert person.shape == (1, 3, 256, 128)
     top, bottom = (person[0, 0] > 0.5).nonzero()[:, 0].aminmax()
     assert abs(top - 256 * 0.4 / 7.9) <= 1.5 and abs(bottom - top - 256 / 7.9) <= 2

@@ -171,7 +171,7 @@ OTHERS = {
     "segformer.encoder.patch_embeddings.0.proj.weight": "is a SegFormer, and a face parser must be a BiSeNet",
     "out_mask_conv.conv2d.weight": "is a ParseNet face parser, and a face parser must be a BiSeNet with 19 classes",
     "module.lora_unet_mid.lora_down.weight": "is a LoRA, and",
-    "layer1.0.conv1.weight": "is a file that nothing here recognises (1 tensors: layer1.0.conv1.weight",
+    "layer1.0.conv1.weight": "is a file that nothing here recognises (1 tensors: 'layer1.0.conv1.weight'",
 }
 
 
@@ -184,11 +184,11 @@ def test_files_of_another_kind(key):
 def test_files_of_another_layout(tensors):
     """One with a spatial path, as BiSeNet has for streets, also with 19 classes; one that ends early; one mixed up."""
     streets = {**tensors, "sp.conv1.conv.weight": torch.ones(64, 3, 7, 7)}
-    assert "has tensors too many, 1 of them (the first: sp.conv1.conv.weight)" in complaint(streets)
+    assert "has tensors too many, 1 of them (the first: 'sp.conv1.conv.weight')" in complaint(streets)
     short = {key: value for key, value in tensors.items() if not key.startswith("ffm.")}
-    assert "lacks 7 of its tensors (the first: ffm.convblk.conv.weight)" in complaint(short)
+    assert "lacks 7 of its tensors (the first: 'ffm.convblk.conv.weight')" in complaint(short)
     headless = {key: value for key, value in tensors.items() if not key.startswith("conv_out.conv_out.")}
-    assert "is incomplete: it lacks conv_out.conv_out.weight; fetch it again" in complaint(headless)
+    assert "is incomplete: it lacks 'conv_out.conv_out.weight'; fetch it again" in complaint(headless)
     for key in ("cp.resnet.layer2.0.conv1.weight", "conv_out.conv.bn.running_mean"):
         assert "its tensors don't fit together" in complaint({**tensors, key: torch.ones(3)})
     assert "its tensors don't fit together" in complaint({**tensors, "conv_out.conv_out.weight": torch.tensor(1.0)})

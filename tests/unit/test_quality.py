@@ -8,7 +8,8 @@ from importlib.metadata import distribution
 import photographs
 import pytest
 import torch
-from likeness.core.faces.align.boxes import crop_boxes
+from likeness.core.faces.align.alignment import FivePoints
+from likeness.core.faces.align.boxes import Boxes
 from likeness.core.faces.align.templates import DLIB_TEMPLATE
 from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.identity.quality import (
@@ -46,7 +47,7 @@ def measure(request):
 
     def quality(picture, faces, scale=1.0):
         faces = dataclasses.replace(faces, landmarks=(faces.landmarks + 0.5) * scale - 0.5)
-        return quality_of(photographs.as_image(picture), faces, TEMPLATES[size], size)
+        return quality_of(photographs.as_image(picture), faces, FivePoints(TEMPLATES[size], size))
 
     return quality
 
@@ -158,9 +159,9 @@ def test_who_looks_away_on_a_photograph_is_less_frontal(encoder):
 def test_an_encoder_without_a_template_measures_by_dlibs(seen):
     picture, faces = seen
     image = photographs.as_image(picture)
-    plain, other = quality_of(image, faces, crop_boxes, 150), quality_of(image, faces, DLIB_TEMPLATE, 150)
+    plain, other = (quality_of(image, faces, one) for one in (Boxes(150), FivePoints(DLIB_TEMPLATE, 150)))
     assert all(torch.equal(*parts) for parts in zip(plain, other, strict=True))
-    assert (quality_of(image, faces, crop_boxes, 300).size < plain.size + 1e-6).all()
+    assert (quality_of(image, faces, Boxes(300)).size < plain.size + 1e-6).all()
 
 
 def test_the_weight_takes_the_lesser_of_size_and_sharpness():

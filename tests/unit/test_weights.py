@@ -218,7 +218,7 @@ def test_dictionaries_that_hold_themselves_end(write):
 def test_shapes_beyond_the_stored_numbers(write):
     """An expanded tensor claims a terabyte over four bytes; a meta tensor has no bytes; a sparse one has holes."""
     for tensor in (torch.ones(1).expand(500_000, 500_000), torch.empty(4, 4, device="meta"), torch.eye(3).to_sparse()):
-        assert "x lacks numbers of its own" in complaint(write(pickled({"x": tensor})))
+        assert "'x' lacks numbers of its own" in complaint(write(pickled({"x": tensor})))
 
 
 # Adapters of every kind are named in test_layouts.py and test_adapters.py, from whole files.
@@ -260,7 +260,7 @@ def test_other_spellings_of_the_same_kinds():
 
 
 def test_an_unknown_file_shows_some_of_its_keys():
-    assert "2 tensors: a.weight, b.bias" in kind_of({"b.bias": torch.ones(1), "a.weight": torch.ones(1)})
+    assert "2 tensors: 'a.weight', 'b.bias'" in kind_of({"b.bias": torch.ones(1), "a.weight": torch.ones(1)})
 
 
 def read_or_refuse(path, data):

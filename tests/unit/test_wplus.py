@@ -54,7 +54,7 @@ def test_nested_flat_and_from_training_are_one(tmp_path, tensors):
     for prefix in ("", "module."):
         module = load({prefix + key: tensor for key, tensor in training.items()})
         assert same(module, expected)
-        assert "Left aside: 1 tensor that it has no use for, such as unet.conv_in" in module.spec.about("anna.bin")
+        assert "Left aside: 1 tensor that it has no use for, such as 'unet.conv_in" in module.spec.about("anna.bin")
 
 
 def layer_norm(x, weight, bias):

@@ -104,6 +104,6 @@ def test_two_whole_adapters_in_one_file(whole):
 def test_what_training_leaves_behind_is_named_and_left_aside(whole, name):
     spare = {"global_step": torch.tensor(4000), "optimizer.param_groups.0.lr": torch.tensor(1e-4)}
     module = load_adapter(WeightFile("anna.bin", whole[name] | spare, {}))
-    assert "Left aside: 2 tensors that it has no use for, such as global_step" in module.spec.about("anna.bin")
+    assert "Left aside: 2 tensors that it has no use for, such as 'global_step'" in module.spec.about("anna.bin")
     clean = load_adapter(WeightFile("anna.bin", whole[name], {})).state_dict()
     assert all(torch.equal(tensor, clean[key]) for key, tensor in module.state_dict().items())

@@ -5,10 +5,21 @@ import math
 import torch
 from torch import Tensor
 
+from ..found import Faces
+from .alignment import Alignment, LandmarksOf
+from .templates import Points
+
 _BITS = 22  # after the point in Pillow's weights
 
 
-def crop_boxes(image: Tensor, faces, size: int) -> Tensor:
+class Boxes(Alignment):
+    """What the detector's boxes show, see `crop_boxes`."""
+
+    def chips(self, image: Tensor, faces: Faces, landmarks68: LandmarksOf) -> Tensor:
+        return crop_boxes(image, faces, self.side)
+
+
+def crop_boxes(image: Tensor, faces: Faces, size: int) -> Tensor:
     """What the boxes show, each squeezed into a square: facenet-pytorch's `extract_face` without a margin.
 
     image: [B, H, W, 3] in 0..1; faces: Faces found in it; size: side of a chip in pixels. Returns [N, 3, size, size]
@@ -68,7 +79,7 @@ def _resampled(values: Tensor, size: int) -> Tensor:
     return (total >> _BITS).clamp(0, 255).unflatten(1, shape)
 
 
-def _quarters(landmarks: tuple[tuple[float, float], ...]) -> int:
+def _quarters(landmarks: Points) -> int:
     """How many quarter turns against the clock bring the mouth below the eyes."""
     (x1, y1), (x2, y2), _, (x3, y3), (x4, y4) = landmarks
     x, y = x3 + x4 - x1 - x2, y3 + y4 - y1 - y2

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
+from ..found import Faces
+from .alignment import Alignment, LandmarksOf
 from .transforms import invert, warp
 
-FFHQ = "ffhq"  # where a template is named
 _LEFT_EYE, _RIGHT_EYE, _LEFT_CORNER, _RIGHT_CORNER = slice(36, 42), slice(42, 48), 48, 54
 
 
@@ -33,10 +34,9 @@ def _turned(vector: Tensor) -> Tensor:
     return torch.stack([-vector[:, 1], vector[:, 0]], 1)
 
 
-def ffhq_crop(encoder, image: Tensor, faces, size: int) -> Tensor:
-    """Faces that a FaceEncoder found in image [B, H, W, 3] cut out as FFHQ's are -> [N, 3, size, size] RGB.
+class FFHQ(Alignment):
+    """Faces as FFHQ has them; what lies outside the image is black, where the data set's borders are mirrored."""
 
-    What lies outside the image is black, where the data set has mirrored and blurred borders.
-    """
-    matrices = ffhq_transform(encoder.landmarks68(image, faces), size)
-    return warp(image, faces.image_index, matrices, size, antialias=True)
+    def chips(self, image: Tensor, faces: Faces, landmarks68: LandmarksOf) -> Tensor:
+        matrices = ffhq_transform(landmarks68(image, faces), self.side)
+        return warp(image, faces.image_index, matrices, self.side, antialias=True)

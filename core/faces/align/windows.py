@@ -1,27 +1,25 @@
 """Upright windows around a face, for descriptors that are not aligned by landmarks: a box, or the whole person."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from ..found import Faces
+from .alignment import Alignment, LandmarksOf
 from .transforms import upright, warp
 
 
-@dataclass(frozen=True)
-class Window:
-    """Where a window lies, in heights of the face's box: how far above the box it begins, and how high it is.
+class Window(Alignment):
+    """A window of `size` (height, width) pixels; where it lies, in heights of the face's box: how far above the box it
+    begins, and how high it is.
 
-    Its middle is the box's, its width follows from the input's proportions. What lies outside the picture is black.
+    Its middle is the box's, its width follows from the size's proportions. What lies outside the picture is black.
     """
 
-    above: float
-    height: float
-    size: tuple[int, int]  # (height, width) of the input in pixels
+    def __init__(self, above: float, height: float, size: tuple[int, int]):
+        super().__init__(size[0])
+        self.above, self.height, self.size = above, height, size
 
-    def __call__(self, image: Tensor, faces: Faces) -> Tensor:
-        """Windows [N, 3, height, width] float32 of the faces in image [B, H, W, 3]."""
+    def chips(self, image: Tensor, faces: Faces, landmarks68: LandmarksOf) -> Tensor:
         left, top, right, bottom = faces.boxes.unbind(1)
         unit, (rows, columns) = bottom - top, self.size
         centre = torch.stack([(left + right) / 2, top + (self.height / 2 - self.above) * unit], 1)

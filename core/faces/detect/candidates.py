@@ -10,8 +10,7 @@ class Candidates(NamedTuple):
     """Fixed-shape detections of a batch of images, so that nothing has to be read back to know their sizes.
 
     boxes: [B, K, 4] float32, xyxy in pixels, possibly reaching beyond the image.
-    landmarks: [B, K, 5, 2] float32, (x, y) in pixels: image-left eye, image-right eye, nose, left and right mouth
-    corner.
+    landmarks: [B, K, 5, 2] float32, (x, y) in pixels, see found.Landmark.
     scores: [B, K] float32 in 0..1; valid: [B, K] bool, which of the K places hold a face.
     """
 

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..align.ffhq import FFHQ
-from ..align.templates import DLIB_TEMPLATE
+from ..align.alignment import Alignment
+from ..align.templates import Points
 from ..align.transforms import similarity_transform, warp
-from ..found import Faces
+from ..found import Faces, Landmark
 
-DLIB_CHIP = 150  # side of the chips that DLIB_TEMPLATE is for
 NOSE_DEPTH = 0.5  # how far the nose's tip stands out from the plane of eyes and mouth, in distances between the eyes
 ENOUGH_RANGE = 0.3  # from dark to bright in a well lit face; photographs in good light have 0.34 to 0.9
 # Fine detail over coarse detail of a chip. A surface that is smooth everywhere has 1/16 and resampled ones 0.08; sharp
@@ -48,19 +47,15 @@ class Quality(NamedTuple):
         return self.score * torch.minimum(self.size, self.sharpness) * self.light * self.frontality
 
 
-def quality_of(image: Tensor, faces: Faces, template, size: int) -> Quality:
-    """Quality of faces in image [B, H, W, 3] for an encoder that takes chips of size x size aligned to `template`.
-
-    Without five points, for encoders that cut out the box or a window, faces are aligned to dlib's.
-    """
-    if callable(template) or template == FFHQ:
-        template = tuple((x * size / DLIB_CHIP, y * size / DLIB_CHIP) for x, y in DLIB_TEMPLATE)
+def quality_of(image: Tensor, faces: Faces, alignment: Alignment) -> Quality:
+    """Quality of faces in image [B, H, W, 3] for a descriptor that is shown what `alignment` cuts out."""
+    template, side = alignment.template, alignment.side
     matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(template))
-    chips = warp(image, faces.image_index, matrices, size, antialias=True)
+    chips = warp(image, faces.image_index, matrices, side, antialias=True)
     return face_quality(chips, matrices, faces.landmarks, faces.scores, template)
 
 
-def face_quality(chips: Tensor, matrices: Tensor, landmarks: Tensor, scores: Tensor, template) -> Quality:
+def face_quality(chips: Tensor, matrices: Tensor, landmarks: Tensor, scores: Tensor, template: Points) -> Quality:
     """Quality of faces, without a read from the device.
 
     chips: [N, 3, S, S] RGB in 0..1, aligned by matrices: [N, 2, 3] from image to chip; landmarks: [N, 5, 2] in pixels
@@ -103,7 +98,7 @@ def light(luma: Tensor) -> Tensor:
     return ((ordered[:, round(0.95 * last)] - ordered[:, round(0.05 * last)]) / ENOUGH_RANGE).clamp(0, 1)
 
 
-def frontality(landmarks: Tensor, template) -> Tensor:
+def frontality(landmarks: Tensor, template: Points) -> Tensor:
     """Cosine of the angle between a face and the camera, from landmarks [N, 5, 2] -> [N] in 0..1; roll doesn't count.
 
     The nose stands out by NOSE_DEPTH: a head that turns by an angle a moves it by NOSE_DEPTH * sin(a) against eyes and
@@ -112,8 +107,8 @@ def frontality(landmarks: Tensor, template) -> Tensor:
     """
     across, along = _nose_offset(landmarks.float())
     straight = _nose_offset(landmarks.new_tensor(template, dtype=torch.float32)[None])
-    eyes_to_mouth = _lengths(landmarks.new_tensor(template, dtype=torch.float32)[None])
-    away = torch.stack([across - straight[0], (along - straight[1]) * eyes_to_mouth[1] / eyes_to_mouth[0]])
+    right, down = (axis.norm(dim=1) for axis in _axes(landmarks.new_tensor(template, dtype=torch.float32)[None]))
+    away = torch.stack([across - straight[0], (along - straight[1]) * down / right])
     return 1 / (1 + (away / NOSE_DEPTH).square().sum(0)).sqrt()
 
 
@@ -122,18 +117,24 @@ def _nose_offset(points):
 
     across: along the line from eye to eye, in its length; along: from eyes (0) to mouth (1).
     """
-    eyes, mouth = points[:, :2].mean(1), points[:, 3:].mean(1)
-    # both lines from left to right: a profile's eyes lie too close together to say which way is across
-    right = (points[:, 1] - points[:, 0] + points[:, 4] - points[:, 3]) / 2
-    down, nose = mouth - eyes, points[:, 2] - eyes
+    right, down = _axes(points)
+    nose = points[:, Landmark.NOSE] - _middle(points, Landmark.LEFT_EYE, Landmark.RIGHT_EYE)
     area = _cross(right, down)
     area = torch.where(area.abs() < 1e-6, 1e-6, area)
     return _cross(nose, down) / area, _cross(right, nose) / area
 
 
-def _lengths(points):
-    across = (points[:, 1] - points[:, 0] + points[:, 4] - points[:, 3]) / 2
-    return across.norm(dim=1), (points[:, 3:].mean(1) - points[:, :2].mean(1)).norm(dim=1)
+def _axes(points):
+    """From left to right and from the eyes to the mouth, [N, 2] each."""
+    # both lines from left to right: a profile's eyes lie too close together to say which way is across
+    eyes = points[:, Landmark.RIGHT_EYE] - points[:, Landmark.LEFT_EYE]
+    right = (eyes + points[:, Landmark.RIGHT_MOUTH] - points[:, Landmark.LEFT_MOUTH]) / 2
+    mouth = _middle(points, Landmark.LEFT_MOUTH, Landmark.RIGHT_MOUTH)
+    return right, mouth - _middle(points, Landmark.LEFT_EYE, Landmark.RIGHT_EYE)
+
+
+def _middle(points, left: Landmark, right: Landmark):
+    return (points[:, left] + points[:, right]) / 2
 
 
 def _cross(a, b):
@@ -152,7 +153,7 @@ def _face_region(luma, template):
     """The part of chips [N, S, S] from brows to chin, without hair and surroundings, by the template alone."""
     side = luma.shape[-1]
     x, y = (sum(column) / len(template) for column in zip(*template, strict=True))
-    reach = math.dist(template[0], template[1])  # between the eyes
+    reach = math.dist(template[Landmark.LEFT_EYE], template[Landmark.RIGHT_EYE])
     left, right = max(0, round(x - reach)), min(side, round(x + reach))
     top, bottom = max(0, round(y - 1.1 * reach)), min(side, round(y + 1.1 * reach))
     return luma[:, top:bottom, left:right]

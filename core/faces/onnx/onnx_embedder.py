@@ -1,13 +1,14 @@
 """Face descriptors that are ONNX graphs: ArcFace in its many sizes, SFace, and what artists bring along."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ...graph import GraphModule, RuntimeGraph, UnknownGraph, graph_of
+from ...graph import GraphModule, UnknownGraph, build
+from ...weights import WeightsError
 from ...weights.onnx_file import OnnxModel
+from ..align.alignment import FivePoints, arcface
 from .onnx_roles import normalises
 
 _ARCFACE_MEAN, _ARCFACE_DEVIATION = 127.5, 127.5
@@ -28,9 +29,7 @@ class Preprocessing:
 class OnnxEmbedder(nn.Module):
     """A descriptor from a graph with one output [N, dim]."""
 
-    def __init__(
-        self, graph: GraphModule | RuntimeGraph, preprocessing: Preprocessing, dim: int, size: tuple[int, int]
-    ):  # fmt: skip
+    def __init__(self, graph: GraphModule, preprocessing: Preprocessing, dim: int, size: tuple[int, int]):
         super().__init__()
         self.graph = graph
         self.preprocessing = preprocessing
@@ -56,11 +55,21 @@ class OnnxEmbedder(nn.Module):
         return chips.new_zeros(0, self.dim, dtype=torch.float32)
 
 
+def arcface_alignment(name: str, size: tuple[int, int], advice: str) -> FivePoints:
+    """ArcFace's alignment for what a file takes, (height, width); WeightsError with some advice where it has none."""
+    height, width = size
+    if height != width or (height % 112 and height % 128):
+        raise WeightsError(
+            f"{name} takes pictures of {width} x {height} pixels, which ArcFace's template does not fit; {advice}."
+        )
+    return arcface(height)
+
+
 def load_embedder(
-    model: OnnxModel, path: Path | None = None, preprocessing: Preprocessing | None = None,
-    size: tuple[int, int] | None = None, device=None, dtype=None, operations=nn,
+    model: OnnxModel, preprocessing: Preprocessing | None = None, size: tuple[int, int] | None = None, device=None,
+    dtype=None, operations=nn,
 ) -> OnnxEmbedder:  # fmt: skip
-    """The descriptor of an `.onnx` file; `path` lets onnxruntime have it if its graph is not known here.
+    """The descriptor of an `.onnx` file.
 
     `preprocessing` is ArcFace's by default, or none where the graph does it itself; `size` (height, width) is for
     graphs that leave theirs free. Raises UnknownGraph for a graph that does not make a vector, WeightsError for a
@@ -76,7 +85,7 @@ def load_embedder(
     shape = next(iter(model.inputs.values()), ())
     height, width = shape[2:] if len(shape) == 4 else (None, None)
     size = (height or (size or (_STANDARD_SIDE,))[0], width or (size or (_STANDARD_SIDE,))[-1])
-    graph = graph_of(model, path, size, device, dtype, operations)
+    graph = build(model, None, size, device, dtype, operations)
     if graph.checked_shape[1] != 3:
         raise UnknownGraph(f"{model.name} takes {graph.checked_shape[1]:,} colours and not three; choose another file.")
     shapes = graph.output_shapes

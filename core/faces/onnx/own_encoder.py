@@ -1,21 +1,23 @@
 """An `.onnx` descriptor of the artist's own, with a small JSON file beside it that says how it wants to be fed."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
+from ...plain import is_list, is_number, points
 from ...quoted import quoted
 from ...weights import WeightsError
 from ...weights.onnx_file import read_onnx
-from ..align.templates import arcface_template_of
+from ..align.alignment import FivePoints
+from ..align.templates import Points
 from ..align.windows import face_window, person_window
 from ..describe.descriptors import Descriptor
-from .onnx_embedder import Preprocessing, load_embedder
+from .onnx_embedder import Preprocessing, arcface_alignment, load_embedder
 
 _SIDES = range(16, 1025)  # pixels of an input that a descriptor may have
+_MOST = 1e6  # that a number of a description may be
 _KEYS = ("input_size", "mean", "std", "color_order", "template", "half_precision")
 _WINDOWS = {"box": face_window, "person": person_window}
 ALIGNMENTS = ("arcface", *_WINDOWS)
@@ -26,13 +28,13 @@ _LIMIT = 65536  # bytes of a description
 class Description:
     """What the JSON file says; None where it says nothing.
 
-    input_size: (height, width). template: one of ALIGNMENTS, or five (x, y) points in pixels of the input, in the order
-    of Faces.landmarks. half_precision: whether the vectors stay good enough in it.
+    input_size: (height, width). template: one of ALIGNMENTS, or where the five landmarks go, (x, y) in pixels of the
+    input. half_precision: whether the vectors stay good enough in it.
     """
 
     input_size: tuple[int, int] | None = None
     preprocessing: Preprocessing | None = None
-    template: str | tuple[tuple[float, float], ...] = "arcface"
+    template: str | Points = "arcface"
     half_precision: bool = False
 
 
@@ -56,70 +58,45 @@ def read_description(path: Path) -> Description:
     odd = sorted(set(known) - set(_KEYS))
     if odd:
         raise _wrong(path, f"the key {quoted(odd[0])}", f"one of {', '.join(_KEYS)}")
-    return Description(
-        _size(path, known), _preprocessing(path, known), _template(path, known),
-        _checked(path, known, "half_precision", False, lambda value: isinstance(value, bool), "true or false"),
-    )  # fmt: skip
+    if known.get("color_order", "RGB") not in ("RGB", "BGR"):
+        raise _wrong(path, "color_order", "RGB or BGR")
+    if not isinstance(known.get("half_precision", False), bool):
+        raise _wrong(path, "half_precision", "true or false")
+    preprocessing = None
+    if {"mean", "std", "color_order"} & set(known):
+        mean, deviation = _per_channel(path, known, "mean"), _per_channel(path, known, "std")
+        preprocessing = Preprocessing(mean, deviation, known.get("color_order") == "BGR")
+    return Description(_size(path, known), preprocessing, _template(path, known), known.get("half_precision", False))
 
 
 def _wrong(path, what, expected):
     return WeightsError(f"{path.name} describes an encoder wrongly: {what} must be {expected}; correct it.")
 
 
-def _checked(path, known: Mapping, key, default, is_right, expected):
-    value = known.get(key, default)
-    if value is not default and not is_right(value):
-        raise _wrong(path, key, expected)
-    return value
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
-
-
-def _are_numbers(value, count) -> bool:
-    return isinstance(value, list) and len(value) == count and all(_is_number(number) for number in value)
-
-
 def _size(path, known):
-    def right(value):
-        sides = value if isinstance(value, list) else [value]
-        return len(sides) in (1, 2) and all(isinstance(side, int) and side in _SIDES for side in sides)
-
-    expected = f"a side or [height, width] in pixels, {_SIDES[0]} to {_SIDES[-1]}"
-    value = _checked(path, known, "input_size", None, right, expected)
-    return value if value is None else (value[0], value[-1]) if isinstance(value, list) else (value, value)
-
-
-def _preprocessing(path, known):
-    if not {"mean", "std", "color_order"} & set(known):
-        return None
-
-    def numbers(key, default, is_right):
-        expected = "a number or three, in units of 0 to 255" + (", over 0" if key == "std" else "")
-        value = _checked(path, known, key, default, lambda value: is_right(value) and _positive(key, value), expected)
-        return tuple(map(float, value)) if isinstance(value, list) else (float(value),)
-
-    def right(value):
-        return _is_number(value) or _are_numbers(value, 3)
-
-    order = _checked(path, known, "color_order", "RGB", lambda value: value in ("RGB", "BGR"), "RGB or BGR")
-    return Preprocessing(numbers("mean", 127.5, right), numbers("std", 127.5, right), order == "BGR")
+    value = known.get("input_size")
+    sides = value if is_list(value) else [value]
+    fits = len(sides) in (1, 2) and all(isinstance(side, int) and side in _SIDES for side in sides)
+    if value is not None and not fits:
+        raise _wrong(path, "input_size", f"a side or [height, width] in pixels, {_SIDES[0]} to {_SIDES[-1]}")
+    return None if value is None else (sides[0], sides[-1])
 
 
-def _positive(key, value):
-    return key != "std" or all(number > 0 for number in (value if isinstance(value, list) else [value]))
+def _per_channel(path, known, key):
+    value = known.get(key, 127.5)
+    values = value if is_list(value, 3) else [value]
+    if not all(is_number(one, _MOST) and (key == "mean" or one > 0) for one in values):
+        raise _wrong(path, key, "a number or three, in units of 0 to 255" + ", over 0" * (key == "std"))
+    return tuple(map(float, values))
 
 
 def _template(path, known):
-    def right(value):
-        return value in ALIGNMENTS or (
-            isinstance(value, list) and len(value) == 5 and all(_are_numbers(point, 2) for point in value)
-        )
-
-    expected = f"{', '.join(ALIGNMENTS)}, or five [x, y] points in pixels of the input"
-    value = _checked(path, known, "template", "arcface", right, expected)
-    return value if isinstance(value, str) else tuple(tuple(map(float, point)) for point in value)
+    value = known.get("template", "arcface")
+    try:
+        return value if value in ALIGNMENTS else points(value, 5, "template", _MOST)
+    except ValueError as error:
+        expected = f"{', '.join(ALIGNMENTS)}, or five [x, y] points in pixels of the input"
+        raise _wrong(path, "template", expected) from error
 
 
 def load_own(path: Path, half_precision=None, operations=nn) -> Descriptor:
@@ -131,7 +108,7 @@ def load_own(path: Path, half_precision=None, operations=nn) -> Descriptor:
     beside = description_beside(path)
     described = read_description(beside) if beside.is_file() else Description()
     dtype = half_precision if described.half_precision else None
-    embedder = load_embedder(read_onnx(path), path, described.preprocessing, described.input_size, dtype=dtype,
+    embedder = load_embedder(read_onnx(path), described.preprocessing, described.input_size, dtype=dtype,
                              operations=operations)  # fmt: skip
     if described.input_size not in (None, embedder.size):
         height, width = embedder.size
@@ -139,8 +116,9 @@ def load_own(path: Path, half_precision=None, operations=nn) -> Descriptor:
     template = described.template
     if template == "arcface":
         advice = f'write "template" into {beside.name}: box, person, or five points'
-        template = arcface_template_of(path.name, embedder.size, advice)
+        alignment = arcface_alignment(path.name, embedder.size, advice)
     elif template in _WINDOWS:
-        template = _WINDOWS[template](embedder.size)
-    averaged = described.template != "arcface"
-    return Descriptor(embedder, "onnx", embedder.dim, embedder.size[0], template, averaged)
+        alignment = _WINDOWS[template](embedder.size)
+    else:
+        alignment = FivePoints(template, embedder.size[0], antialias=True)
+    return Descriptor(embedder, "onnx", embedder.dim, alignment)

@@ -9,9 +9,8 @@ from torch import nn
 
 from ...weights import WeightsError
 from ...weights.onnx_file import OnnxModel, read_onnx
-from ..align.templates import arcface_template_of
 from ..describe.descriptors import Descriptor
-from .onnx_embedder import load_embedder
+from .onnx_embedder import arcface_alignment, load_embedder
 from .onnx_roles import ATTRIBUTES, DETECTOR, EMBEDDER, LANDMARKS, OTHER, role_of
 
 _IN_WORDS = {
@@ -66,9 +65,8 @@ def read_pack(name: str, paths: Sequence[Path]) -> Pack:
 def load_pack_descriptor(pack: Pack, dtype=None, operations=nn) -> tuple[Descriptor, Path]:
     """A pack's recogniser and its file; WeightsError with one sentence when there is none that can be used."""
     model = pack.needed(EMBEDDER, "add the pack's recogniser, such as w600k_r50.onnx or glintr100.onnx")
-    path = pack.paths[model.name]
-    embedder = load_embedder(model, path, dtype=dtype, operations=operations)
+    embedder = load_embedder(model, dtype=dtype, operations=operations)
     advice = "put it into models/face_encoders with a description"
-    template = arcface_template_of(model.name, embedder.size, advice)
+    alignment = arcface_alignment(model.name, embedder.size, advice)
     kind = pack.name.rpartition("/")[2]
-    return Descriptor(embedder, kind, embedder.dim, embedder.size[0], template), path
+    return Descriptor(embedder, kind, embedder.dim, alignment), pack.paths[model.name]

@@ -1,10 +1,11 @@
 """Five landmarks per face as text, so that a graph or a script can read, edit and hand in a pose."""
 
 import json
-import math
 
 import numpy as np
 
+from ... import plain
+from ...quoted import quoted
 from .pose import FARTHEST, as_faces
 
 EXPECTED = 'expected {"size": [width, height], "faces": [[[x, y], ... 5 points], ...]}, one face or a list of faces'
@@ -41,64 +42,26 @@ def parse_landmarks(text: str) -> tuple[np.ndarray, tuple[int, int] | None]:
     if isinstance(value, dict):
         unknown = sorted(value.keys() - {"size", "faces"})
         if unknown:
-            raise ValueError(f"Landmarks have an unknown key {ascii(unknown[0][:40])}; {EXPECTED}.")
+            raise ValueError(f"Landmarks have an unknown key {quoted(unknown[0])}; {EXPECTED}.")
         if "faces" not in value:
             raise ValueError(f'Landmarks lack the key "faces"; {EXPECTED}.')
         size = _size(value["size"]) if "size" in value else None
         value = value["faces"]
-    if not isinstance(value, list):
-        raise ValueError(f"Landmarks are {_kind(value)}; {EXPECTED}.")
-    if value and isinstance(value[0], list) and value[0] and not isinstance(value[0][0], list):
+    if not plain.is_list(value):
+        raise ValueError(f"Landmarks are {plain.in_words(value)}; {EXPECTED}.")
+    if value and plain.is_list(value[0]) and value[0] and not plain.is_list(value[0][0]):
         value = [value]
     if len(value) > _FACES:
         raise ValueError(f"Landmarks hold {len(value):,} faces, and {_FACES} are the most; {EXPECTED}.")
-    faces = [_face(face, f"face {number}") for number, face in enumerate(value, 1)]
+    faces = [plain.points(face, 5, f"Landmarks: face {place}", FARTHEST) for place, face in enumerate(value, 1)]
     return np.array(faces, dtype=np.float64).reshape(-1, 5, 2), size
 
 
 def _size(value) -> tuple[int, int]:
-    if not (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(_is_number(side) for side in value)
-        and all(side >= 1 and side.is_integer() for side in value)
-    ):
+    if not plain.is_list(value, 2) or not all(plain.is_number(side, FARTHEST) and side >= 1 and side == int(side)
+                                              for side in value):  # fmt: skip
         raise ValueError(
             'Landmarks have a "size" that is not a picture\'s; expected two positive whole numbers '
             "[width, height] in pixels."
         )
     return int(value[0]), int(value[1])
-
-
-def _face(value, name: str) -> list:
-    if not isinstance(value, list) or len(value) != 5:
-        raise ValueError(
-            f"Landmarks: {name} is {_kind(value)}; expected five points (left eye, right eye, nose, left "
-            "and right mouth corner)."
-        )
-    return [_point(point, f"{name}, point {number}") for number, point in enumerate(value, 1)]
-
-
-def _point(value, name: str) -> list:
-    if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"Landmarks: {name} is {_kind(value)}; expected [x, y] in pixels.")
-    for coordinate in value:
-        if not _is_number(coordinate):
-            raise ValueError(
-                f"Landmarks: {name} holds {_kind(coordinate)}; expected two finite numbers of pixels, at "
-                "most 2**29 from zero."
-            )
-    return value
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, float) and abs(value) <= FARTHEST
-
-
-def _kind(value) -> str:
-    """What a JSON value is, in words that stay short whatever it holds."""
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    if isinstance(value, float):
-        return f"the number {value:g}" if math.isfinite(value) else "a number that is not finite"
-    return {dict: "an object", str: "a string", bool: "true or false", type(None): "null"}[type(value)]

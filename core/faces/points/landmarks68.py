@@ -13,15 +13,15 @@ from ..describe.networks.quantised import read_quantised
 FILE = EMBEDDED / "landmarks68.safetensors"
 POINTS, CHIP_SIZE = 68, 112
 CHANNELS = (32, 64, 128, 256)
-# Where the five landmarks of Faces should lie in a chip. Chips cut along found landmarks agree better with themselves
-# mirrored (0.038 of the distance from eye to mouth corner) than any square around the box (0.046 at best), and work for
-# turned faces. The points are those of dlib's template (templates.py) at this size, 8 pixels higher.
+# Where the five landmarks (found.Landmark) should lie in a chip. Chips cut along found landmarks agree better with
+# themselves mirrored (0.038 of the distance from eye to mouth corner) than any square around the box (0.046 at best),
+# and work for turned faces. The points are those of dlib's template (templates.py) at this size, 8 pixels higher.
 TEMPLATE = ((35.503, 26.794), (75.022, 26.794), (55.263, 49.166), (37.643, 68.924), (72.882, 68.924))
 # which point of a mirrored face each point is
 MIRRORED = (*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
             45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1),
             *range(64, 59, -1), 67, 66, 65)  # fmt: skip
-# the five landmarks of Faces as means of these: eyes, nose tip, mouth corners
+# the five landmarks as means of these
 FIVE = (range(36, 42), range(42, 48), (30,), (48,), (54,))
 
 
@@ -84,7 +84,7 @@ class Landmarks68(nn.Module):
 
 
 def five_of(points: Tensor) -> Tensor:
-    """The five landmarks that Faces has, from 68: [N, 68, 2] -> [N, 5, 2] in the same units."""
+    """The five landmarks, see found.Landmark, from 68: [N, 68, 2] -> [N, 5, 2] in the same units."""
     return torch.stack([points[:, list(places)].mean(1) for places in FIVE], 1)
 
 

@@ -13,7 +13,7 @@ from ...cure.maps import selector
 from .. import keys
 from ..adapters.mixed import check_unmixed
 from ..comfyui.masks import as_masks
-from ..conditioning.prompt import content_positions, encode, token_positions
+from ..conditioning.prompt import check_clip, content_positions, encode, token_positions
 from ..sampling.run import open_scope
 from ..sampling.spans import span_of
 from ..sampling.strength import Strength
@@ -123,11 +123,7 @@ def preview_on(node_id: str):
 
 
 def _check(model, clip, foundation):
-    if clip is None:
-        raise ValueError(
-            "The clip is missing: the checkpoint that it comes from holds no text encoder; connect the CLIP that "
-            "encodes your prompt, from a loader such as Load CLIP."
-        )
+    check_clip(clip)
     if model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.CURE):
         raise ValueError(
             "The connected model has been through AttributeCure already; use one AttributeCure and name all attributes "

@@ -10,15 +10,12 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy.cldm import cldm
-from comfy.clip_model import CLIPLayer, CLIPTextModel
 from comfy.controlnet import ControlNet
-from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from comfy.sd1_clip import SD1Tokenizer
 from comfy.supported_models_base import ClipTarget
 from comfy.taesd.taesd import TAESD
-from torch import nn
 
 from ...adapters import load_adapter
 from ...facelets.detection import load_drawn
@@ -29,7 +26,7 @@ from ..adapters.adapter import LoadedAdapter
 from ..comfyui.managed import OPERATIONS, managed
 from ..faces.encoder import LoadedEncoder
 from .autoencoder import CHANNELS, FaceletsAutoencoder
-from .config import AUTOENCODER_MEMORY, CONTROL_NET, TEXT_ENCODER, UNET, FaceletsClip, FaceletsModel
+from .config import AUTOENCODER_MEMORY, CONTROL_NET, TEXT_ENCODER, FaceletsClip, FaceletsModel
 
 FOLDER = EMBEDDED / "facelets"
 UNET_FILE, TEXT_FILE, VAE_FILE = "unet.safetensors", "text_encoder.safetensors", "vae.safetensors"
@@ -136,7 +133,7 @@ def build_clip(weights: Tensors, disable_dynamic: bool = False) -> CLIP:
 
 def build_vae(weights: Tensors, disable_dynamic: bool = False) -> VAE:
     """The autoencoder as a VAE, from TAESD's keys (`taesd_encoder.*`, `taesd_decoder.*`, `vae_scale`, `vae_shift`)."""
-    autoencoder = _fill(new_autoencoder(), weights, VAE_FILE).eval().requires_grad_(False)
+    autoencoder = _fill(FaceletsAutoencoder(), weights, VAE_FILE).eval().requires_grad_(False)
     # VAE builds ComfyUI's own sizes only; all but the module holds for ours as well
     vae = VAE(sd=TAESD(latent_channels=CHANNELS).state_dict())
     vae.first_stage_model = autoencoder.to(vae.vae_dtype)
@@ -152,10 +149,10 @@ def build_vae(weights: Tensors, disable_dynamic: bool = False) -> VAE:
 def build_control_net(weights: Tensors) -> ControlNet:
     """The landmark ControlNet as ControlNetLoader would give it, from bare LDM keys (`input_hint_block.*`, ...)."""
     dtype, compute = _precision(weights)
-    operations = comfy.ops.pick_operations(dtype, compute)
-    module = _fill(new_control_net(dtype, mm.unet_offload_device(), operations), weights, CONTROL_NET_FILE)
-    module.eval().requires_grad_(False)
-    return ControlNet(module, load_device=mm.get_torch_device(), manual_cast_dtype=compute)
+    place = {"dtype": dtype, "device": mm.unet_offload_device(),
+             "operations": comfy.ops.pick_operations(dtype, compute)}  # fmt: skip
+    module = _fill(cldm.ControlNet(**CONTROL_NET, **place), weights, CONTROL_NET_FILE)
+    return ControlNet(module.eval().requires_grad_(False), load_device=mm.get_torch_device(), manual_cast_dtype=compute)
 
 
 def _precision(weights):
@@ -174,41 +171,4 @@ def _fill(module, weights, file_name):
         raise WeightsError(
             f"{file_name} is damaged: its tensors are not those of this model; fetch it again."
         ) from error
-    return module
-
-
-# The bare modules, for training: whatever the memory held is in them, so initialise every parameter.
-
-
-def new_unet(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init) -> UNetModel:
-    """forward(x [B,8,h,w], timesteps [B], context [B,T,128]) -> predicted velocity [B,8,h,w]."""
-    return UNetModel(**UNET, dtype=dtype, device=device, operations=operations)
-
-
-def new_control_net(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init) -> cldm.ControlNet:
-    """forward(x, hint [B,3,8h,8w] in 0..1, timesteps, context) -> {"output": [6 residuals], "middle": [1]}."""
-    return cldm.ControlNet(**CONTROL_NET, dtype=dtype, device=device, operations=operations)
-
-
-def new_autoencoder(dtype=torch.float32, device="cpu") -> FaceletsAutoencoder:
-    """encode(pictures [B,3,H,W] in -1..1) -> latents [B,8,H/8,W/8] in SD's scale; decode is the way back."""
-    return FaceletsAutoencoder().to(device, dtype)
-
-
-class _TrainableLayer(CLIPLayer):
-    """ComfyUI's layer adds in place, which autograd does not forgive."""
-
-    def forward(self, x, mask=None, optimized_attention=None):
-        x = x + self.self_attn(self.layer_norm1(x), mask, optimized_attention)
-        return x + self.mlp(self.layer_norm2(x))
-
-
-def new_text_encoder(dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init) -> CLIPTextModel:
-    """forward(tokens [B,77]) -> (context [B,77,128], ...). It can be trained, and its keys are those of the file."""
-    place = (dtype, device, operations)
-    sizes = [TEXT_ENCODER[key] for key in ("hidden_size", "num_attention_heads", "intermediate_size", "hidden_act")]
-    module = CLIPTextModel(TEXT_ENCODER, *place)
-    encoder = module.text_model.encoder
-    encoder.layers = nn.ModuleList(_TrainableLayer(*sizes, *place) for _ in encoder.layers)
-    module.text_projection = nn.Identity()
     return module

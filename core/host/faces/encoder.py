@@ -69,8 +69,7 @@ class LoadedEncoder:
 
     def quality(self, image: torch.Tensor, faces: Faces) -> Quality:
         """How good the faces found in `image` are for recognising somebody, [N] per part."""
-        module = self._module()
-        return quality_of(self._to_device(checked(image)), faces, module.template, module.chip_size)
+        return quality_of(self._to_device(checked(image)), faces, self._module().alignment)
 
     def crop(self, image: torch.Tensor, faces: Faces, size: int) -> torch.Tensor:
         """Square cut-outs with some surroundings as IMAGE [N,size,size,3]."""

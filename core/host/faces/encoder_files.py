@@ -84,8 +84,7 @@ def load_module(encoder: str, detector: str) -> FaceEncoder:
         path = Path(folders.encoder_files()[encoder])
         found = _descriptor_in(path)
     space = space_of(fingerprint_of(path), f"{found.kind}-{path.stem}")
-    module = FaceEncoder(detect, found.module, space, found.dim, found.template, found.chip_size, points68,
-                         found.antialias)  # fmt: skip
+    module = FaceEncoder(detect, found.module, space, found.dim, found.alignment, points68)
     return module.eval().requires_grad_(False)
 
 

@@ -1,16 +1,14 @@
 """Masks of faces for the nodes, from boxes, landmarks or the face parser."""
 
-import os
-
-import folder_paths
 import torch
 
 from ...faces.found import Faces
 from ...faces.regions import masks
-from ..comfyui.folders import PARSER_FOLDER
 from ..comfyui.images import checked, pixels
 from .encoder import LoadedEncoder
-from .parser import find_parser
+from .parser import needed_parser
+
+_WHY = "The mask_from is parser (landmarks needs none)"
 
 
 def face_masks(
@@ -26,7 +24,7 @@ def face_masks(
     points = encoder.landmarks68(image, faces)
     if mask_from == "landmarks":
         return masks.hulls(faces, points, soft_edge)
-    parser = _parser()
+    parser = needed_parser(_WHY)
     on_device = pixels(checked(image), faces.boxes.device)
     return masks.parsed(faces, points, on_device, parser.probabilities, soft_edge)
 
@@ -34,15 +32,4 @@ def face_masks(
 def check_masks(mask_from: str):
     """ValueError with one sentence where masks can't be made that way; for asking before the work."""
     if mask_from == "parser":
-        _parser()
-
-
-def _parser():
-    parser = find_parser()
-    if parser is not None:
-        return parser
-    folder = os.path.join(folder_paths.models_dir, PARSER_FOLDER)
-    raise ValueError(
-        f"There is no face parser for mask_from in {folder}; put face-parsing.PyTorch's 79999_iter.pth or facexlib's "
-        "parsing_bisenet.pth there, or set mask_from to landmarks."
-    )
+        needed_parser(_WHY)

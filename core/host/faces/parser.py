@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP
@@ -42,7 +43,7 @@ class LoadedParser:
         return torch.cat(parts)
 
 
-SOURCE = "face-parsing.PyTorch's 79999_iter.pth or facexlib's parsing_bisenet.pth"
+_SOURCE = "face-parsing.PyTorch's 79999_iter.pth, facexlib's parsing_bisenet.pth or ConsistentID's face_parsing.pth"
 
 # The folder's fingerprint when it was last looked through, and the parser that was found then.
 _found: tuple[str | None, LoadedParser | None] = (None, None)
@@ -80,7 +81,8 @@ def needed_parser(why: str) -> LoadedParser:
     """The same where it can't be done without; ValueError with one sentence, which `why` opens, when there is none."""
     parser = find_parser()
     if parser is None:
-        raise ValueError(f"{why}, which takes a face parser; put one ({SOURCE}) into models/face_parsing.")
+        folder = os.path.join(folder_paths.models_dir, folders.PARSER_FOLDER)
+        raise ValueError(f"{why}, which takes a face parser; put one ({_SOURCE}) into {folder}.")
     return parser
 
 

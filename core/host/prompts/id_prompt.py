@@ -16,13 +16,12 @@ from ..comfyui.managed import loaded
 from ..conditioning.face_context import faced
 from ..conditioning.prompt import check_clip, fused, own_tokens
 from ..faces.detection import choose_faces
-from ..faces.parser import find_parser
+from ..faces.parser import needed_parser
 from ..who.person import Sources, gather
 from ..who.vision import check_vision, see
 from .class_word import repeat_class_word, without_trigger
 
 _ROOM = 77  # tokens in one of CLIP's contexts, start and end among them
-_PARSER_SOURCE = "ConsistentID's face_parsing.pth, JackAILab/ConsistentID on Hugging Face, or facexlib's copy of it"
 
 
 @dataclass(frozen=True)
@@ -114,12 +113,7 @@ def _caption(clip, adapter, prompt, sources, trigger, plain):
     if sources.image is None:
         raise ValueError(f"{adapter.file_name} looks at the parts of the face; connect image, a portrait.")
     check_vision(spec.look, sources.clip_vision, adapter.file_name)
-    parser = find_parser()
-    if parser is None:
-        raise ValueError(
-            f"{adapter.file_name} looks at the parts of the face, which a face parser finds; put one "
-            f"({_PARSER_SOURCE}) into models/face_parsing."
-        )
+    parser = needed_parser(f"{adapter.file_name} looks at the parts of the face")
     image = _first_portrait(sources)
     if image is None:
         return None

@@ -171,4 +171,5 @@ def _crops(look, sources, faces, file_name):
         return pictures[[index for index, count in enumerate(faces.counts) for _ in range(count)]]
     encoder = sources.encoder
     image = encoder.prepared(sources.image)
-    return on_backdrop(look.backdrop, CROPS[look.crop](loaded(encoder.patcher), image, faces, look.size), file_name)
+    crops = CROPS[look.crop](look.size).chips(image, faces, loaded(encoder.patcher).landmarks68)
+    return on_backdrop(look.backdrop, crops, file_name)

@@ -24,8 +24,8 @@ REGIONS = (
 @dataclass(frozen=True)
 class Portrait:
     """image: uint8 [size, size, 3] RGB. landmarks: float32 [5, 2] in pixels, pixel centres at whole numbers, in the
-    order image-left eye, image-right eye, nose, image-left and image-right mouth corner. labels: uint8 [size, size],
-    an index into REGIONS for what is visible there, or None if not asked for."""
+    order of core.faces.found.Landmark. labels: uint8 [size, size], an index into REGIONS for what is visible there, or
+    None if not asked for."""
 
     image: np.ndarray
     landmarks: np.ndarray

@@ -1,0 +1,49 @@
+"""Facelets' bare networks, for training: whatever the memory held is in them, so initialise every parameter."""
+
+from functools import partial
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from .pack import module
+
+
+def new_unet() -> nn.Module:
+    """forward(x [B,8,h,w], timesteps [B], context [B,T,128]) -> predicted velocity [B,8,h,w]."""
+    unet = module("comfy.ldm.modules.diffusionmodules.openaimodel").UNetModel
+    return unet(**_sizes().UNET, dtype=torch.float32, device="cpu", operations=_operations())
+
+
+def new_control_net() -> nn.Module:
+    """forward(x, hint [B,3,8h,8w] in 0..1, timesteps, context) -> {"output": [6 residuals], "middle": [1]}."""
+    control_net = module("comfy.cldm.cldm").ControlNet
+    return control_net(**_sizes().CONTROL_NET, dtype=torch.float32, device="cpu", operations=_operations())
+
+
+def new_autoencoder() -> nn.Module:
+    """encode(pictures [B,3,H,W] in -1..1) -> latents [B,8,H/8,W/8] in SD's scale; decode is the way back."""
+    return module("core.host.facelets.autoencoder").FaceletsAutoencoder()
+
+
+def new_text_encoder() -> nn.Module:
+    """forward(tokens [B,77]) -> (context [B,77,128], ...); its keys are those of the file."""
+    text = module("comfy.clip_model").CLIPTextModel(_sizes().TEXT_ENCODER, torch.float32, "cpu", _operations())
+    for layer in text.text_model.encoder.layers:
+        layer.forward = partial(_without_writing_over, layer)
+    text.text_projection = nn.Identity()
+    return text
+
+
+def _without_writing_over(layer: nn.Module, x: Tensor, mask=None, optimized_attention=None) -> Tensor:
+    """What ComfyUI's layer does; that one adds in place, which autograd does not forgive."""
+    x = x + layer.self_attn(layer.layer_norm1(x), mask, optimized_attention)
+    return x + layer.mlp(layer.layer_norm2(x))
+
+
+def _sizes() -> ModuleType:
+    return module("core.host.facelets.config")
+
+
+def _operations():
+    return module("comfy.ops").disable_weight_init
