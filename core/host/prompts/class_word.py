@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from ...cure import plain_text
+from ...prompt_text import plain_text
 from ...quoted import quoted
 from ..conditioning.prompt import own_tokens
 
