@@ -7,7 +7,7 @@ from ..core.host.cure import apply as cure
 from ..core.host.cure import latest as cure_mask
 from ..core.host.faces import parser
 from ..core.host.sampling.strength import Strength
-from .compat import checked, offered, schema
+from .compat import checked, schema
 from .sockets import range_inputs
 
 
@@ -40,16 +40,18 @@ class AttributeCure(io.ComfyNode):
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
-                    default=MODES[0],
+                    default="noise_blend",
                     tooltip="noise_blend: where an attribute is, what the model would draw without the identity is "
-                    "blended in. shared_attention: there the model looks at it. both: one on top of the other.",
+                    "blended in. shared_attention: there the model looks at it. both: one on top of the other. "
+                    "freecure: the method as it was first published, to compare with.",
                 ),
                 io.Combo.Input(
                     "trajectory",
                     options=list(TRAJECTORIES),
-                    default=TRAJECTORIES[0],
+                    default="shared",
                     tooltip="shared: what the model would draw without the identity is asked at each step of your "
-                    "picture. separate: a picture without the identity is drawn alongside, which is more work.",
+                    "picture. separate: a picture without the identity is drawn alongside, which is more work; "
+                    "freecure was published so.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -66,7 +68,8 @@ class AttributeCure(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     tooltip="For laughing, sad and such, where the cure alone is not enough: how far the finished "
-                    "picture is taken back and drawn again without the identity. 0: off. 0.3 is a good start.",
+                    "picture is taken back and drawn again without the identity. 0: off, and freecure then leaves such "
+                    "words alone; it was published with 0.5. 0.3 is a good start.",
                 ),
                 io.Mask.Input(
                     "mask",
@@ -119,16 +122,21 @@ class AttributeCure(io.ComfyNode):
         foundation=None,
         vae=None,
     ):
-        how = Strength(strength, start_at, end_at)
         cured = cure.apply(
-            model, clip, prompt, attributes, mode, trajectory, how, abstract_pass, mask, foundation, vae,
+            model,
+            clip,
+            prompt,
+            attributes=attributes,
+            mode=mode,
+            trajectory=trajectory,
+            strength=Strength(strength, start_at, end_at),
+            abstract_pass=abstract_pass,
+            mask=mask,
+            foundation=foundation,
+            vae=vae,
             observe=cure.preview_on(cls.hidden.unique_id),
-        )  # fmt: skip
+        )
         return io.NodeOutput(cured, cure.allowed(mask))
-
-    @classmethod
-    def validate_inputs(cls, mode, trajectory):
-        return offered(cls, mode=mode, trajectory=trajectory)
 
     @classmethod
     def fingerprint_inputs(cls, **_):

@@ -5,7 +5,7 @@ import functools
 import host_cases
 import torch
 
-MODES = ["noise_blend", "shared_attention", "both"]
+MODES = ["noise_blend", "shared_attention", "both", "freecure"]
 TRAJECTORIES = ["shared", "separate"]
 GUIDERS = ["cfg", "basic", "dual", "perp"]
 PROMPT = "a portrait of a woman, (curly red hair:1.2), wearing a green hat, laughing"
@@ -41,14 +41,12 @@ class Case:
         self.model, *self.conditionings = host_cases.apply(pack, model, *self.prompts, adapter, kind=kind, **strength)
         self._uncured = {}
 
-    def cure(self, model=None, weight=1.0, start_at=0.0, end_at=1.0, settings=None, **options):
-        """core.host.cure.apply.apply on the model with the identity, by keyword; `settings` as a dictionary."""
+    def cure(self, model=None, weight=1.0, start_at=0.0, end_at=1.0, **options):
+        """core.host.cure.apply.apply on the model with the identity, by keyword."""
         how = self.pack.module("core.host.sampling.strength").Strength(weight, start_at, end_at)
-        chosen = self.pack.module("core.cure").CureSettings(**(settings or {}))
         options = {"prompt": self.text, **options}
-        return self.pack.module("core.host.cure.apply").apply(
-            self.model if model is None else model, clip(self.kind), strength=how, settings=chosen, **options
-        )
+        model = self.model if model is None else model
+        return self.pack.module("core.host.cure.apply").apply(model, clip(self.kind), strength=how, **options)
 
     def sample(self, model, **options):
         return host_cases.sample(model, *self.conditionings, **{"steps": 2, **options})

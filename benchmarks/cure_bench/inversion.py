@@ -16,28 +16,26 @@ from ruler.task import Case, case, person
 from .figures import psnr, table
 from .runs import euler, finished, noise_of, personalised, run, stack, task_of
 
-DEPTHS, REFINES, STRIDES = (0.3, 0.5, 0.7), (0, 1, 2, 3), (1, 2)
+DEPTHS, REFINES = (0.3, 0.5, 0.7), (0, 1, 2, 3)
 
 
 class Way(NamedTuple):
     depth: float
-    stride: int
     refine: int
 
 
-WAYS = [Way(*way) for way in product(DEPTHS, STRIDES, REFINES)]
+WAYS = [Way(*way) for way in product(DEPTHS, REFINES)]
 
 
 def only_the_pass(graph: Graph, text: str, way: Way):
     """A MODEL that does nothing but the pass, with the prompt itself in place of the one that lacks an expression."""
-    settings = pack.module("core.cure").CureSettings(refine=way.refine, stride=way.stride)
     # the expression only makes a pass, and what it is about is replaced
-    model = pack.module("core.host.cure.apply").apply(
-        graph.model, stack().clip, "a portrait, laughing", abstract_pass=way.depth, settings=settings
-    )
+    apply = pack.module("core.host.cure.apply").apply
+    model = apply(graph.model, stack().clip, "a portrait, laughing", abstract_pass=way.depth)
     hooks = model.get_wrappers("outer_sample", pack.module("core.host.keys").CURE)[0].__self__
     same = pack.module("core.host.conditioning.prompt").encode(stack().clip, text)
-    plan = dataclasses.replace(hooks.plan, context=same.context, template=same, attributes=(), without=())
+    mode = dataclasses.replace(hooks.plan.mode, refine=way.refine)
+    plan = dataclasses.replace(hooks.plan, mode=mode, context=same.context, template=same, attributes=(), lacking=None)
     model = graph.model.clone()
     type(hooks)(plan).install(model)
     return model
@@ -70,24 +68,23 @@ def _round_trips(asked: Case, steps: int):
 
 def evaluations(way: Way, steps: int) -> int:
     """Predictions that the pass takes."""
-    levels = pack.module("core.cure.inversion").steps_of_depth(torch.arange(steps, -1, -1), way.depth, way.stride)
+    levels = pack.module("core.cure.inversion").steps_of_depth(torch.arange(steps, -1, -1), way.depth)
     return (len(levels) - 1) * (way.refine + 2)
 
 
 def markdown(found: dict, pictures: int, steps: int) -> str:
-    """Refinements down, depth and stride across."""
+    """Refinements down, depth across."""
     text = (
         "### Inversion\n\nPictures of Facelets with adapter and ControlNet, CFG 1, taken up and down with the same "
         "prompt, unguided, without identity: PSNR in dB of latents over their range / of decoded pictures "
         f"(predictions that it takes), means over {pictures} pictures of {steps} steps.\n"
     )
-    columns = list(product(DEPTHS, STRIDES))
     rows = []
     for refine in REFINES:
-        ways = [Way(*column, refine) for column in columns]
+        ways = [Way(depth, refine) for depth in DEPTHS]
         means = [np.mean(found[way], axis=0) for way in ways]
         rows.append([str(refine), *(_cell(*pair, steps) for pair in zip(ways, means, strict=True))])
-    header = ["refine", *(f"depth {depth}, stride {stride}" for depth, stride in columns)]
+    header = ["refine", *(f"depth {depth}" for depth in DEPTHS)]
     return f"{text}\n{table(header, rows)}"
 
 

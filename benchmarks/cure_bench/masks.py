@@ -1,4 +1,4 @@
-"""Whether the cure's masks lie where an attribute is: masks found on Facelets against the regions of a drawing."""
+"""Whether the cure's masks lie where attributes are: masks found on Facelets against the regions of a drawing."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,17 +16,7 @@ from ruler.task import Case, case, person
 from .figures import average_precision, intersection_over_union, region_grid, table
 from .runs import along_the_latent, euler, noise_of, personalised, run, stack, task_of
 
-_UNCUT = {"threshold": 0.5, "softness": 1.0}  # the mask is the map itself, stretched to 0..1
-# How masks are found: options of CureSettings.
-SOURCES = {
-    "difference": {"source": "difference", "compare": "each"},
-    "difference, all at once": {"source": "difference", "compare": "all"},
-    "difference, uncut": {"source": "difference", "compare": "each", **_UNCUT},
-    "cross": {"source": "cross"},
-    "cross, uncut": {"source": "cross", **_UNCUT},
-    "semantic": {"source": "semantic"},
-    "both": {"source": "both"},
-}
+MODES = ("noise_blend", "freecure")  # the two ways to find masks
 # Where an attribute of this category shows in a drawing.
 REGIONS = {
     "hair": "hair", "eyes": "eyes", "glasses": "glasses", "hat": "hat", "facial hair": "facial_hair",
@@ -37,7 +27,6 @@ TRUTHS = {
     "drawing": "The foundation is shown the true drawing under noise, so the regions are the truth.",
     "generated": "Pictures as they are generated; the drawing at the same landmarks is only near the truth.",
 }
-THRESHOLDS = np.arange(0.05, 1.0, 0.05)
 
 
 @dataclass(frozen=True)
@@ -47,7 +36,6 @@ class Options:
     steps: int
     cfg: float
     phrases: tuple[int, ...] = (1, 2, 3)
-    sources: tuple[str, ...] = tuple(SOURCES)
 
 
 @dataclass(frozen=True)
@@ -55,7 +43,7 @@ class Found:
     """One mask [H,W] in 0..1 and the true cells bool [H,W]."""
 
     seen: str  # a key of TRUTHS
-    source: str
+    mode: str
     category: str
     mask: np.ndarray
     truth: np.ndarray
@@ -68,84 +56,76 @@ def measure_person(options: Options, number: int) -> list[Found]:
         stack()  # ComfyUI first
         for prompt, phrases in product(range(options.prompts), options.phrases):
             task = task_of(case(person(number), number, prompt, phrases))
-            for seen, source in product(TRUTHS, options.sources):
-                found += _masks(options, task, seen, source)
+            for seen, mode in product(TRUTHS, MODES):
+                found += _masks(options, task, seen, mode)
     return found
 
 
-def _masks(options: Options, task: Task, seen: str, source: str) -> list[Found]:
-    settings, observed = pack.module("core.cure").CureSettings(**SOURCES[source]), {}
+def _masks(options: Options, task: Task, seen: str, mode: str) -> list[Found]:
+    looked_for = pack.module("core.cure").find_attributes(task.case.text)
+    if mode == "freecure" and all(one.kind == "abstract" for one in looked_for):
+        return []  # it has masks for what has a place
+    observed = {}
 
     def observe(attributes, masks):
         observed.update(attributes=attributes, masks=masks[0].float().cpu().numpy())
 
-    graph = cure(settings=SOURCES[source], observe=observe)(personalised(task), task)
+    graph = cure(mode=mode, observe=observe)(personalised(task), task)
     noise = noise_of(graph, task.case.seed)
-    go = partial(run, graph, steps=options.steps, cfg=options.cfg, noise=noise, share=settings.map_end)
+    until = 1.0 if mode == "freecure" else pack.module("core.cure.modes").COMPARED_UNTIL
+    go = partial(run, graph, steps=options.steps, cfg=options.cfg, noise=noise, share=until)
     if seen == "drawing":
         go(along_the_latent, latent=stack().vae.encode(as_image(task.case.drawing.image)))
     else:
         go(euler)
-    return _against_truth(task.case, seen, source, observed["attributes"], observed["masks"])
+    return _against_truth(task.case, seen, mode, observed["attributes"], observed["masks"])
 
 
-def _against_truth(asked: Case, seen, source, attributes, masks) -> list[Found]:
-    truths = [region_grid(asked.drawing.region(REGIONS[attribute.category])) for attribute in attributes]
-    rows = [(TOGETHER, masks.max(axis=0), np.any(truths, axis=0))]
-    if len(masks) == len(attributes) and SOURCES[source].get("compare") != "all":
-        rows += [(one.category, *pair) for one, *pair in zip(attributes, masks, truths, strict=True)]
-    return [Found(seen, source, *row) for row in rows if row[2].any()]
+def _against_truth(asked: Case, seen, mode, attributes, masks) -> list[Found]:
+    """The union of the masks, and by its category that of a prompt which names one attribute."""
+    truth = np.any([region_grid(asked.drawing.region(REGIONS[one.category])) for one in attributes], axis=0)
+    rows = [TOGETHER] + [one.category for one in attributes if len(attributes) == 1]
+    return [Found(seen, mode, row, masks.max(axis=0), truth) for row in rows if truth.any()]
 
 
 def summary(found: list[Found]) -> dict[str, float]:
-    """The figures of masks of one kind: means over cases. "best" is at the one threshold that serves them best."""
-    pairs = [(one.mask, one.truth) for one in found]
-    at = [np.mean([intersection_over_union(mask > level, truth) for mask, truth in pairs]) for level in THRESHOLDS]
-    each = [max(intersection_over_union(mask > level, truth) for level in THRESHOLDS) for mask, truth in pairs]
+    """The figures of masks of one kind: means over cases."""
     return {
-        "IoU": float(np.mean([intersection_over_union(mask > 0.5, truth) for mask, truth in pairs])),
-        "best": float(max(at)),
-        "threshold": float(THRESHOLDS[int(np.argmax(at))]),
-        "best of each": float(np.mean(each)),
-        "precision": float(np.mean([average_precision(mask, truth) for mask, truth in pairs])),
-        "share": float(np.mean([truth.mean() for _, truth in pairs])),
+        "IoU": float(np.mean([intersection_over_union(one.mask > 0.5, one.truth) for one in found])),
+        "precision": float(np.mean([average_precision(one.mask, one.truth) for one in found])),
+        "share": float(np.mean([one.truth.mean() for one in found])),
         "cases": len(found),
     }
 
 
 def markdown(options: Options, found: list[Found]) -> str:
-    """For each kind of truth a table per figure: attributes down, sources across."""
+    """For each kind of truth a table per figure: attributes down, modes across."""
     groups = defaultdict(list)
     for one in found:
-        groups[one.seen, one.source, one.category].append(one)
+        groups[one.seen, one.mode, one.category].append(one)
     figures = {key: summary(group) for key, group in groups.items()}
     size = f"{options.people} people, {options.prompts} x {len(options.phrases)} prompts each"
     parts = [
         f"### Masks\n\nFacelets with adapter and ControlNet, {size}, {options.steps} steps, CFG {options.cfg:g}. On "
         "the 16 x 16 cells of the latent; a cell is of a region if 30 % of its pixels are. Means over cases; "
-        "attributes that the drawing hides are left out. share: of the cells, which is the average precision of a "
-        "guess. Uncut is the map itself, without threshold.\n"
+        "attributes that the drawing hides are left out, and those of prompts that name more than one are told of "
+        "together. share: of the cells, which is the average precision of a guess.\n"
     ]
     for seen, what in TRUTHS.items():
         parts.append(f"**{seen}.** {what}\n")
-        parts += [_table(figures, seen, options.sources, *column) for column in _COLUMNS]
+        parts += [_table(figures, seen, *column) for column in _COLUMNS.items()]
     return "\n".join(parts)
 
 
-_COLUMNS = (
-    ("IoU of mask > 0.5", lambda one: shown(one["IoU"], 2)),
-    ("IoU at the best threshold for all cases (this threshold; best of each case)",
-     lambda one: f"{shown(one['best'], 2)} ({one['threshold']:.2f}; {shown(one['best of each'], 2)})"),
-    ("average precision", lambda one: shown(one["precision"], 2)),
-)  # fmt: skip
+_COLUMNS = {"IoU of mask > 0.5": "IoU", "average precision": "precision"}
 
 
-def _table(figures, seen, sources, title, cell):
+def _table(figures, seen, title, name):
     rows = []
     for category in (*REGIONS, TOGETHER):
-        known = {source: figures.get((seen, source, category)) for source in sources}
-        first = next((one for one in known.values() if one), None)
+        known = [figures.get((seen, mode, category)) for mode in MODES]
+        first = next((one for one in known if one), None)
         if first:
-            cells = [cell(one) if one else shown(float("nan"), 2) for one in known.values()]
+            cells = [shown(one[name] if one else float("nan"), 2) for one in known]
             rows.append([category, str(first["cases"]), shown(first["share"], 3), *cells])
-    return table([title, "cases", "share", *sources], rows)
+    return table([title, "cases", "share", *MODES], rows)

@@ -19,19 +19,16 @@ from .figures import table
 from .meters import Cost, cost, seconds
 from .runs import euler, noise_of, personalised, run, stack, task_of
 
-# Options of `core.host.cure.apply.apply`; `settings` and `end_at` are spelled out by `cured`.
+# Options of `core.host.cure.apply.apply`; `end_at` is spelled out by `cured`.
 ROWS = {
     "noise_blend, as the node has it": {},
-    "noise_blend, refresh 2": {"settings": {"refresh": 2}},
-    "noise_blend, masks by cross-attention": {"settings": {"source": "cross"}},
-    "noise_blend, a mask for each attribute": {"settings": {"compare": "each"}},
-    "noise_blend, response to the attributes": {"settings": {"response": "attributes"}},
-    "noise_blend, eps takes its place": {"settings": {"blend": "eps"}},
     "noise_blend, trajectory separate": {"trajectory": "separate"},
     "noise_blend, end_at 0.8": {"end_at": 0.8},
     "noise_blend, abstract_pass 0.5": {"abstract_pass": 0.5},
     "shared_attention": {"mode": "shared_attention"},
     "both": {"mode": "both"},
+    "freecure": {"mode": "freecure"},
+    "freecure as published": {"mode": "freecure", "trajectory": "separate", "abstract_pass": 0.5},
 }
 
 
@@ -79,12 +76,11 @@ def stable_diffusion(steps: int, cells: int, repeats: int) -> Subject:
     )  # fmt: skip
 
 
-def cured(subject: Subject, end_at: float = 1.0, settings: dict | None = None, **options):
+def cured(subject: Subject, end_at: float = 1.0, **options):
     """AttributeCure on the subject's model."""
     how = pack.module("core.host.sampling.strength").Strength(1.0, 0.0, end_at)
-    settings = pack.module("core.cure").CureSettings(**(settings or {}))
     apply = pack.module("core.host.cure.apply").apply
-    return apply(subject.model, subject.clip, subject.text, strength=how, settings=settings, **options)
+    return apply(subject.model, subject.clip, subject.text, strength=how, **options)
 
 
 def measure(subject: Subject, rows: dict[str, dict] = ROWS) -> tuple[Cost, dict[str, Price]]:

@@ -44,13 +44,12 @@ def control(strength: float):
     return step
 
 
-def cure(strength: float = 1.0, settings: dict | None = None, **options):
-    """AttributeCure on the prompt; other options as `core.host.cure.apply.apply` has them, after the prompt."""
+def cure(strength: float = 1.0, **options):
+    """AttributeCure on the prompt; other options as `core.host.cure.apply.apply` has them."""
 
     def step(graph: Graph, task: Task) -> Graph:
-        host, chosen = module("core.host.cure.apply"), module("core.cure").CureSettings(**(settings or {}))
-        options_ = {"strength": host.Strength(strength), "settings": chosen, **options}
-        return graph._replace(model=host.apply(graph.model, task.stack.clip, task.case.text, **options_))
+        host, parts = module("core.host.cure.apply"), (graph.model, task.stack.clip, task.case.text)
+        return graph._replace(model=host.apply(*parts, strength=host.Strength(strength), **options))
 
     return step
 
@@ -66,14 +65,14 @@ ILL = "adapter-0.8+control"  # what is to be cured: the weight that ApplyIDAdapt
 # A cure has to do better than a lower weight.
 LOWERED = {f"adapter-{weight}+control": (adapter(weight), control(0.8)) for weight in (0.2, 0.3, 0.4, 0.6, 0.8)}
 STRENGTHS = {f"cure-{strength}": (*LOWERED[ILL], cure(strength)) for strength in (0.25, 0.5, 0.75, 1.0)}
-_PUBLISHED = {"blend": "eps", "source": "cross", "sharpen": 10.0, "threshold": None, "softness": 0.0, "map_end": 1.0}
 WAYS = {
     "cure-separate": (*LOWERED[ILL], cure(trajectory="separate")),
     "cure-shared_attention": (*LOWERED[ILL], cure(mode="shared_attention")),
     "cure-both": (*LOWERED[ILL], cure(mode="both")),
     "cure-abstract_pass-0.5": (*LOWERED[ILL], cure(abstract_pass=0.5)),
-    # FreeCure's blending: the foundation's noise in place of the personalised one, under cross-attention masks.
-    "freecure": (*LOWERED[ILL], cure(settings=_PUBLISHED)),
+    # The paper's own way: two trajectories, and the abstract pass that it leaves expressions to.
+    "freecure": (*LOWERED[ILL], cure(mode="freecure", trajectory="separate", abstract_pass=0.5)),
+    "freecure-shared": (*LOWERED[ILL], cure(mode="freecure", abstract_pass=0.5)),
 }
 CURED = ("base", *LOWERED, *STRENGTHS, *WAYS)
 KNOWN = CONDITIONS | LOWERED | STRENGTHS | WAYS

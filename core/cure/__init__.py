@@ -1,16 +1,15 @@
 """The attribute cure in plain torch: attributes, their masks, blended predictions, inversion."""
 
-from ..prompt_text import plain_text
-from .attributes import Attribute, find_attributes, named_attributes, without
-from .settings import MODES, TRAJECTORIES, CureSettings
+from .attributes import Attribute, find_attributes, leave_out, named_attributes
+from .modes import MODES, TRAJECTORIES, Mode, check_choices
 
 __all__ = [
     "MODES",
     "TRAJECTORIES",
     "Attribute",
-    "CureSettings",
+    "Mode",
+    "check_choices",
     "find_attributes",
+    "leave_out",
     "named_attributes",
-    "plain_text",
-    "without",
 ]

@@ -97,7 +97,7 @@ def named_attributes(prompt: str, names: str) -> list[Attribute]:
     return chosen
 
 
-def without(prompt: str, attributes: list[Attribute]) -> str:
+def leave_out(prompt: str, attributes: list[Attribute]) -> str:
     """The prompt with these phrases cut out, and with the words and commas that only led to them."""
     text = plain_text(prompt)
     words = [_Word(match.group().lower(), *match.span()) for match in _WORD.finditer(text)]

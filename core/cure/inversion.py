@@ -26,15 +26,7 @@ def invert_step(denoise: Denoise, x: torch.Tensor, sigma, sigma_up, refine: int)
     return up, denoised
 
 
-def steps_of_depth(sigmas: torch.Tensor, depth: float, stride: int = 1) -> torch.Tensor:
-    """The last `depth` (0..1) of a schedule that ends at 0, every `stride`-th level of it, from high to low.
-
-    At least one step; the last level is always 0. `sigmas` [steps + 1], from high to low.
-    """
+def steps_of_depth(sigmas: torch.Tensor, depth: float) -> torch.Tensor:
+    """The last `depth` (0..1) of a schedule [steps + 1] that falls to 0; at least one step of it."""
     steps = len(sigmas) - 1
-    count = min(steps, max(1, round(depth * steps)))
-    index = list(range(steps, steps - count - 1, -1))
-    kept = index[::stride]
-    if kept[-1] != index[-1]:
-        kept.append(index[-1])  # the depth is what was asked for, whatever the stride
-    return sigmas[kept[::-1]]
+    return sigmas[steps - min(steps, max(1, round(depth * steps))) :]

@@ -1,19 +1,22 @@
-"""Where in the picture a prompt's words are: cross-attention maps, for the tokens that are asked for only."""
+"""Where in the picture a prompt's words are: differences between predictions, and cross-attention maps."""
 
 import torch
 import torch.nn.functional as F
 
 
-def selector(groups: list[tuple[int, ...]], length: int, content: tuple[int, ...] = ()) -> torch.Tensor:
-    """A matrix [length,A] that averages the columns of each group of token positions.
+def prediction_difference(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """How much two predicted pictures [B,C,H,W] of one latent differ -> [B,1,H,W].
 
-    `content` adds one more column, the sum over all words of the prompt, for `relative` maps.
+    DiffEdit (Couairon et al. 2022, arXiv 2210.11427) finds so what a prompt is about.
     """
-    matrix = torch.zeros(length, len(groups) + bool(content))
+    return (one - other).float().abs().mean(dim=1, keepdim=True)
+
+
+def selector(groups: list[tuple[int, ...]], length: int) -> torch.Tensor:
+    """A matrix [length,A] that averages the columns of each group of token positions."""
+    matrix = torch.zeros(length, len(groups))
     for column, positions in enumerate(groups):
         matrix[list(positions), column] = 1 / len(positions)
-    if content:
-        matrix[list(content), -1] = 1.0
     return matrix
 
 
@@ -32,14 +35,6 @@ def to_grid(maps: torch.Tensor, size: tuple[int, int], grid: tuple[int, int]) ->
     return F.interpolate(maps.unflatten(-1, size), size=grid, mode="bilinear", align_corners=False)
 
 
-def prediction_difference(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """How much two predicted pictures [B,C,H,W] of one latent differ -> [B,1,H,W].
-
-    DiffEdit (Couairon et al. 2022, arXiv 2210.11427) finds so what a prompt is about.
-    """
-    return (one - other).float().abs().mean(dim=1, keepdim=True)
-
-
 def of_frames(rows: torch.Tensor, frames, of: int) -> torch.Tensor:
     """Rows [F,...] of some pictures at their places among `of` pictures, with zeros elsewhere -> [of,...]."""
     out = rows.new_zeros(of, *rows.shape[1:])
@@ -47,10 +42,9 @@ def of_frames(rows: torch.Tensor, frames, of: int) -> torch.Tensor:
 
 
 class MapSum:
-    """Running mean of maps over layers, then over steps, on one grid. `decay` is the weight of the past at a step."""
+    """Running mean of maps over layers, then over steps, on one grid."""
 
-    def __init__(self, decay: float = 1.0):
-        self.decay = decay
+    def __init__(self):
         self._step = self._past = None
         self._step_weight = self._past_weight = 0.0
 
@@ -73,9 +67,8 @@ class MapSum:
         """Close a step: later maps count as the next one's. False when no map came in."""
         if self._step is None:
             return False
-        past = self._past
-        self._past = self._step if past is None or self.decay == 0 else past * self.decay + self._step
-        self._past_weight = self._step_weight + (0.0 if past is None else self._past_weight * self.decay)
+        self._past = self._step if self._past is None else self._past + self._step
+        self._past_weight = self._past_weight + self._step_weight
         self._step, self._step_weight = None, 0.0
         return True
 

@@ -1,7 +1,28 @@
-"""From attribute maps to masks: sharpen, threshold, soften; clusters of features; all per picture and attribute."""
+"""From maps of where attributes are to masks, per picture; and masks laid over each other."""
 
 import torch
 import torch.nn.functional as F
+
+# Of maps of differences: a blur (standard deviation as a share of the picture's side) and a ramp, soft and wide, so
+# that long hair can become short. Chosen on drawn portraits (benchmarks/README.md).
+BLUR, THRESHOLD, SOFTNESS = 0.05, 0.2, 0.4
+SHARPENING = 10.0  # of attention maps; FreeCure's (Cai et al. 2024, arXiv 2411.15277)
+
+
+def difference_masks(maps: torch.Tensor) -> torch.Tensor:
+    """Masks [B,A,H,W] in 0..1 from maps [B,A,H,W] of how much predictions differ."""
+    maps = unit(feather(maps, BLUR * min(maps.shape[-2:])))
+    return ((maps - THRESHOLD) / SOFTNESS + 0.5).clamp(0, 1)
+
+
+def attention_masks(maps: torch.Tensor) -> torch.Tensor:
+    """Masks [B,A,H,W] of 0 and 1 from attention maps [B,A,H,W], as FreeCure makes them.
+
+    It sharpens its maps before it enlarges them to the latent's grid. These come enlarged, as each area prompt has a
+    grid of its own.
+    """
+    maps = sharpen(maps, SHARPENING)
+    return (maps > otsu(maps)).to(maps.dtype)
 
 
 def unit(maps: torch.Tensor) -> torch.Tensor:
@@ -11,8 +32,8 @@ def unit(maps: torch.Tensor) -> torch.Tensor:
 
 
 def sharpen(maps: torch.Tensor, gain: float) -> torch.Tensor:
-    """`unit(exp(gain * unit(map)))`: pushes the middle down, so that the peak stands out. FreeCure takes 10."""
-    return unit(maps) if gain == 0 else unit((gain * (unit(maps) - 1)).exp())
+    """`unit(exp(gain * unit(map)))`: pushes the middle down, so that the peak stands out."""
+    return unit((gain * (unit(maps) - 1)).exp())
 
 
 def otsu(maps: torch.Tensor, bins: int = 256) -> torch.Tensor:
@@ -31,17 +52,8 @@ def otsu(maps: torch.Tensor, bins: int = 256) -> torch.Tensor:
     return ((between.argmax(-1, keepdim=True) + 1) / bins).unsqueeze(-1).to(maps.dtype)
 
 
-def ramp(maps: torch.Tensor, threshold, softness: float) -> torch.Tensor:
-    """1 above the threshold, 0 below, and a straight line of width `softness` between."""
-    if softness == 0:
-        return (maps > threshold).to(maps.dtype)
-    return ((maps - threshold) / softness + 0.5).clamp(0, 1)
-
-
 def feather(masks: torch.Tensor, deviation: float) -> torch.Tensor:
     """Gaussian blur of masks [B,A,H,W], `deviation` in cells; the edge of the picture is repeated."""
-    if deviation == 0:
-        return masks
     reach = min(int(3 * deviation + 0.5) or 1, *(side - 1 for side in masks.shape[-2:]))
     steps = torch.arange(-reach, reach + 1, device=masks.device, dtype=masks.dtype)
     kernel = (-0.5 * (steps / deviation).square()).exp()
@@ -50,51 +62,6 @@ def feather(masks: torch.Tensor, deviation: float) -> torch.Tensor:
     flat = F.conv2d(F.pad(flat, (reach, reach, 0, 0), mode="replicate"), kernel)
     flat = F.conv2d(F.pad(flat, (0, 0, reach, reach), mode="replicate"), kernel.transpose(-1, -2))
     return flat.view_as(masks)
-
-
-def cross_attention_masks(maps: torch.Tensor, gain: float, threshold: float | None, softness: float) -> torch.Tensor:
-    """Masks [B,A,H,W] in 0..1 from mean maps [B,A,H,W]; `threshold` None is Otsu's."""
-    maps = sharpen(maps, gain)
-    return ramp(maps, otsu(maps) if threshold is None else threshold, softness)
-
-
-def cluster(features: torch.Tensor, count: int, iterations: int = 10) -> torch.Tensor:
-    """k-means of features [B,N,C] by cosine -> labels [B,N]. Deterministic: it starts from far points, not random ones.
-
-    The first centre is the feature farthest from the mean; each next one is farthest from those before.
-    """
-    features = F.normalize(features.float(), dim=-1)
-    far = (features * F.normalize(features.mean(dim=1, keepdim=True), dim=-1)).sum(-1)  # cosine to the nearest centre
-    centres = []
-    for _ in range(count):
-        chosen = far.argmin(dim=1)[:, None, None].expand(-1, 1, features.shape[-1])
-        centre = features.gather(1, chosen)
-        near = (features * centre).sum(-1)
-        far = torch.maximum(far, near) if centres else near
-        centres.append(centre)
-    centres = torch.cat(centres, dim=1)
-    for _ in range(iterations):
-        members = _members((features @ centres.transpose(1, 2)).argmax(-1), count, features)
-        sums = members.transpose(1, 2) @ features
-        empty = members.sum(dim=1).unsqueeze(-1) == 0
-        centres = torch.where(empty, centres, F.normalize(sums, dim=-1))
-    return (features @ centres.transpose(1, 2)).argmax(-1)
-
-
-def _members(labels, count, like):
-    """One-hot labels [B,N] -> [B,N,count]; torch's own one_hot reads the labels from the device."""
-    return (labels.unsqueeze(-1) == torch.arange(count, device=labels.device)).to(like)
-
-
-def covered_clusters(labels: torch.Tensor, masks: torch.Tensor, count: int, coverage: float) -> torch.Tensor:
-    """The union of clusters that a mask covers by at least `coverage`: labels [B,N], masks [B,A,N] -> [B,A,N] of 0, 1.
-
-    A mask that covers no cluster so far takes the one it covers most.
-    """
-    members = _members(labels, count, masks)
-    share = (masks @ members) / members.sum(dim=1, keepdim=True).clamp_min(1)
-    taken = share >= torch.minimum(share.amax(dim=-1, keepdim=True), share.new_tensor(coverage))
-    return (taken & (share > 0)).to(masks) @ members.transpose(1, 2)
 
 
 def with_regions(masks: torch.Tensor, regions: list[torch.Tensor | None]) -> torch.Tensor:

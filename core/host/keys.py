@@ -18,9 +18,9 @@ BLOCKS = "likeness_blocks"
 
 # Among a guider's conditionings.
 OURS = "likeness_"  # what the names of all those begin with that we add to a guider's own
-FOUNDATION = "likeness_foundation"  # the twins of the positive entries, without identity
+TWIN_ENTRIES = "likeness_twin_entries"  # the twins of the positive entries, without identity
 TEMPLATE = "likeness_template"  # the prompt without what the abstract pass redraws
-WITHOUT = "likeness_without_{}"  # the prompt without its attributes
+LACKING = "likeness_lacking"  # the prompt without its attributes
 
 # On a conditioning.
 IN_PROMPT = "likeness_in_prompt"  # it was made by IDTextEncode

@@ -74,7 +74,7 @@ def features(pack, case):
     masked = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=left_half())
     options = pack.module("core.host.adapters.adapter").Options(mixed_attention=True)
     mixed = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", options=options)
-    modes = ("noise_blend", "shared_attention")
+    modes = ("noise_blend", "shared_attention", "freecure")
     cured = {f"cure {mode}": (case.cure(mode=mode), *case.conditionings) for mode in modes}
     separate = (case.cure(trajectory="separate"), *case.conditionings)
     return {"masked": masked, "mixed": mixed, "separate": separate, **cured}
@@ -149,7 +149,7 @@ def test_context_windows_have_the_masks_and_keys_of_their_own_pictures(pack, cas
 
 
 @pytest.mark.parametrize("which", ["cond", "uncond"])
-@pytest.mark.parametrize("name", ["mixed", "separate", "cure noise_blend", "cure shared_attention"])
+@pytest.mark.parametrize("name", ["mixed", "separate", "cure noise_blend", "cure shared_attention", "cure freecure"])
 def test_one_more_evaluation_within_a_step_changes_nothing(pack, case, name, which):
     """What PAG, SAG, SEG, SLG and their kin do, at scale 0."""
     import comfy.samplers

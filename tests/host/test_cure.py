@@ -9,6 +9,12 @@ from cure_cases import MODES, TRAJECTORIES, Case
 from host_cases import apply, identity, peer_patch, sample
 
 
+def half():
+    mask = torch.zeros(1, 16, 16)
+    mask[..., :8] = 1
+    return mask
+
+
 def seen_masks(case, steps=4, **options):
     """The attributes and the masks that a run used, [B,A,H,W] or [B,1,H,W]."""
     seen = []
@@ -51,32 +57,18 @@ def test_a_mask_of_ones_is_exactly_no_mask(case, mode):
     assert torch.equal(case.sample(ones), case.sample(without))
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("trajectory", TRAJECTORIES)
-def test_outside_its_range_the_cure_is_exactly_not_there(case, trajectory):
-    """One step at the highest noise level, with a cure that works later."""
-    late = case.cure(start_at=0.5, trajectory=trajectory, mode="both", settings={"map_start": 0.5})
-    assert torch.equal(case.sample(late, steps=1), case.uncured(steps=1))
+def test_outside_its_range_the_cure_is_exactly_not_there(sd15, mode, trajectory):
+    """One step at the highest noise level, with a cure that works later and knows already where."""
+    late = sd15.cure(prompt="a tree", mask=half(), start_at=0.5, trajectory=trajectory, mode=mode)
+    assert torch.equal(sd15.sample(late, steps=1), sd15.uncured(steps=1))
 
 
 def test_without_identity_there_is_nothing_to_cure(case, caplog):
     with caplog.at_level(logging.WARNING):
         cured = case.sample(case.cure(case.plain))
     assert torch.equal(cured, case.sample(case.plain)) and "carries no identity" in caplog.text
-
-
-@pytest.mark.parametrize("identity_off", ["zero", "absent"])
-@pytest.mark.parametrize("trajectory", TRAJECTORIES)
-def test_where_the_mask_is_full_the_foundation_is_all_there_is(sd15, trajectory, identity_off):
-    """With a mask of its own over everything, the result is the plain model's picture."""
-    mask = torch.ones(1, 16, 16)
-    mask[0, 0, 0] = 0.999  # all ones would be no mask
-    settings = {"source": "mask", "blend": "eps", "identity_off": identity_off}
-    cured = sd15.cure(trajectory=trajectory, mask=mask, settings=settings)
-    result, plain = sd15.sample(cured), sd15.sample(sd15.plain)
-    if identity_off == "absent":
-        torch.testing.assert_close(result, plain, atol=5e-3, rtol=0)
-    personal = sd15.uncured()
-    assert (result - personal).abs().mean() > 0.2 * (plain - personal).abs().mean()
 
 
 def test_upstream_is_untouched(case):
@@ -102,18 +94,16 @@ def test_the_global_random_state_is_untouched(sd15):
 @pytest.mark.parametrize("mode", MODES)
 def test_a_foundation_model_of_its_own(sd15, mode, trajectory):
     """The model as it was before the adapter, as foundation, gives what switching the identity off gives."""
-    settings = {"identity_off": "absent"}
-    own = sd15.sample(sd15.cure(mode=mode, trajectory=trajectory, settings=settings))
-    given = sd15.sample(sd15.cure(mode=mode, trajectory=trajectory, settings=settings, foundation=sd15.plain))
+    own = sd15.sample(sd15.cure(mode=mode, trajectory=trajectory))
+    given = sd15.sample(sd15.cure(mode=mode, trajectory=trajectory, foundation=sd15.plain))
     torch.testing.assert_close(given, own, atol=2e-3, rtol=1e-3)
 
 
 def test_a_foundation_loaded_separately(case, kind):
     from tiny.unet import unet
 
-    settings = {"identity_off": "absent"}
-    own = case.sample(case.cure(mode="both", settings=settings))
-    cured = case.cure(mode="both", settings=settings, foundation=unet(kind))
+    own = case.sample(case.cure(mode="both"))
+    cured = case.cure(mode="both", foundation=unet(kind))
     assert len(cured.get_additional_models()) == 1
     torch.testing.assert_close(case.sample(cured), own, atol=2e-3, rtol=1e-3)
 
@@ -158,13 +148,11 @@ def test_applied_after_the_cure_works_the_same(pack, case, kind):
     torch.testing.assert_close(sample(*late), case.sample(case.cure()), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("mode", ["noise_blend", "shared_attention"])
-@pytest.mark.parametrize("source", ["difference", "cross", "semantic", "both"])
-def test_a_mask_for_each_attribute(sd15, source, mode):
-    attributes, masks = seen_masks(sd15, mode=mode, settings={"source": source, "softness": 0.0, "compare": "each"})
-    assert [one.text for one in attributes] == ["curly red hair", "green hat", "laughing"]
-    assert masks.shape == (1, 3, 16, 16) and masks.min() >= 0 and masks.max() <= 1
-    assert source == "semantic" or not torch.equal(masks[:, 0], masks[:, 1])  # two may share their clusters
+def test_attention_maps_give_a_mask_for_each_attribute_with_a_place(sd15):
+    attributes, masks = seen_masks(sd15, mode="freecure")
+    assert [one.text for one in attributes] == ["curly red hair", "green hat"]
+    assert masks.shape == (1, 2, 16, 16) and set(masks.unique().tolist()) == {0, 1}
+    assert not torch.equal(masks[:, 0], masks[:, 1])
 
 
 def test_all_attributes_at_once_have_one_mask(case):
@@ -172,49 +160,22 @@ def test_all_attributes_at_once_have_one_mask(case):
     assert masks.shape == (1, 1, 16, 16) and masks.min() >= 0 and masks.max() <= 1 and masks.std() > 0.1
 
 
-@pytest.fixture(scope="module")
-def default_masks():
-    """The masks of each source with every setting at rest, by what computes them."""
-    known = {}
-
-    def masks(source, compute):
-        if source not in known:
-            known[source] = compute()
-        return known[source]
-
-    return masks
+def test_only_attention_maps_need_the_words_positions(sd15):
+    """An accent that joins the word in the tokenizer alone: its token is none of a tie's."""
+    text = "a portrait, a bow tie\u0301"
+    plan = sd15.cure(prompt=text).get_wrappers("outer_sample", "likeness_cure")[0].__self__.plan
+    assert plan.select is None and plan.extra_keys is None
+    with pytest.raises(ValueError, match="are not among the tokens"):
+        sd15.cure(prompt=text, mode="freecure")
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"relative": False},
-        {"map_rows": "both"},
-        {"tokens": "phrase"},
-        {"threshold": 0.4},
-        {"softness": 0.1},
-        {"map_decay": 0.0},
-        {"feather": 1.0},
-        {"sharpen": 10.0},
-        {"blur": 0.2},
-        {"map_end": 0.3},
-        {"map_stride": 2},
-    ],
-    ids=lambda settings: next(iter(settings)),
-)
-def test_settings_change_the_masks(sd15, default_masks, settings):
-    source = "cross" if set(settings) & {"relative", "map_rows", "tokens"} else "difference"
-    base = {"source": source, "map_end": 1.0, "map_stride": 1}
-    default = default_masks(source, lambda: seen_masks(sd15, settings=base)[1])
-    _, changed = seen_masks(sd15, settings=base | settings)
-    assert changed.isfinite().all() and not torch.equal(changed, default)
-
-
-def test_the_mask_input_as_the_only_source(sd15):
-    with pytest.raises(ValueError, match="no mask is connected"):
-        sd15.cure(settings={"source": "mask"})
-    everywhere = sd15.cure(mask=torch.ones(1, 8, 8), settings={"source": "mask", "blend": "eps"})
-    torch.testing.assert_close(sd15.sample(everywhere), sd15.sample(sd15.plain), atol=5e-3, rtol=0)
+def test_freecure_leaves_expressions_to_the_abstract_pass(sd15):
+    text = "a portrait of a laughing woman"
+    with pytest.raises(ValueError, match="set abstract_pass to 0.5"):
+        sd15.cure(prompt=text, mode="freecure")
+    passed = sd15.cure(prompt=text, mode="freecure", abstract_pass=0.5)
+    assert "patches" not in passed.model_options["transformer_options"]
+    assert (sd15.sample(passed) - sd15.uncured()).abs().max() > 1e-3
 
 
 def test_memory_returns_to_the_baseline(sd15):
@@ -224,12 +185,13 @@ def test_memory_returns_to_the_baseline(sd15):
         gc.collect()
         return sum(torch.is_tensor(thing) for thing in gc.get_objects())
 
-    cured = sd15.cure(mode="both", abstract_pass=0.5, settings={"source": "both"})
-    sd15.sample(cured)
-    before = tensors()
-    for _ in range(3):
+    for mode in ("both", "freecure"):
+        cured = sd15.cure(mode=mode, abstract_pass=0.5)
         sd15.sample(cured)
-    assert tensors() <= before
+        before = tensors()
+        for _ in range(3):
+            sd15.sample(cured)
+        assert tensors() <= before
 
 
 def test_half_precision_models(case, kind):

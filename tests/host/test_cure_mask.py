@@ -15,10 +15,9 @@ GREEN = torch.tensor([0.0, 1.0, 0.0])
 
 @pytest.fixture
 def observed(sd15):
-    """(a cured model, the masks [B,A,H,W] that its runs showed)."""
+    """(a cured model, the masks [B,A,H,W] that its runs showed, one for each attribute)."""
     seen = []
-    apart = {"compare": "each"}  # a mask for each attribute
-    return sd15.cure(observe=lambda attributes, masks: seen.append(masks), settings=apart), seen
+    return sd15.cure(observe=lambda attributes, masks: seen.append(masks), mode="freecure"), seen
 
 
 def picture(*shape):
@@ -96,7 +95,7 @@ def test_an_artists_mask_limits_what_is_shown(pack, sd15):
         assert mask[..., :8].any() and not mask[..., 8:].any()
 
 
-@pytest.mark.parametrize("options", [{"mode": "both"}, {"trajectory": "separate"}, {"abstract_pass": 0.5}])
+@pytest.mark.parametrize("options", [{}, {"mode": "both"}, {"trajectory": "separate"}, {"abstract_pass": 0.5}])
 def test_every_kind_of_cure_has_masks(pack, sd15, options):
     cured = sd15.cure(**options)
     sd15.sample(cured)

@@ -79,7 +79,7 @@ def test_one_sentence(pack, wired, inputs, expected):
 @pytest.mark.parametrize(
     ("inputs", "expected"),
     [
-        ({"mode": Wired("strong")}, "mode is 'strong', but must be one of: noise_blend, shared_attention, both;"),
+        ({"mode": Wired("strong")}, "mode is 'strong', but must be one of: noise_blend, .*, both, freecure; choose"),
         ({"trajectory": Wired("both")}, "trajectory is 'both', but must be one of: shared, separate;"),
     ],
 )
@@ -151,55 +151,55 @@ def test_in_a_whole_graph(pack, tiny_files):
 
 def test_host_reads(case, overhead):
     """In a run of one step: blending reads nothing from the device, a range the noise level, however many ranges there
-    are; extra keys read how many tokens a mask has, once per layer size."""
+    are; extra keys read how many tokens a mask has, once per layer size; freecure, which counts steps, the noise levels
+    of the run as well."""
     plain = overhead.forward(case.model, *case.conditionings)
     reads = {
         name: overhead.forward(case.cure(**options), *case.conditionings).host_reads - plain.host_reads
         for name, options in {
             "blend": {},
-            "semantic": {"settings": {"source": "both"}},
+            "maps": {"mode": "freecure"},
             "range": {"start_at": 0.1},
             "keys": {"mode": "both"},
         }.items()
     }
-    assert reads["blend"] == reads["semantic"] == 0 and reads["range"] == 1 and 1 <= reads["keys"] <= 2, reads
+    assert reads["blend"] == 0 and reads["range"] == 1 and 1 <= reads["keys"] <= 2 and reads["maps"] <= 2, reads
 
 
 def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
-    patches, run_module = pack.module("core.host.cure.readers"), pack.module("core.host.cure.run")
-    rows = pack.module("core.host.sampling.rows")
-    cured = case.cure(mode="both", settings={"source": "both"})
-    plan = cured.get_wrappers("outer_sample", "likeness_cure")[0].__self__.plan
-    guider = SimpleNamespace(conds={}, cfg=4.0)
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        run = run_module.CureRun(
-            plan, guider, [{"uuid": 1}], [{"uuid": 2}], pack.module("core.host.sampling.run").Run()
-        )
-        run.collects, run.grid, run.pictures = True, (32, 32), 2
-        run._select = mode.from_tensor(plan.select).to("cuda")
-        blocks = rows.in_chunks([1, 0, 0], 6, [0, 1, 2], rows.IdentityOff((False, False, True), False))
+    run_module, rows = pack.module("core.host.cure.run"), pack.module("core.host.sampling.rows")
+    maps, keys = pack.module("core.host.unet.maps"), pack.module("core.host.unet.self_attention")
+    guider, alive = SimpleNamespace(conds={}, cfg=4.0), pack.module("core.host.sampling.run").Run()
+    blocks = rows.in_chunks([1, 0, 0], 6, [0, 1, 2], rows.IdentityOff((False, False, True), False))
+
+    def run_of(mode, **step):
+        plan = case.cure(mode=mode).get_wrappers("outer_sample", "likeness_cure")[0].__self__.plan
+        run = run_module.CureRun(plan, guider, [{"uuid": 1}], [{"uuid": 2}], alive)
+        run.step, run.where.grid, run.where.pictures = run_module.Step(**step), (32, 32), 2
+        return run
+
+    reading, sharing = run_of("freecure", collects=True), run_of("both", shares_keys=True)
+
+    class Attention:
+        to_q = to_k = staticmethod(lambda rows: torch.empty(*rows.shape[:2], 128, device="cuda"))
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
         options = {
-            "likeness_twins": run, "likeness_rows": blocks, "original_shape": [6, 4, 32, 32],
-            "activations_shape": [6, 128, 8, 8],
+            "likeness_rows": blocks, "original_shape": [6, 4, 32, 32], "activations_shape": [6, 128, 8, 8],
             "block": ("output", 2), "block_index": 0, "n_heads": 4,
         }  # fmt: skip
         n = torch.empty(6, 64, 128, device="cuda")
-
-        class Attention:
-            to_q = to_k = staticmethod(lambda rows: torch.empty(*rows.shape[:2], 128, device="cuda"))
-
-        reader = patches.MapReader(plan.layers, case.model)
+        reader = maps.MapReader(case.model)
         reader._modules = {("output", 2, 0): Attention}
-        reader(n, None, None, options)
-        patches.FeatureReader(plan.layers)(n, None, None, options)
-        run.close_maps()
-        mask = run.mask()
+        reader(n, None, None, {**options, "likeness_twins": reading})
+        reading.where.close()
+        mask = reading.where.mask()
         assert mask.device.type == "cuda" and mask.shape == (2, 1, 32, 32)
         index = torch.zeros(2, 5, dtype=torch.long, device="cuda")
-        run._tokens[(8, 8), blocks.places[0]] = index, torch.zeros(2, 5, device="cuda")
-        run.gives_keys, run._key_mask = True, mask
-        patch = pack.module("core.host.unet.self_attention").ExtraKeys(("output", 2, 0), base=lambda q, k, v, o: q)
-        assert patch(n, n, n, options).shape == n.shape and not run.keys
+        sharing._tokens[(8, 8), blocks.places[0]] = index, torch.zeros(2, 5, device="cuda")
+        sharing.gives_keys, sharing._key_mask = True, mask
+        patch = keys.ExtraKeys(("output", 2, 0), base=lambda q, k, v, o: q)
+        assert patch(n, n, n, {**options, "likeness_twins": sharing}).shape == n.shape and not sharing.keys
         with pytest.raises(DataDependentOutputException):
             float(mask.sum())
 

@@ -34,7 +34,7 @@ def test_whose_lists_are_in_guiders_with_three_and_in_calls_of_other_nodes():
     assert run.kinds([[entry("its own")], [entry("n")]]) == [0, 1]  # in the order that every CFG has them
     assert run.kinds([[entry("its own")], [entry("p")]]) == [1, 0]
     assert run.kinds([[entry("p")], None]) == [0, 1]
-    run.note({"likeness_foundation": [entry("twin")]})
+    run.note({"likeness_twin_entries": [entry("twin")]})
     assert run.kinds([[entry("p")], [entry("n")], [entry("twin")]]) == [0, 1, 0]
 
 

@@ -1,7 +1,8 @@
 """Attribute phrases: what counts as one, where it stands, and a prompt without it."""
 
 import pytest
-from likeness.core.cure import find_attributes, named_attributes, plain_text, without
+from likeness.core.cure import find_attributes, leave_out, named_attributes
+from likeness.core.prompt_text import plain_text
 
 
 def found(prompt):
@@ -77,7 +78,7 @@ def test_a_named_attribute_that_is_not_there():
     ],
 )
 def test_the_prompt_without_its_abstract_words(prompt, expected):
-    assert without(prompt, [one for one in find_attributes(prompt) if one.kind == "abstract"]) == expected
+    assert leave_out(prompt, [one for one in find_attributes(prompt) if one.kind == "abstract"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -92,4 +93,4 @@ def test_the_prompt_without_its_abstract_words(prompt, expected):
     ],
 )
 def test_the_prompt_without_all_its_attributes(prompt, expected):
-    assert without(prompt, find_attributes(prompt)) == expected
+    assert leave_out(prompt, find_attributes(prompt)) == expected

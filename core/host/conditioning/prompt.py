@@ -6,7 +6,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 
-from ...cure import plain_text
+from ...prompt_text import plain_text
 from ...quoted import quoted
 from .. import keys
 from ..comfyui.managed import loaded
@@ -80,11 +80,6 @@ def token_positions(clip: CLIP, prompt: str, phrases: list[tuple[str, str]]) -> 
             )
         found.append(tuple(content[i][0] for stop in stops for i in range(stop - len(kept), stop)))
     return found
-
-
-def content_positions(clip: CLIP, prompt: str) -> tuple[int, ...]:
-    """Positions of all of the prompt's own tokens: no start, end or padding."""
-    return tuple(position for position, _ in _content(clip, prompt))
 
 
 def _tokens(clip, text):

@@ -20,15 +20,14 @@ def extra_steps(plan, sigmas: torch.Tensor) -> int:
     if float(sigmas[-1]) != 0:  # host read: once per run
         logging.warning("Likeness: the sampler leaves noise in the picture, so the abstract pass is left out.")
         return 0
-    return 2 * (len(steps_of_depth(sigmas, plan.depth, plan.settings.stride)) - 1)
+    return 2 * (len(steps_of_depth(sigmas, plan.depth)) - 1)
 
 
 def abstract_pass(hooks, run, guider, samples, sigmas, extra_args, callback):
     """Finished samples [B,C,H,W] in the model's own space -> the same with the abstract attributes."""
     plan, seed = hooks.plan, extra_args.get("seed")
-    run.acts = False  # the last step's business is over
-    levels = steps_of_depth(sigmas, plan.depth, plan.settings.stride)
-    model, options = hooks.foundation_model(guider.inner_model, extra_args["model_options"])
+    levels = steps_of_depth(sigmas, plan.depth)
+    model, options = hooks.bare_model(guider.inner_model, extra_args["model_options"])
     total = len(sigmas) - 1 + 2 * (len(levels) - 1)
     step = len(sigmas) - 1
 
@@ -44,14 +43,14 @@ def abstract_pass(hooks, run, guider, samples, sigmas, extra_args, callback):
 
     x = samples
     for sigma, up in zip(levels.flip(0)[:-1], levels.flip(0)[1:], strict=True):
-        x, denoised = invert_step(template, x, sigma, up, plan.settings.refine)
+        x, denoised = invert_step(template, x, sigma, up, plan.mode.refine)
         report(denoised, x)
     for sigma, down in zip(levels[:-1], levels[1:], strict=True):
         expanded = sigma.expand(x.shape[0])
-        denoised = hooks.foundation(run, guider, x, expanded, extra_args["model_options"], seed)
+        denoised = hooks.guided(run, guider, x, expanded, extra_args["model_options"], seed)
         x = euler_step(x, denoised, sigma, down)
         report(denoised, x)
-    for mask in (run.denoise_mask, run.artist_mask(samples)):
+    for mask in (run.trajectory.denoise_mask, run.where.artist(samples)):
         if mask is not None:
             x = torch.lerp(samples, x, mask.to(x))
     return x

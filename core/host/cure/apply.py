@@ -8,39 +8,40 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import ComfyAPISync
 
 from ...adapters import base_name
-from ...cure import MODES, TRAJECTORIES, CureSettings, find_attributes, named_attributes, plain_text, without
+from ...cure import MODES, check_choices, find_attributes, leave_out, named_attributes
 from ...cure.maps import selector
+from ...prompt_text import plain_text
 from .. import keys
 from ..adapters.mixed import check_unmixed
 from ..comfyui.masks import as_masks
-from ..conditioning.prompt import check_clip, content_positions, encode, token_positions
+from ..conditioning.prompt import check_clip, encode, token_positions
 from ..sampling.run import open_scope
 from ..sampling.spans import span_of
 from ..sampling.strength import Strength
-from ..unet.layers import cure_layers
+from ..unet.layers import extra_key_layers
+from ..unet.maps import MapReader
 from ..unet.self_attention import put_extra_keys
 from ..unet.sites import attention_sites
 from .hooks import CureHooks, install_forward
-from .readers import FeatureReader, MapReader
+from .plan import CurePlan
 from .regions import region_reader
-from .run import CurePlan
 
-FULL, DEFAULTS = Strength(1.0), CureSettings()
+FULL = Strength(1.0)
 
 
 def apply(
     model,
     clip,
     prompt: str,
+    *,
     attributes: str = "",
-    mode: str = MODES[0],
-    trajectory: str = TRAJECTORIES[0],
+    mode: str = "noise_blend",
+    trajectory: str = "shared",
     strength: Strength = FULL,
     abstract_pass: float = 0.0,
     mask: torch.Tensor | None = None,
     foundation=None,
     vae=None,
-    settings: CureSettings = DEFAULTS,
     observe: Callable | None = None,
 ):
     """Give a MODEL with an identity its prompt back; returns a new MODEL, or the same one where nothing is to be done.
@@ -52,56 +53,57 @@ def apply(
     in models/face_parsing, if there is one, the picture to come. `observe(attributes, masks [B,A,H,W])`
     is called at the end of each sampling run that found masks. ValueError with one sentence for what can't be done.
     """
-    for name, word, options in (("mode", mode, MODES), ("trajectory", trajectory, TRAJECTORIES)):
-        if word not in options:  # over a wire or from a script
-            raise ValueError(f"The {name} is {word!r}, but must be one of: {', '.join(options)}; choose one of these.")
+    check_choices(mode, trajectory)
+    how = MODES[mode]
     if strength.is_nothing:
         return model
     if mask is not None:
         mask = as_masks(mask, "mask")
         if not mask.any():
             return model
-        if (mask >= 1).all() and settings.source != "mask":
+        if (mask >= 1).all():
             mask = None
-    elif settings.source == "mask":
-        raise ValueError("The source of the masks is the mask input, but no mask is connected; connect one.")
     _check(model, clip, foundation)
-    chosen, abstract = _choose(prompt, attributes, settings, mask)
-    layers = cure_layers(model, settings)
-    positions = token_positions(clip, prompt, [_located_by(prompt, one, settings) for one in chosen])
+    chosen = _choose(prompt, attributes, mask)
+    abstract = [one for one in chosen if one.kind == "abstract"] if abstract_pass else []
+    if how.reads_maps:
+        chosen = [one for one in chosen if one.kind == "place"]
+        if not chosen and not abstract and mask is None:
+            raise ValueError(
+                "The mode freecure leaves expressions and ages to abstract_pass, which is 0, and the prompt has no "
+                "other attribute; set abstract_pass to 0.5, or choose the mode noise_blend."
+            )
     context = encode(clip, prompt).context
-    content = content_positions(clip, prompt) if settings.relative else ()
-    reader = region_reader(vae, chosen) if settings.source != "mask" else None
+    regions = region_reader(vae, chosen)
     patched = model.clone()
-    company = [] if reader is None else reader.models()
+    company = [] if regions is None else regions.models()
     if foundation is not None:
         foundation, needed = _prepared(foundation, patched)
         company += needed
     if company:
         patched.set_additional_models(keys.CURE, company)
     plan = CurePlan(
-        attributes=tuple(chosen),
-        context=context,
-        select=selector(positions, context.shape[1], content),
-        without=_compared_with(clip, prompt, chosen, mode, settings),
-        reader=reader,
-        template=encode(clip, without(prompt, abstract)) if abstract_pass and abstract else None,
-        mode=mode,
+        mode=how,
         separate=trajectory == "separate",
         strength=strength.weight,
-        depth=abstract_pass,
+        span=_span(model, strength, how),
+        attributes=tuple(chosen),
         mask=mask,
         foundation=foundation,
-        span=span_of(model, strength.start_at, strength.end_at),
-        settings=settings,
-        layers=layers,
+        context=context,
+        lacking=None if how.reads_maps else _lacking(clip, prompt, chosen),
+        select=_select(clip, prompt, chosen, context.shape[1]) if how.reads_maps and chosen else None,
+        extra_keys=extra_key_layers(model) if how.shares_keys else None,
+        regions=regions,
+        depth=abstract_pass,
+        template=encode(clip, leave_out(prompt, abstract)) if abstract else None,
         observe=observe,
     )
     CureHooks(plan).install(patched)
-    _install_patches(patched, plan, reads=foundation is None or settings.map_rows == "both")
+    _install_patches(patched, plan)
     if foundation is not None:
         install_forward(foundation)
-        _install_patches(foundation, plan, reads=True)
+        _install_patches(foundation, plan)
     return patched
 
 
@@ -154,31 +156,32 @@ def _shape(model):
     return sites, model.model.latent_format.latent_channels
 
 
-def _choose(prompt, names, settings, mask):
-    """(all attributes to cure, those that the abstract pass is for); ValueError when there is nothing to do."""
-    named = named_attributes(prompt, names)
-    found = named or [one for one in find_attributes(prompt) if settings.absent or not one.absent]
-    found = list({one.text.lower(): one for one in found}.values())
+def _choose(prompt, names, mask):
+    """The attributes to cure; ValueError when there is nothing to do."""
+    found = named_attributes(prompt, names) or [one for one in find_attributes(prompt) if not one.absent]
     if not found and mask is None:
         raise ValueError(
             "No attribute was found in the prompt (hair, eyes, glasses, hats, beards, make-up, expressions and such); "
             "write the words that matter into attributes, exactly as the prompt has them, or connect a mask."
         )
-    return found, [one for one in found if one.kind == "abstract"]
+    return list({one.text.lower(): one for one in found}.values())
 
 
-def _compared_with(clip, prompt, chosen, mode, settings):
+def _lacking(clip, prompt, chosen):
     """The prompt without its attributes, encoded; the empty prompt where a mask is to say all that there is to cure."""
-    if not settings.responds(mode) and not (chosen and settings.source == "difference"):
-        return ()
-    left_out = [[one] for one in chosen] if settings.compare == "each" else [chosen]
-    return tuple(encode(clip, without(prompt, some) if some else "") for some in left_out or [[]])
+    return encode(clip, leave_out(prompt, chosen) if chosen else "")
 
 
-def _located_by(prompt, attribute, settings):
-    """(phrase, the end of it) whose tokens say where an attribute is."""
-    noun = plain_text(prompt)[slice(*attribute.head)]
-    return attribute.text, noun if settings.tokens == "head" else attribute.text
+def _select(clip, prompt, chosen, length):
+    """What picks each attribute's tokens, those of its noun, of the prompt's `length` tokens."""
+    nouns = [(one.text, plain_text(prompt)[slice(*one.head)]) for one in chosen]
+    return selector(token_positions(clip, prompt, nouns), length)
+
+
+def _span(model, strength, mode):
+    """When the picture is changed: in the artist's range, and not before the mode's own start, which counts steps."""
+    late = strength.start_at < mode.not_before
+    return span_of(model, max(strength.start_at, mode.not_before), strength.end_at, counts_steps=late)
 
 
 def _prepared(foundation, patched):
@@ -193,13 +196,11 @@ def _prepared(foundation, patched):
     return foundation.clone(), [foundation]
 
 
-def _install_patches(model, plan, reads):
-    """Put the patches on `model`, a clone of the caller's own; `reads`: some of its rows are looked at."""
+def _install_patches(model, plan):
+    """Put the patches on `model`, a clone of the caller's own that predicts in this cure, or part of it."""
     if not plan.has_place:
         return
-    if reads and plan.needs_maps and plan.settings.source != "difference":
-        model.set_model_attn2_patch(MapReader(plan.layers, model))
-        if plan.settings.source != "cross":
-            model.set_model_attn1_patch(FeatureReader(plan.layers))
-    if plan.shares_keys:
-        open_scope(model, put_extra_keys(model, plan.layers.extra_keys))
+    if plan.select is not None and plan.foundation in (None, model):
+        model.set_model_attn2_patch(MapReader(model))
+    if plan.mode.shares_keys:
+        open_scope(model, put_extra_keys(model, plan.extra_keys.sites))

@@ -1,7 +1,8 @@
 """The cure in ComfyUI's sampling: what is done around a run, a step and a forward. Works under any sampler and guider.
 
-`shared` without a foundation MODEL: the foundation is one more list of conditionings in each step, so that ComfyUI runs
-it in the same batch. Otherwise it is a prediction of its own before the personalised one.
+On the trajectory `shared`, without a foundation MODEL, the twins of the conditionings are one more list of them in each
+step, so that ComfyUI runs them in the same batch. Otherwise the bare prediction is one of its own before the personal
+one. (`twins`, `bare`, `personal`: see run.py.)
 """
 
 import copy
@@ -19,7 +20,8 @@ from .. import keys
 from ..sampling.run import SELF, opened, watch_forwards
 from ..sampling.twins import add_twins
 from .abstract import abstract_pass, extra_steps
-from .run import CurePlan, CureRun
+from .plan import CurePlan
+from .run import CureRun
 
 _CACHES = "easycache"  # where ComfyUI's EasyCache keeps what it knows of each entry of a batch
 
@@ -56,12 +58,10 @@ class CureHooks:
         with opened(guider, args[0], args[3]) as lives:
             positive, twins = add_twins(guider, lives)
             run = options[keys.TWINS] = CureRun(self.plan, guider, positive, twins, lives)
-            texts = {keys.WITHOUT.format(number): encoded for number, encoded in enumerate(self.plan.without)}
-            if self.plan.template is not None:
-                texts[keys.TEMPLATE] = self.plan.template
-            for name, encoded in texts.items():
-                guider.conds[name] = _with_text(twins, self.plan.context, encoded)
-                lives.note({name: guider.conds[name]})
+            for name, text in ((keys.LACKING, self.plan.lacking), (keys.TEMPLATE, self.plan.template)):
+                if text is not None:
+                    guider.conds[name] = _with_text(twins, self.plan.context, text)
+                    lives.note({name: guider.conds[name]})
             try:
                 result = executor(*args, **kwargs)
             finally:
@@ -71,23 +71,29 @@ class CureHooks:
 
     def _keep(self, run: CureRun):
         """Keep where a run has worked, and say what it could not do."""
-        if self.plan.shares_keys and run.shared_steps and not run.kept_any:
+        if self.plan.mode.shares_keys and run.shared_steps and not run.kept_any:
             logging.warning(
                 "Likeness: AttributeCure's mode %s shared no keys, because it needs a step to find out where; this run "
                 "had no later one. Give a sampler two steps or more at a time, or use the mode noise_blend.",
-                self.plan.mode,
+                self.plan.mode.name,
             )
-        if run.attribute_masks is None:
+        masks = run.where.attributes
+        if masks is None:
+            if self.plan.mode.reads_maps and run.mapped:
+                logging.warning(
+                    "Likeness: AttributeCure's mode freecure found no attention maps, because another node cuts the "
+                    "picture into tiles or merges its tokens; leave that node out, or use the mode noise_blend."
+                )
             return
-        self.latest = unite(run.attribute_masks)[:, 0].float().cpu()  # host read: once per run, to free VRAM
-        if self.plan.needs_maps and not self.latest.any():
+        self.latest = unite(masks)[:, 0].float().cpu()  # host read: once per run, to free VRAM
+        if self.plan.attributes and not self.plan.mode.reads_maps and not self.latest.any():
             logging.warning(
                 "Likeness: AttributeCure found nowhere to work, because the model predicts the same with and without "
                 "the attributes in the prompt; where another node sets prompts of its own (attention couples do), "
                 "connect a mask."
             )
         if self.plan.observe is not None:
-            self.plan.observe(self.plan.attributes, run.attribute_masks)
+            self.plan.observe(self.plan.attributes, masks)
 
     def sampler_sample(
         self, executor, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *rest
@@ -95,9 +101,9 @@ class CureHooks:
         run = extra_args["model_options"]["transformer_options"].get(keys.TWINS)
         if run is None:
             return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *rest)
-        run.denoise_mask = denoise_mask
+        run.trajectory.denoise_mask = denoise_mask
         run.open(sigmas)
-        if (self.plan.needs_maps or self.plan.separate) and float(sigmas[-1]) > 0:  # host read: once per run
+        if (self.plan.attributes or self.plan.separate) and float(sigmas[-1]) > 0:  # host read: once per run
             run.run.say(
                 "AttributeCure begins from the start in each part of a run that is split among samplers, so the parts "
                 "draw another picture than one sampler does; use one sampler for all steps to have the same."
@@ -123,37 +129,32 @@ class CureHooks:
             return executor(x, timestep, model_options, seed)
         run.begin_step(x, timestep, always=_CACHES in model_options["transformer_options"])
         try:
-            if not (self.plan.apart and run.needed):
+            if not (self.plan.apart and run.step.needs_bare):
                 return executor(x, timestep, model_options, seed)
             return self._apart(run, executor, x, timestep, model_options, seed)
         finally:
             run.end_step()
 
     def _apart(self, run, executor, x, timestep, model_options, seed):
-        """A step whose foundation is a prediction of its own before the personalised one."""
-        latent, denoised = run.follow(x, timestep) if self.plan.separate else (x, None)
+        """A step whose bare prediction is one of its own before the personal one."""
         guider, plan = executor.class_obj, self.plan
-        if not (plan.separate or plan.replaces):
-            model, options = self.foundation_model(guider.inner_model, model_options)
-            self.unguided(run, model, guider.conds[keys.FOUNDATION], latent, timestep, options)
-        elif denoised is None or run.gives_keys:  # known already, its keys are gone all the same
-            denoised = self.foundation(run, guider, latent, timestep, model_options, seed)
-            if self.plan.separate:
-                run.followed(denoised, timestep)
+        latent, bare = run.trajectory.follow(x, timestep) if plan.separate else (x, None)
+        if not (plan.separate or plan.mode.replaces):
+            model, options = self.bare_model(guider.inner_model, model_options)
+            self.unguided(run, model, guider.conds[keys.TWIN_ENTRIES], latent, timestep, options)
+        elif bare is None or run.gives_keys:  # known already, its keys are gone all the same
+            bare = self.guided(run, guider, latent, timestep, model_options, seed)
+            if plan.separate:
+                run.trajectory.predicted(bare, timestep)
         personal = executor(x, timestep, model_options, seed)
-        mask = run.mask() if run.acts and plan.replaces else None
-        if mask is None:
-            return personal
-        mask = mask * self.plan.strength
-        if self.plan.settings.blend == "denoised":
-            return blend_denoised(personal, denoised, mask)
-        return blend_noise(x, personal, latent, denoised, mask)
+        mask = run.replacing_mask()
+        return personal if mask is None else blend_noise(x, personal, latent, bare, mask)
 
-    def foundation(self, run, guider, x, timestep, model_options, seed):
-        """The guided prediction [B,C,H,W] without identity, by the guider's own rule."""
+    def guided(self, run, guider, x, timestep, model_options, seed):
+        """The bare prediction [B,C,H,W] by the guider's own rule."""
         twin = copy.copy(guider)
-        twin.conds = {**guider.conds, "positive": guider.conds[keys.FOUNDATION]}
-        twin.inner_model, options = self.foundation_model(guider.inner_model, model_options)
+        twin.conds = {**guider.conds, "positive": guider.conds[keys.TWIN_ENTRIES]}
+        twin.inner_model, options = self.bare_model(guider.inner_model, model_options)
         run.all_off = True
         try:
             return twin.predict_noise(x, timestep, options, seed)
@@ -161,15 +162,15 @@ class CureHooks:
             run.all_off = False
 
     def unguided(self, run, model, entries, x, timestep, options):
-        """The prediction [B,C,H,W] of one list of conditionings without identity; model, options: foundation_model."""
+        """The prediction [B,C,H,W] of one list of conditionings without identity; model, options: see bare_model."""
         run.all_off = True
         try:
             return comfy.samplers.calc_cond_batch(model, [entries], x, timestep, options)[0]
         finally:
             run.all_off = False
 
-    def foundation_model(self, model, model_options):
-        """The BaseModel that predicts without identity, and the options to call it with."""
+    def bare_model(self, model, model_options):
+        """The BaseModel that predicts without identity, the guider's own or the foundation's, and its options."""
         foundation = self.plan.foundation
         if foundation is None:
             return model, model_options
@@ -194,60 +195,54 @@ def calc_cond_batch(executor, model, conds, x, timestep, model_options):
     if run is None:
         return executor(model, conds, x, timestep, model_options)
     with run.run.calling(conds, x, options) as call:  # whose lists and pictures these are
-        each = _foundation_alone if run.all_off else _personalised
+        each = _bare if run.all_off else _personal
         # a list that a guider leaves out, as at CFG 1, has a prediction of nothing
         kinds = [kind if entries else None for kind, entries in zip(call.kinds, conds, strict=True)]
         return each(executor, run, model, conds, kinds, x, timestep, model_options)
 
 
-def _foundation_alone(executor, run, model, conds, kinds, x, timestep, model_options):
-    """Lists of conditionings without identity, beside those that they are compared with."""
-    asked = 0 in kinds and (run.acts or run.collects or run.compares) and run.begin_pictures((run.frames, "alone"))
-    without = run.without() if asked else []
-    more = _missing_negative(run, kinds) if asked and run.plan.separate else []
-    out = run.evaluate(executor, model, [*conds, *more], without, [], x, timestep, model_options)
-    compared, out = out[: len(without)], out[len(without) :]
+def _bare(executor, run, model, conds, kinds, x, timestep, model_options):
+    """Lists of conditionings without identity, beside the one that they are compared with."""
+    step = run.step
+    asked = 0 in kinds and (step.acts or step.collects or step.compares) and run.begin_pictures((run.frames, "bare"))
+    lacking = run.lacking() if asked else []
+    more = run.missing_negative(kinds) if asked and run.plan.separate else []
+    out = run.evaluate(executor, model, [*conds, *more], lacking, [], x, timestep, model_options)
+    compared, out = out[: len(lacking)], out[len(lacking) :]
     kinds = kinds + [1] * len(more)
     if asked:
-        run.add_foundation(out[kinds.index(0)], out[kinds.index(1)] if 1 in kinds else None, compared)
+        run.add_bare(out[kinds.index(0)], out[kinds.index(1)] if 1 in kinds else None, *compared)
     return out[: len(conds)]
 
 
-def _personalised(executor, run, model, conds, kinds, x, timestep, model_options):
+def _personal(executor, run, model, conds, kinds, x, timestep, model_options):
     """Lists of conditionings with identity, beside their twins where this step needs them and they aren't there yet."""
     plan = run.plan
-    # With "absent" the unconditional half is another one without identity, so where it is blended it is evaluated too.
-    halves = (0, 1) if plan.replaces and plan.settings.identity_off == "absent" else (0,)
-    paired = [i for i, kind in enumerate(kinds) if kind in halves]
+    # The unconditional half has the identity of nobody, so where its prediction is replaced it has a twin as well.
+    paired = [i for i, kind in enumerate(kinds) if kind in ((0, 1) if plan.mode.replaces else (0,))]
     whole = run.run.call.crop is None
-    asked = run.needed and whole and 0 in [kinds[i] for i in paired] and run.begin_pictures(run.frames)
+    asked = run.step.needs_bare and whole and 0 in [kinds[i] for i in paired] and run.begin_pictures(run.frames)
     beside = not plan.apart and (asked or run.gives_keys) and bool(paired)
     twins = [run.twins(conds[i]) if kinds[i] == 0 else conds[i] for i in paired] if beside else []
-    without = run.without() if asked and beside else []
-    more = _missing_negative(run, kinds) if asked else []
-    if not (twins or without or more):
+    lacking = run.lacking() if asked and beside else []
+    more = run.missing_negative(kinds) if asked else []
+    if not (twins or lacking or more):
         return run.answered(executor(model, conds, x, timestep, model_options), kinds)
-    out = run.evaluate(executor, model, [*conds, *more], without, twins, x, timestep, model_options)
-    compared, out, foundation = _parted(out, len(without), len(conds) + len(more))
+    out = run.evaluate(executor, model, [*conds, *more], lacking, twins, x, timestep, model_options)
+    compared, out, bare = _parted(out, len(lacking), len(conds) + len(more))
     kinds = kinds + [1] * len(more)
     run.keys.clear()
     if asked and beside:
         unconditional = out[kinds.index(1)] if 1 in kinds else None
-        run.add_foundation(foundation[[kinds[i] for i in paired].index(0)], unconditional, compared)
-        run.close_maps()
+        run.add_bare(bare[[kinds[i] for i in paired].index(0)], unconditional, *compared)
+        run.where.close()
     out = run.answered(out, kinds)[: len(conds)]
-    mask = run.mask() if run.acts and plan.replaces and beside else None
+    mask = run.replacing_mask() if beside else None
     if mask is not None:
-        mask = run.of_pictures(mask) * plan.strength
-        for i, prediction in zip(paired, foundation, strict=True):
+        mask = run.of_pictures(mask)
+        for i, prediction in zip(paired, bare, strict=True):
             out[i] = blend_denoised(out[i], prediction, mask)
     return out
-
-
-def _missing_negative(run, kinds):
-    """The negative list, where a response is to be parted from its prediction and a guider asks for it later only."""
-    wanted = run.plan.responds and run.answers_by_guidance and 1 not in kinds
-    return [run.of_window(run.guider.conds["negative"])] if wanted else []
 
 
 def _parted(values, *lengths):
@@ -266,7 +261,7 @@ def _has_identity(options):
 
 
 def _with_text(twins, context, encoded):
-    """Entries of the foundation with another text in place of the prompt: those that say the prompt, else all."""
+    """Twins with another text in place of the prompt: those that say the prompt, else all."""
     same = [torch.equal(twin["cross_attn"], context.to(twin["cross_attn"])) for twin in twins]
     return [
         {**twin, "uuid": uuid.uuid4(), "cross_attn": encoded.context, **encoded.options}

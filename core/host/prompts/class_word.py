@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from comfy.sd import CLIP
 
-from ...cure import plain_text
+from ...prompt_text import plain_text
 from ...quoted import quoted
 from ..conditioning.prompt import own_tokens
 

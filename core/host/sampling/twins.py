@@ -31,11 +31,11 @@ class TwinRun:
         self.keys: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def twins(self, entries: list[dict]) -> list[dict]:
-        """The foundation's entries for a conditional list.
+        """The twins of the entries of a conditional list.
 
-        What ComfyUI copied into the list, for an area that another one has, it copied into the foundation's as well.
+        What ComfyUI copied into the list, for an area that another one has, it copied into the twins' as well.
         """
-        by_uuid = {entry["uuid"]: entry for entry in self.of_window(self.guider.conds[keys.FOUNDATION])}
+        by_uuid = {entry["uuid"]: entry for entry in self.of_window(self.guider.conds[keys.TWIN_ENTRIES])}
         return [by_uuid.get(self.twin_of.get(entry["uuid"], entry["uuid"]), entry) for entry in entries]
 
     def of_window(self, entries: list[dict]) -> list[dict]:
@@ -85,13 +85,13 @@ class TwinRun:
 def add_twins(guider: CFGGuider, run: Run) -> tuple[list[dict], list[dict]]:
     """Give a guider's positive entries twins, as conditionings of its own; returns both."""
     positive, negative = guider.conds["positive"], guider.conds.get("negative") or []
-    guider.conds[keys.FOUNDATION] = [_without_identity(entry, negative) for entry in positive]
-    run.note({keys.FOUNDATION: guider.conds[keys.FOUNDATION]})
-    return positive, guider.conds[keys.FOUNDATION]
+    guider.conds[keys.TWIN_ENTRIES] = [_without_identity(entry, negative) for entry in positive]
+    run.note({keys.TWIN_ENTRIES: guider.conds[keys.TWIN_ENTRIES]})
+    return positive, guider.conds[keys.TWIN_ENTRIES]
 
 
 def _without_identity(entry, negative):
-    """A conditioning entry for the foundation's rows: the prompt without a face in it, nobody for the ControlNet."""
+    """The twin of a conditioning entry: the prompt without a face in it, nobody for the ControlNet."""
     twin = {**entry, **without_identity(entry, negative), "uuid": uuid.uuid4()}
     if "cross_attn" in entry:
         twin["cross_attn"] = without_face(entry["cross_attn"], entry.get(keys.PLAIN))

@@ -10,10 +10,10 @@ from ..sampling.run import SELF
 
 
 class ExtraKeys:
-    """Replacement of one self-attention: personalised conditional rows see keys of the foundation's.
+    """Replacement of one self-attention: conditional rows with identity see keys of their twins'.
 
     Which ones, and with what bias, is for the run to say. `run.kept(k, v, size, place)`: the keys and values that a
-    foundation block of size[0] x size[1] tokens gives away, or None; `place` is what it shows (rows.Place).
+    twin's block of size[0] x size[1] tokens gives away, or None; `place` is what it shows (rows.Place).
     `run.own(k, v, k_extra, v_extra, size, place)`: the keys and values of its twin's own, and the bias [B,E] on the
     others, or None. `base` is what another pack had put there (None: ComfyUI's own attention); all other rows go
     through it. Immutable.
@@ -54,7 +54,7 @@ class ExtraKeys:
         marks = list(zip(rows.uuids, rows.places, strict=True))
         for index in rows.conditional(without_identity=True):
             run.keys[self.key, marks[index]] = run.kept(*blocks[index][1:], size, rows.places[index])
-        # A foundation block that ComfyUI ran in a batch before has left its keys; one in this batch left them just now.
+        # A twin's block that ComfyUI ran in a batch before has left its keys; one in this batch left them just now.
         extra = [None] * len(blocks)
         for index in rows.conditional(without_identity=False):
             uuid, place = marks[index]
