@@ -24,6 +24,13 @@ class Base:
     # their number in the order of execution; empty: nobody has found them.
     composition: Mapping[int, float] = field(default_factory=dict)
     style: Mapping[int, float] = field(default_factory=dict)
+    # FreeCure's released settings. Which share of the self-attentions, the last ones, sees keys of others, and the bias
+    # on the logits of these keys; as of SD1.5 where it released none.
+    key_share: float = 6 / 16
+    key_bias: float = 0.5
+    # Its layers for attention maps have 32 tokens a side: cells of the latent per token, at the size that the model was
+    # made for. A model of small latents has no such layers.
+    map_scales: tuple[int, ...] = (1, 2)
 
 
 SD15 = Base(
@@ -33,6 +40,7 @@ SD15 = Base(
     blocks=16,
     composition={4: 0.25, 5: 1.0},
     style=dict.fromkeys((*range(4), *range(9, 16)), 1.0),
+    map_scales=(2,),
 )
 SD21 = replace(SD15, name="SD2.1", text_width=1024)
 SDXL = Base(
@@ -42,6 +50,9 @@ SDXL = Base(
     blocks=11,
     composition={3: 1.0},
     style={6: 1.0},
+    key_share=20 / 70,
+    key_bias=1.5,
+    map_scales=(4,),
 )
 FACELETS = Base(name="Facelets", text_width=128, site_widths=(64, 128, 128, 128, 64, 64, 128), blocks=7)
 BASES = (SD15, SD21, SDXL, FACELETS)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from comfy.model_patcher import ModelPatcher
 
-from .sampling.injection import Injection, Site
+from .sampling.injection import Injection, SharedKeys, Site
 from .unet.unet import UNet
 
 
@@ -48,6 +48,12 @@ class Foundation(Protocol):
 
         Returns the names.
         """
+
+    def shared_keys(self) -> SharedKeys:
+        """Where the cure shares keys."""
+
+    def read_maps(self, patched: ModelPatcher):
+        """Have the maps of the prompt's words read from rows without identity, whenever the run asks (CureRun)."""
 
     def routed_people(self) -> int:
         """How many people with a router have been applied."""

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import ComfyAPISync
 
-from ...adapters import base_name
 from ...cure import MODES, check_choices, find_attributes, leave_out, named_attributes
 from ...cure.maps import selector
 from ...prompt_text import plain_text
@@ -15,13 +14,10 @@ from .. import keys
 from ..adapters.mixed import check_unmixed
 from ..comfyui.masks import as_masks
 from ..conditioning.prompt import check_clip, encode, token_positions
+from ..foundation import foundation_of
 from ..sampling.run import open_scope
 from ..sampling.spans import span_of
 from ..sampling.strength import Strength
-from ..unet.layers import extra_key_layers
-from ..unet.maps import MapReader
-from ..unet.self_attention import put_extra_keys
-from ..unet.sites import attention_sites
 from .hooks import CureHooks, install_forward
 from .plan import CurePlan
 from .regions import region_reader
@@ -93,7 +89,7 @@ def apply(
         context=context,
         lacking=None if how.reads_maps else _lacking(clip, prompt, chosen),
         select=_select(clip, prompt, chosen, context.shape[1]) if how.reads_maps and chosen else None,
-        extra_keys=extra_key_layers(model) if how.shares_keys else None,
+        extra_keys=foundation_of(model).shared_keys() if how.shares_keys else None,
         regions=regions,
         depth=abstract_pass,
         template=encode(clip, leave_out(prompt, abstract)) if abstract else None,
@@ -132,28 +128,22 @@ def _check(model, clip, foundation):
             "in it."
         )
     check_unmixed(model, foundation)
-    taken = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {}).values()
-    if foundation is None and taken and not model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.RUN):
+    under = foundation_of(model)
+    if foundation is None and under.is_patched() and not model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.RUN):
         raise ValueError(
             "The identity on the connected model comes from another pack, whose adapter can't be switched off here; "
             "connect the model as it was before that adapter to foundation."
         )
-    sites = attention_sites(model)
     if foundation is not None and _shape(foundation) != _shape(model):
-        other = attention_sites(foundation)
+        other = foundation_of(foundation)
         raise ValueError(
-            f"The foundation is {_name(other)} ({len(other)} attention sites), but model is {_name(sites)} "
-            f"({len(sites)} sites); connect the very model that the adapter was applied to."
+            f"The foundation is {other.name} ({len(other.sites)} attention sites), but model is {under.name} "
+            f"({len(under.sites)} sites); connect the very model that the adapter was applied to."
         )
 
 
-def _name(sites):
-    return base_name(len(sites), max((site.context for site in sites), default=0))
-
-
 def _shape(model):
-    sites = [(site.key, site.width, site.context) for site in attention_sites(model)]
-    return sites, model.model.latent_format.latent_channels
+    return foundation_of(model).sites, model.model.latent_format.latent_channels
 
 
 def _choose(prompt, names, mask):
@@ -201,6 +191,6 @@ def _install_patches(model, plan):
     if not plan.has_place:
         return
     if plan.select is not None and plan.foundation in (None, model):
-        model.set_model_attn2_patch(MapReader(model))
+        foundation_of(model).read_maps(model)
     if plan.mode.shares_keys:
-        open_scope(model, put_extra_keys(model, plan.extra_keys.sites))
+        open_scope(model, foundation_of(model).share_keys(model, plan.extra_keys.sites))

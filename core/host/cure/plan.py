@@ -8,8 +8,8 @@ import torch
 
 from ...cure import Attribute, Mode
 from ..conditioning.prompt import Encoded
+from ..sampling.injection import SharedKeys
 from ..sampling.spans import Span
-from ..unet.layers import ExtraKeyLayers
 from .regions import RegionReader
 
 
@@ -27,7 +27,7 @@ class CurePlan:
     context: torch.Tensor  # the encoded prompt [1,T,D]
     lacking: Encoded | None  # the prompt without the attributes, to see what they change; without a word where none are
     select: torch.Tensor | None  # [T,A] picks each attribute's tokens, where attention maps are read
-    extra_keys: ExtraKeyLayers | None  # where keys are shared
+    extra_keys: SharedKeys | None  # where keys are shared
     regions: RegionReader | None  # a face parser
     depth: float  # of the abstract pass, as a share of the steps
     template: Encoded | None  # the prompt without its abstract words; None: no abstract pass

@@ -25,6 +25,13 @@ class Site:
         return self.key[0]
 
 
+class SharedKeys(NamedTuple):
+    """Which self-attentions see keys of other rows, and the bias on the logits of these keys."""
+
+    sites: frozenset[tuple]  # keys of the Sites beside them
+    bias: float
+
+
 class Here(NamedTuple):
     """The attention that is running."""
 

@@ -1,9 +1,10 @@
 """A reader of cross-attention maps, as a patch."""
 
+from comfy.model_patcher import ModelPatcher
+
 from ...cure.maps import attention_maps
 from .. import keys
 from ..sampling.rows import rows_of
-from .layers import map_scales
 from .self_attention import token_grid
 from .sites import attention_modules
 
@@ -17,8 +18,9 @@ class MapReader:
     maps [B,A,N] of size[0] x size[1] tokens; `place` is what they show (rows.Place).
     """
 
-    def __init__(self, model):
-        self._scales, self._modules = map_scales(model), attention_modules(model)
+    def __init__(self, model: ModelPatcher, scales: tuple[int, ...]):
+        """`scales`: cells of the latent per token of the layers whose maps count."""
+        self._scales, self._modules = scales, attention_modules(model)
 
     def __deepcopy__(self, memo):
         return self

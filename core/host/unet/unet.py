@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 from comfy.model_patcher import ModelPatcher
 
-from ...adapters import base_name
+from ...adapters.bases import FACELETS, base_name, base_of
 from ...adapters.weight_types import block_factors
-from ..sampling.injection import Injection
+from ..sampling.injection import Injection, SharedKeys
 from .cross_attention import inject
 from .gates import inject_gates
+from .maps import MapReader
 from .routing import routed_people
 from .self_attention import put_extra_keys
 from .sites import attention_sites, is_unet, transformer_path
@@ -22,6 +23,7 @@ class UNet:
     def __init__(self, model: ModelPatcher):
         self._model = model
         self.sites = attention_sites(model)
+        self._base = base_of(len(self.sites)) or FACELETS  # of another of this build nobody knows more
 
     @classmethod
     def is_under(cls, model: ModelPatcher) -> bool:
@@ -50,6 +52,14 @@ class UNet:
 
     def share_keys(self, patched: ModelPatcher, keys: Iterable[tuple] | None = None) -> frozenset:
         return put_extra_keys(patched, [site.key for site in self.sites] if keys is None else keys)
+
+    def shared_keys(self) -> SharedKeys:
+        executed = sorted(self.sites, key=lambda site: (site.order, site.key[2]))
+        count = round(self._base.key_share * len(executed))
+        return SharedKeys(frozenset(site.key for site in executed[len(executed) - count :]), self._base.key_bias)
+
+    def read_maps(self, patched: ModelPatcher):
+        patched.set_model_attn2_patch(MapReader(patched, self._base.map_scales))
 
     def routed_people(self) -> int:
         return routed_people(self._model)
