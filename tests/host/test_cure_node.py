@@ -189,7 +189,7 @@ def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
             "block": ("output", 2), "block_index": 0, "n_heads": 4,
         }  # fmt: skip
         n = torch.empty(6, 64, 128, device="cuda")
-        reader = maps.MapReader(case.model, (1,))
+        reader = maps.MapReader(case.model, (4,))
         reader._modules = {("output", 2, 0): Attention}
         reader(n, None, None, {**options, "likeness_twins": reading})
         reading.where.close()
