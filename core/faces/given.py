@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from ..plain import in_words, is_list, is_number
+from ..plain import is_list, is_number, kind_in_words
 from .found import Faces, HostFace
 
 # Points of MediaPipe's face mesh that are each Landmark, or around it. Of eyes lids and corners, not the irises: those
@@ -44,7 +44,7 @@ def mesh_faces(face_landmarks, count: int, image_size: tuple[int, int]) -> list[
     if not is_list(frames) or not all(is_list(frame) for frame in frames):
         raise ValueError(
             f"The face_landmarks must hold a list of faces for each picture under frames, but are "
-            f"{in_words(face_landmarks)}; connect MediaPipe Face Landmarker."
+            f"{kind_in_words(face_landmarks)}; connect MediaPipe Face Landmarker."
         )
     if len(frames) != count:
         raise ValueError(
@@ -69,7 +69,7 @@ def _mesh_face(face, index):
     if not whole or not np.isfinite(points).all():
         raise ValueError(
             f"Each face in face_landmarks must hold 468 or 478 points (x, y) in pixels under landmarks_xy, but one of "
-            f"picture {index + 1} is {in_words(face)}; connect MediaPipe Face Landmarker."
+            f"picture {index + 1} is {kind_in_words(face)}; connect MediaPipe Face Landmarker."
         )
     five = tuple(tuple(points[list(places)].mean(0).tolist()) for places in MESH_FIVE)  # host read: numpy
     box = tuple((np.concatenate([points.min(0), points.max(0)]) + 0.5).tolist())  # host read: numpy; pixel edges
@@ -121,12 +121,12 @@ def _box(box):
 def _no_boxes(found):
     return ValueError(
         f"The bounding_boxes must hold boxes with x, y, width and height in pixels, width and height over 0, but hold "
-        f"{in_words(found)}; connect a node that finds objects, or a Bounding Box."
+        f"{kind_in_words(found)}; connect a node that finds objects, or a Bounding Box."
     )
 
 
 def _size(size):
-    return "x".join(str(length) for length in reversed(size)) if is_list(size) else in_words(size)
+    return "x".join(str(length) for length in reversed(size)) if is_list(size) else kind_in_words(size)
 
 
 def _number(count, noun):

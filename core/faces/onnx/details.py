@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...graph import UnknownGraph, build
 from ...weights.onnx_file import OnnxModel
-from ..align.transforms import apply, invert, upright, warp
+from ..align.transforms import invert, transform_points, upright, warp
 from ..found import Faces
 from ..points.head_pose import fit_to, head_pose, load_mean_shape
 from .onnx_roles import normalises
@@ -75,7 +75,7 @@ class FaceDetails(nn.Module):
         half = self.graphs[kind].checked_shape[-1] // 2
         points = numbers.unflatten(1, (-1, columns))
         back = invert(matrices)
-        flat = apply(back, (points[..., :2] + 1) * half)
+        flat = transform_points(back, (points[..., :2] + 1) * half)
         if columns == 2:
             return flat, matrices
         depth = points[..., 2:] * half * back[:, :1, :2].norm(dim=2, keepdim=True)

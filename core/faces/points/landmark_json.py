@@ -48,7 +48,7 @@ def parse_landmarks(text: str) -> tuple[np.ndarray, tuple[int, int] | None]:
         size = _size(value["size"]) if "size" in value else None
         value = value["faces"]
     if not plain.is_list(value):
-        raise ValueError(f"Landmarks are {plain.in_words(value)}; {EXPECTED}.")
+        raise ValueError(f"Landmarks are {plain.kind_in_words(value)}; {EXPECTED}.")
     if value and plain.is_list(value[0]) and value[0] and not plain.is_list(value[0][0]):
         value = [value]
     if len(value) > _FACES:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..align.transforms import apply, similarity_transform, warp
+from ..align.transforms import similarity_transform, transform_points, warp
 from ..found import Faces
 from .overlay import box_masks
 from .parser import CLASSES, SIDE
@@ -117,7 +117,7 @@ def parsed(faces: Faces, points: Tensor, image: Tensor, parse, soft: float = 0.0
         likely = parse(chips, FACE_CLASSES).sum(1, keepdim=True)
         if soft:
             likely = _blurred((likely > 0.5).float(), soft * _PARSER_FACE)
-        places = apply(matrices[rows], pixels.flatten(1, 2)).unflatten(1, pixels.shape[1:3])
+        places = transform_points(matrices[rows], pixels.flatten(1, 2)).unflatten(1, pixels.shape[1:3])
         values = F.grid_sample(likely, (places + 0.5) / SIDE * 2 - 1, align_corners=False)[:, 0]
         near = hull_distance(outline[rows], pixels) > -_AROUND * part.widths
         return values * near

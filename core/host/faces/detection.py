@@ -10,7 +10,7 @@ from ...faces.found import Faces, parse_index
 from ...faces.onnx.details import Details
 from ...faces.policy import faceless, refuse_faceless
 from ...faces.regions.overlay import draw_faces
-from ..comfyui.images import broken_picture, checked
+from ..comfyui.images import as_image, broken_picture
 from ..comfyui.progress import watched
 from .encoder import LoadedEncoder
 from .face_masks import check_masks, face_masks
@@ -81,7 +81,7 @@ def detect_faces(
 
     With `details` the description has what the encoder's pack knows about each face.
     """
-    image = checked(image)
+    image = as_image(image)
     check_masks(mask_from)
     given = given_faces(encoder, image, face_landmarks, bounding_boxes, on_no_face)
     found = find_faces(encoder, image, index, given.faces)

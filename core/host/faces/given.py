@@ -7,7 +7,7 @@ import torch
 from ...faces.found import Faces, HostFace
 from ...faces.given import boxes_of, faces_of, mesh_faces
 from ...faces.policy import NoFaceError
-from ..comfyui.images import broken_picture, checked
+from ..comfyui.images import as_image, broken_picture
 from .encoder import LoadedEncoder
 
 MARGIN = 0.3  # of a box's sides that is shown around it to the detector: it wants to see more than the face
@@ -34,7 +34,7 @@ def given_faces(encoder: LoadedEncoder, image: torch.Tensor, face_landmarks, bou
         raise ValueError(
             "Both face_landmarks and bounding_boxes say where the faces are; connect one of them, or neither."
         )
-    image = checked(image)
+    image = as_image(image)
     size = tuple(image.shape[1:3])
     if face_landmarks is not None:
         faces = mesh_faces(face_landmarks, len(image), size)

@@ -21,7 +21,7 @@ _ENDING = ".safetensors"
 _PLACES = ("input", "output")
 
 
-def encode(
+def encode_identity(
     encoder: LoadedEncoder,
     image: torch.Tensor,
     combine: str,
@@ -124,11 +124,11 @@ def why_not_loadable(identity_file: str) -> str | None:
     return None
 
 
-def fingerprint(identity_file: str) -> str:
+def identity_fingerprint(identity_file: str) -> str:
     """Changes when the file does, so that a replaced file is read again."""
-    return folders.fingerprint(_path(identity_file))
+    return folders.file_fingerprint(_path(identity_file))
 
 
-def load(identity_file: str) -> Identity:
+def load_identity_named(identity_file: str) -> Identity:
     """Load an identity by its combo value."""
     return load_identity(_path(identity_file))

@@ -49,9 +49,9 @@ def _clip(crops, clip_vision, popular):
         crops = clip_square(crops, clip_vision.image_size)  # to which encode_image has nothing to add but the norm
     seen = clip_vision.encode_image(crops.movedim(1, -1))
     if popular:
-        nothing = clip_vision.encode_image(torch.zeros_like(crops[:1]).movedim(1, -1))
+        empty = clip_vision.encode_image(torch.zeros_like(crops[:1]).movedim(1, -1))
         return _seen(seen.penultimate_hidden_states, seen.image_embeds), _seen(
-            nothing.penultimate_hidden_states, torch.zeros_like(nothing.image_embeds)
+            empty.penultimate_hidden_states, torch.zeros_like(empty.image_embeds)
         )
     mm.load_model_gpu(clip_vision.patcher)
     size = clip_vision.image_size
