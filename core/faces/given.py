@@ -6,10 +6,12 @@ face {"landmarks_xy": [478, 2] in pixels, "score": 0..1, ...}. BOUNDING_BOX (Med
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from ..operations import Device
 from ..plain import is_list, is_number, kind_in_words
 from .found import Faces, HostFace
 
@@ -19,7 +21,7 @@ MESH_FIVE = ((33, 133, 159, 145), (362, 263, 386, 374), (4,), (61,), (291,))
 _MESH_POINTS = 468
 
 
-def faces_of(per_image: Sequence[Sequence[HostFace]], image_size: tuple[int, int], device) -> Faces:
+def faces_of(per_image: Sequence[Sequence[HostFace]], image_size: tuple[int, int], device: Device) -> Faces:
     """Faces from what is known of them on the host, in that order."""
     flat = [face for faces in per_image for face in faces]
     index = [number for number, faces in enumerate(per_image) for _ in faces]
@@ -34,7 +36,7 @@ def faces_of(per_image: Sequence[Sequence[HostFace]], image_size: tuple[int, int
     )
 
 
-def mesh_faces(face_landmarks, count: int, image_size: tuple[int, int]) -> list[list[HostFace]]:
+def mesh_faces(face_landmarks: Any, count: int, image_size: tuple[int, int]) -> list[list[HostFace]]:
     """The faces of `count` pictures of `image_size` (H, W) from FACE_LANDMARKS.
 
     The box is the extent of the whole mesh, which reaches from the hairline to the chin. Raises ValueError with one
@@ -77,7 +79,7 @@ def _mesh_face(face, index):
     return HostFace(box, five, float(score) if is_number(score) else 1.0)  # host read: a Python number
 
 
-def boxes_of(bounding_boxes, count: int) -> list[list[tuple[float, float, float, float]]]:
+def boxes_of(bounding_boxes: Any, count: int) -> list[list[tuple[float, float, float, float]]]:
     """The boxes xyxy in pixels of each of `count` pictures from BOUNDING_BOX.
 
     Raises ValueError with one sentence for another structure or another number of pictures.

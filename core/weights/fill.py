@@ -1,6 +1,6 @@
 """Filling a module from a file's tensors, and one sentence for the artist when they don't fit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -11,7 +11,7 @@ from .reader import WeightsError
 
 
 @contextmanager
-def fitting(name: str):
+def fitting(name: str) -> Iterator[None]:
     """Around building a module by a file's tensors and filling it: a tensor that is missing or odd is a WeightsError.
 
     `name` is the file's.
@@ -27,7 +27,9 @@ def fitting(name: str):
         raise WeightsError(f"{name} is damaged: its tensors don't fit together; fetch it again.") from error
 
 
-def fill(module: nn.Module, tensors: Mapping[str, torch.Tensor], name: str, kind: str, advice="fetch it again"):
+def fill(
+    module: nn.Module, tensors: Mapping[str, torch.Tensor], name: str, kind: str, advice: str = "fetch it again"
+) -> None:  # fmt: skip
     """Copy tensors into a module, for use inside `fitting`; WeightsError unless they are exactly the module's own.
 
     `kind` says in words, with their article, what the file looks like.

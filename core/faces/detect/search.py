@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -78,7 +79,7 @@ class Search:
         self.seen: list[Faces] = []
         self.found: list[list[Find]] = [[] for _ in range(len(image))]
 
-    def look(self, view: View, numbers: list[int]):
+    def look(self, view: View, numbers: list[int]) -> None:
         """Look at the images with these numbers."""
         part = self.image if len(numbers) == len(self.image) else self.image[numbers]
         faces = self.detect(view.show(part))
@@ -91,7 +92,7 @@ class Search:
                 self.found[number].append(Find(face, turn, worth, len(self.seen), place))
         self.seen.append(faces)
 
-    def look_upright(self, view: View, numbers: list[int]):
+    def look_upright(self, view: View, numbers: list[int]) -> None:
         """Look again at the images whose faces all lay on their side in `view`, turned the way most of them ask for."""
         ways: dict[int, list[int]] = {}
         for number in numbers:
@@ -108,7 +109,7 @@ class Search:
         """Whether an image has an upright face that is no doubtful one."""
         return any(find.face.score >= self.sure and abs(find.turn) <= UPRIGHT for find in self.found[number])
 
-    def keep_best_view(self):
+    def keep_best_view(self) -> None:
         """Leave of each image only what the view with the worthiest find has, together with its upright one.
 
         A view that shows nothing clearly has made up what it found as often as not.
@@ -211,7 +212,7 @@ def moved(faces: Faces, matrix: np.ndarray, image_size: tuple[int, int]) -> Face
     )  # fmt: skip
 
 
-def turn_of(landmarks) -> float:
+def turn_of(landmarks: ArrayLike) -> float:
     """Degrees clockwise by which five landmarks are turned from upright, in -180..180, as they fit a face best."""
     points, upright = (np.array(five) @ [1, 1j] for five in (landmarks, DLIB_TEMPLATE))
     return math.degrees(np.angle(np.vdot(upright - upright.mean(), points - points.mean())))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...graph import UnknownGraph, build
+from ...operations import Device, Dtype, Operations
 from ...weights.onnx_file import OnnxModel
 from ..align.transforms import invert, transform_points, upright, warp
 from ..found import Faces
@@ -89,7 +90,9 @@ def crops_around(boxes: Tensor, size: int) -> Tensor:
     return upright(centre, scale, size / 2)
 
 
-def load_details(models: list[OnnxModel], device=None, dtype=None, operations=nn) -> FaceDetails:
+def load_details(
+    models: list[OnnxModel], device: Device = None, dtype: Dtype = None, operations: Operations = nn
+) -> FaceDetails:
     """The module for the landmark and attribute graphs of a pack, the first of each kind.
 
     Raises UnknownGraph with one sentence for a graph of another kind, WeightsError for a damaged one.

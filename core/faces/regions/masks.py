@@ -5,6 +5,7 @@ to look for a face is known from `Faces.on_host`.
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -102,7 +103,9 @@ def hull_edges(points: Tensor) -> tuple[Tensor, Tensor]:
     return points, along.gather(2, farthest[..., None].expand(-1, -1, -1, 2))[:, :, 0]
 
 
-def parsed(faces: Faces, points: Tensor, image: Tensor, parse, soft: float = 0.0) -> Tensor:
+def parsed(
+    faces: Faces, points: Tensor, image: Tensor, parse: Callable[[Tensor, Sequence[int]], Tensor], soft: float = 0.0
+) -> Tensor:  # fmt: skip
     """One mask per image [B, H, W], 1 where a parser sees skin, brows, eyes, glasses, nose or mouth of its faces.
 
     points: [N, 68, 2] landmarks; image: [B, H, W, 3] on the faces' device; parse: upright portraits [n, 512, 512, 3]

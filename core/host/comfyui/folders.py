@@ -14,7 +14,7 @@ _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 _GRAPH, _ARRAY = ".onnx", ".npy"
 
 
-def register():
+def register() -> None:
     """Make every folder known to ComfyUI; one that another pack registered keeps its paths and gains ours."""
     for name in (*ADAPTER_FOLDERS, PARSER_FOLDER, ENCODER_FOLDER, PACK_FOLDER, DIRECTION_FOLDER):
         # A key that another pack registered without extensions means "every file" and must stay so.

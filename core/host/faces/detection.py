@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -71,8 +72,8 @@ def detect_faces(
     order: str,
     index: str,
     on_no_face: str,
-    face_landmarks=None,
-    bounding_boxes=None,
+    face_landmarks: Any = None,
+    bounding_boxes: Any = None,
     mask_from: str = "box",
     soft_edge: float = 0.0,
     details: bool = False,

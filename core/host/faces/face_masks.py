@@ -29,7 +29,7 @@ def face_masks(
     return masks.parsed(faces, points, on_device, parser.probabilities, soft_edge)
 
 
-def check_masks(mask_from: str):
+def check_masks(mask_from: str) -> None:
     """ValueError with one sentence where masks can't be made that way; for asking before the work."""
     if mask_from == "parser":
         needed_parser(_WHY)

@@ -1,6 +1,7 @@
 """Faces that come from other nodes, instead of from a search of the whole picture."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -22,7 +23,9 @@ class Given:
     empty_boxes: tuple[tuple[int, ...], ...] = ()
 
 
-def given_faces(encoder: LoadedEncoder, image: torch.Tensor, face_landmarks, bounding_boxes, on_no_face: str) -> Given:
+def given_faces(
+    encoder: LoadedEncoder, image: torch.Tensor, face_landmarks: Any, bounding_boxes: Any, on_no_face: str
+) -> Given:  # fmt: skip
     """The faces that ComfyUI's FACE_LANDMARKS hold, or those inside its BOUNDING_BOXes; nothing without either.
 
     Raises ValueError with one sentence for bad structures and for both together, NoFaceError when a box has no face

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -36,8 +37,8 @@ def assign_faces(
     on_no_face: str,
     mask_from: str = "box",
     soft_edge: float = 0.0,
-    face_landmarks=None,
-    bounding_boxes=None,
+    face_landmarks: Any = None,
+    bounding_boxes: Any = None,
 ) -> Assignment:
     """Everything AssignFaces puts out, picture by picture; identities are numbered from 1.
 

@@ -11,6 +11,7 @@ from ...faces.found import Faces
 from ...faces.identity.identity import Identity, agreement, combine_identity, outliers, same_person
 from ...faces.identity.identity_file import load_identity, save_identity
 from ...faces.identity.identity_report import Reference, identity_report
+from ...faces.identity.quality import Quality
 from ...faces.policy import faceless
 from ...quoted import quoted
 from ..comfyui import folders
@@ -44,7 +45,9 @@ def encode_identity(
     return identity, "\n".join([report, *left_out])
 
 
-def encode_faces(encoder: LoadedEncoder, image: torch.Tensor, faces: Faces, combine: str):
+def encode_faces(
+    encoder: LoadedEncoder, image: torch.Tensor, faces: Faces, combine: str
+) -> tuple[Identity, Quality, torch.Tensor]:  # fmt: skip
     """The identity of faces found in `image`, the quality of each, and which of them went in, bool [N]."""
     vectors, quality = encoder.embed(image, faces), encoder.quality(image, faces)
     identity, kept = combine_identity(encoder.space, vectors, faces.scores, combine, quality.weight)
