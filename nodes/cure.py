@@ -122,7 +122,7 @@ class AttributeCure(io.ComfyNode):
         foundation=None,
         vae=None,
     ):
-        cured = cure.apply(
+        cured = cure.apply_cure(
             model,
             clip,
             prompt,
@@ -140,7 +140,7 @@ class AttributeCure(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_):
-        return parser.fingerprint()
+        return parser.parser_fingerprint()
 
 
 class CureMask(io.ComfyNode):

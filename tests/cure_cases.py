@@ -42,11 +42,11 @@ class Case:
         self._uncured = {}
 
     def cure(self, model=None, weight=1.0, start_at=0.0, end_at=1.0, **options):
-        """core.host.cure.apply.apply on the model with the identity, by keyword."""
+        """core.host.cure.apply.apply_cure on the model with the identity, by keyword."""
         how = self.pack.module("core.host.sampling.strength").Strength(weight, start_at, end_at)
         options = {"prompt": self.text, **options}
         model = self.model if model is None else model
-        return self.pack.module("core.host.cure.apply").apply(model, clip(self.kind), strength=how, **options)
+        return self.pack.module("core.host.cure.apply").apply_cure(model, clip(self.kind), strength=how, **options)
 
     def sample(self, model, **options):
         return host_cases.sample(model, *self.conditionings, **{"steps": 2, **options})

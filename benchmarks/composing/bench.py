@@ -166,7 +166,7 @@ def _cure(mode="noise_blend", trajectory="shared", span=(0.0, 1.0)):
         """With a mask the identity is everywhere, and the cure in the mask alone."""
         model, positive, negative = _identity(bench, model, positive, negative, None)
         cure, strength = bench.pack.module("core.host.cure.apply"), bench.pack.module("core.host.sampling.strength")
-        cured = cure.apply(
+        cured = cure.apply_cure(
             model, cure_cases.clip(KIND), cure_cases.PROMPT if mask is None else NO_ATTRIBUTE,
             mode=mode, trajectory=trajectory, strength=strength.Strength(1.0, *span), mask=mask,
         )  # fmt: skip

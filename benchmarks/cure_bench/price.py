@@ -19,7 +19,7 @@ from .figures import table
 from .meters import Cost, cost, seconds
 from .runs import euler, noise_of, personalised, run, stack, task_of
 
-# Options of `core.host.cure.apply.apply`; `end_at` is spelled out by `cured`.
+# Options of `core.host.cure.apply.apply_cure`; `end_at` is spelled out by `cured`.
 ROWS = {
     "noise_blend, as the node has it": {},
     "noise_blend, trajectory separate": {"trajectory": "separate"},

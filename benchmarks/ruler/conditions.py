@@ -25,7 +25,7 @@ def adapter(weight: float):
     def step(graph: Graph, task: Task) -> Graph:
         host = module("core.host.adapters.adapter")
         sources = module("core.host.who.person").Sources(task.identity)
-        return Graph(*host.apply(*graph, task.stack.adapter, sources, host.Strength(weight))[:3])
+        return Graph(*host.apply_adapter(*graph, task.stack.adapter, sources, host.Strength(weight))[:3])
 
     return step
 
@@ -39,17 +39,17 @@ def control(strength: float):
         source = host.PoseSource(task.stack.face_encoder, None, wanted, "0", "error")
         drawn, _ = host.draw(source, host.Placement(0, 0, 1, 0), (SIZE, SIZE))
         strength_ = host.Strength(strength)
-        return Graph(graph.model, *host.apply(*graph[1:], task.stack.control_net, drawn, strength_))
+        return Graph(graph.model, *host.add_control_net(*graph[1:], task.stack.control_net, drawn, strength_))
 
     return step
 
 
 def cure(strength: float = 1.0, **options):
-    """AttributeCure on the prompt; other options as `core.host.cure.apply.apply` has them."""
+    """AttributeCure on the prompt; other options as `core.host.cure.apply.apply_cure` has them."""
 
     def step(graph: Graph, task: Task) -> Graph:
         host, parts = module("core.host.cure.apply"), (graph.model, task.stack.clip, task.case.text)
-        return graph._replace(model=host.apply(*parts, strength=host.Strength(strength), **options))
+        return graph._replace(model=host.apply_cure(*parts, strength=host.Strength(strength), **options))
 
     return step
 

@@ -87,7 +87,7 @@ def floats(value: int | memoryview, budget: Budget) -> list[float]:
     return np.frombuffer(value, "<f4").tolist()
 
 
-def packed_integers(packed: memoryview, dtype=np.int64) -> np.ndarray:
+def packed_integers(packed: memoryview, dtype: type = np.int64) -> np.ndarray:
     """Varints one after another, as int64 cast to `dtype`."""
     data = np.frombuffer(packed, np.uint8)
     found, start = [np.zeros(0, dtype)], 0

@@ -81,7 +81,7 @@ def _twin_follows(operation):
         adapter, with_face = _photomaker(pack)
         host, person = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person")
         prompt, negative = operation(bench, with_face), text_encode("blurry")
-        applied = host.apply(
+        applied = host.apply_adapter(
             _sdxl(), prompt, negative, adapter, person.Sources(**who(pack, "v1", 2)), host.Strength(0.8), None,
             host.Options(mixed_attention=True),
         )[:3]  # fmt: skip
@@ -98,7 +98,7 @@ def _twin_follows_the_cure(operation):
         model, *prompts = apply(pack, _sdxl(), prompt, negative, instantid(pack, _KIND), kind=_KIND)
         cure, strength = pack.module("core.host.cure.apply"), pack.module("core.host.sampling.strength")
         mask = torch.ones(1, 128, 128) * 0.5
-        cured = cure.apply(model, cure_cases.clip(_KIND), _PLAIN, mask=mask, strength=strength.Strength(1.0))
+        cured = cure.apply_cure(model, cure_cases.clip(_KIND), _PLAIN, mask=mask, strength=strength.Strength(1.0))
         return _compare(bench, operation, (cured, *prompts), prompt)
 
     return make

@@ -25,7 +25,7 @@ from .regions import region_reader
 FULL = Strength(1.0)
 
 
-def apply(
+def apply_cure(
     model,
     clip,
     prompt: str,
