@@ -117,7 +117,7 @@ def measure(pack, model, name: str, kind: str, folder: Path, latent: int) -> lis
         with torch.no_grad():
             tokens = module.project(random_face(pack, loaded.spec))
             module.fuse(torch.randn(1, tokens.shape[1], loaded.spec.token_dim), tokens)
-        patched = host.with_lora(model, loaded, host.Strength(1.0), host.Options()), *prompts
+        patched = host.with_lora(model, loaded, host.Strength(1.0), host.Settings()), *prompts
     apply_time = time.perf_counter() - start
     start = time.perf_counter()
     runs = watch_runs(pack)

@@ -295,9 +295,11 @@ class ApplyIDAdapter(io.ComfyNode):
     ):
         strength = adapters.Strength(weight, start_at, end_at, weight_type)
         sources = Sources(identity, face_encoder, image, clip_vision, combine_embeds, compatibility, on_no_face)
-        options = adapters.Options(lora_strength, Choices(structure, method), outside, mixed_attention, style_strength)
+        settings = adapters.Settings(
+            lora_strength, Choices(structure, method), outside, mixed_attention, style_strength
+        )
         return io.NodeOutput(
-            *adapters.apply_adapter(model, positive, negative, adapter, sources, strength, attn_mask, options)
+            *adapters.apply_adapter(model, positive, negative, adapter, sources, strength, attn_mask, settings)
         )
 
     @classmethod

@@ -145,7 +145,7 @@ def _nothing(bench, model, positive, negative, mask):
 
 
 def _identity(bench, model, positive, negative, mask, mixed=False, span=(0.0, 1.0)):
-    chosen = bench.pack.module("core.host.adapters.adapter").Options(mixed_attention=mixed)
+    chosen = bench.pack.module("core.host.adapters.adapter").Settings(mixed_attention=mixed)
     return host_cases.apply(
         bench.pack, model, positive, negative, bench.adapter, kind=KIND, weight=1.0, mask=mask, options=chosen,
         start_at=span[0], end_at=span[1],

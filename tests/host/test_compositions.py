@@ -24,7 +24,7 @@ def case(pack):
 
 @pytest.fixture
 def mixed(pack, case):
-    options = pack.module("core.host.adapters.adapter").Options(mixed_attention=True)
+    options = pack.module("core.host.adapters.adapter").Settings(mixed_attention=True)
     return apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", options=options)
 
 
@@ -72,7 +72,7 @@ def tiled(model, batch):
 def features(pack, case):
     """Everything that this pack puts on a model, as (model, positive, negative)."""
     masked = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=left_half())
-    options = pack.module("core.host.adapters.adapter").Options(mixed_attention=True)
+    options = pack.module("core.host.adapters.adapter").Settings(mixed_attention=True)
     mixed = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", options=options)
     modes = ("noise_blend", "shared_attention", "freecure")
     cured = {f"cure {mode}": (case.cure(mode=mode), *case.conditionings) for mode in modes}

@@ -85,7 +85,7 @@ class Chain:
         return self
 
     def person(self, **options):
-        options = self.pack.module("core.host.adapters.adapter").Options(**options)
+        options = self.pack.module("core.host.adapters.adapter").Settings(**options)
         made = apply(self.pack, self.model, *self.conds, self.loaded, identity(self.pack), options=options)
         self.model, *self.conds = made
         return self

@@ -187,7 +187,7 @@ def test_nothing_is_read_on_cuda(pack, fact):
 
 
 def test_style_rows_of_mixed_attention_go_without_gates(pack, model, prompt, fact):
-    options = pack.module("core.host.adapters.adapter").Options(mixed_attention=True)
+    options = pack.module("core.host.adapters.adapter").Settings(mixed_attention=True)
     mixed = sample(*apply(pack, model, *prompt, fact, face(pack), options=options, weight=0.5))
     alone = sample(*apply(pack, model, *prompt, fact, face(pack), weight=0.5))
     assert mixed.isfinite().all() and (mixed - alone).abs().max() > 1e-4

@@ -44,7 +44,7 @@ class Graph:
         host = self.pack.module("core.host.adapters.adapter")
         gathered = self.pack.module("core.host.who.person").Sources(**sources)
         *self.state, self.identity = host.apply_adapter(
-            *self.state, loaded, gathered, host.Strength(weight), mask, host.Options(lora)
+            *self.state, loaded, gathered, host.Strength(weight), mask, host.Settings(lora)
         )
         return self
 

@@ -13,7 +13,7 @@ SITES = {"sd15": ("output", 5, 0), "sdxl": ("middle", 0, 7)}
 
 def mixing(case, style=0.0, model=None, prompts=None, on=True, **options):
     """Apply the case's adapter with mixed attention: returns (model, positive, negative)."""
-    chosen = case.pack.module("core.host.adapters.adapter").Options(mixed_attention=on, style_strength=style)
+    chosen = case.pack.module("core.host.adapters.adapter").Settings(mixed_attention=on, style_strength=style)
     model, prompts = case.plain if model is None else model, prompts or case.prompts
     return apply(case.pack, model, *prompts, case.adapter, kind=case.kind, options=chosen, **options)
 
@@ -122,7 +122,7 @@ def test_a_face_in_the_prompt_is_not_in_the_text_only_rows(pack, cases):
     prompts = pack.module("core.host.prompts.id_prompt")
     positive = prompts.encode_id_prompt(clip("sdxl"), adapter, text, sources, "img", 0.0)
     applied = (positive, case.prompts[1], adapter, sources, host.Strength(1.0))
-    model, *prompts, _ = host.apply_adapter(case.plain, *applied, options=host.Options(mixed_attention=True))
+    model, *prompts, _ = host.apply_adapter(case.plain, *applied, settings=host.Settings(mixed_attention=True))
     alone, *_ = host.apply_adapter(case.plain, *applied)
     personal, _, text_only = predictions(model, prompts)
     plain = [[prompt("sdxl", "photo of a woman, red hair")[0][0], positive[0][1]]]

@@ -64,7 +64,7 @@ def apply(pack, models, adapters, encoder, clip_l, folders):
         vision = clip_l if name == "masterweaver" else None
         photographs = face("A") if image is None else image
         sources = person.Sources(encoder=encoder, image=photographs, clip_vision=vision, combine_embeds=combine_embeds)
-        options = host.Options(choices=pack.module("core.adapters").Choices(method=method))
+        options = host.Settings(choices=pack.module("core.adapters").Choices(method=method))
         prompt = conditioning(kind, seed=1), conditioning(kind, seed=2)
         strength = host.Strength(**{"weight": 0.8, **strength})
         return host.apply_adapter(models[kind], *prompt, adapters[name], sources, strength, mask, options)[:3]

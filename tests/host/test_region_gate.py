@@ -11,7 +11,7 @@ def gated(pack, case, kind):
     host = pack.module("core.host.adapters.adapter")
 
     def applied(mask, outside):
-        options = host.Options(outside=outside)
+        options = host.Settings(outside=outside)
         return apply(pack, case.plain, *case.prompts, case.adapter, mask=mask, kind=kind, options=options)
 
     return applied

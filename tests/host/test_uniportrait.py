@@ -79,7 +79,9 @@ def put(pack, sources, loaded):
         for place, number in enumerate(numbers):
             own = mask[place] if isinstance(mask, list) else mask
             strong = host.Strength(**{"weight": 0.8, **strength})
-            applied = host.apply_adapter(*applied, adapter, sources(number), strong, own, options or host.Options())[:3]
+            applied = host.apply_adapter(*applied, adapter, sources(number), strong, own, options or host.Settings())[
+                :3
+            ]
         return applied
 
     return onto

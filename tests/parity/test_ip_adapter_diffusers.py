@@ -83,7 +83,7 @@ def test_the_whole_forward_agrees(pack, encoder, models, clip_vision, eyes, fami
     host, sources = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person").Sources
     source = sources(person, encoder, photographs, clip_vision) if looks else sources(person)
     positive, negative = conditioning(kind, seed=1), conditioning(kind, seed=2)
-    options = host.Options(LORA, pack.module("core.adapters").Choices(structure=1.3))
+    options = host.Settings(LORA, pack.module("core.adapters").Choices(structure=1.3))
     patched, *conds, _ = host.apply_adapter(
         models[kind], positive, negative, loaded, source, host.Strength(WEIGHT), options=options
     )

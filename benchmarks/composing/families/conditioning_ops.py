@@ -83,7 +83,7 @@ def _twin_follows(operation):
         prompt, negative = operation(bench, with_face), text_encode("blurry")
         applied = host.apply_adapter(
             _sdxl(), prompt, negative, adapter, person.Sources(**who(pack, "v1", 2)), host.Strength(0.8), None,
-            host.Options(mixed_attention=True),
+            host.Settings(mixed_attention=True),
         )[:3]  # fmt: skip
         return _compare(bench, operation, applied, prompt, prompt + negative)
 

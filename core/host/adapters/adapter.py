@@ -58,7 +58,7 @@ class LoadedAdapter:
 
 
 @dataclass(frozen=True)
-class Options:
+class Settings:
     """How an adapter is applied beyond its strength: the LoRA's own strength, what the family offers, how much of the
     identity remains outside the attn_mask, and mixed attention with its style strength 0..1 (see `mixed`)."""
 
@@ -101,12 +101,12 @@ def apply_adapter(
     sources: Sources,
     strength: Strength,
     attn_mask: torch.Tensor | None = None,
-    options: Options = Options(),
+    settings: Settings = Settings(),
 ) -> tuple:
     """Give a MODEL the identity and its conditionings the identity tokens for a landmark ControlNet.
 
     Returns new (model, positive, negative) and the identity; what came in is not changed. `attn_mask` [M,H,W] in 0..1
-    limits the identity to a region, beyond which the share `options.outside` of it remains. Weight 0, an empty range or
+    limits the identity to a region, beyond which the share `settings.outside` of it remains. Weight 0, an empty range or
     an all-zero mask with nothing outside return the very objects that came in; an all-one mask is no mask. An adapter
     without sites brings its LoRA only; the person is in the prompt.
     """
@@ -117,22 +117,22 @@ def apply_adapter(
     if not adapter.spec.site_widths:
         patched = model
         if not strength.is_nothing:
-            patched = with_lora(model, adapter, strength, options).clone()
+            patched = with_lora(model, adapter, strength, settings).clone()
             count_steps(patched)
-            patched = _mixed(patched, strength, options, foundation)
+            patched = _mixed(patched, strength, settings, foundation)
         return patched, positive, negative, sources.identity or no_identity()
     person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
     if strength.is_nothing or person.is_empty:
         return model, positive, negative, person.identity
     patched = apply_person(
-        model, positive, negative, adapter, person, strength, attn_mask, options, without_middle=sources.popular
+        model, positive, negative, adapter, person, strength, attn_mask, settings, without_middle=sources.popular
     )
     return *patched, person.identity
 
 
 def apply_person(
     model: ModelPatcher, positive: list, negative: list, adapter: LoadedAdapter, person: Person, strength: Strength,
-    attn_mask: torch.Tensor | None = None, options: Options = Options(), without_middle: bool = False,
+    attn_mask: torch.Tensor | None = None, settings: Settings = Settings(), without_middle: bool = False,
 ) -> tuple:  # fmt: skip
     """`apply` for a person who has been gathered already; returns (model, positive, negative).
 
@@ -140,21 +140,21 @@ def apply_person(
     """
     foundation = foundation_of(model)
     if attn_mask is not None:
-        attn_mask = with_outside(as_masks(attn_mask, "attn_mask"), options.outside)
+        attn_mask = with_outside(as_masks(attn_mask, "attn_mask"), settings.outside)
         if not attn_mask.any():
             return model, positive, negative
         if (attn_mask >= 1).all():
             attn_mask = None
 
-    tokens, bank = _build_bank(model, adapter, person, strength, foundation, attn_mask, options.choices)
+    tokens, bank = _build_bank(model, adapter, person, strength, foundation, attn_mask, settings.choices)
     patched = model.clone()
     span = span_of(model, strength.start_at, strength.end_at, adapter.spec.counts_steps)
     injection = Injection(managed(bank, partial(_copied, bank)), span, adapter.router)
     layers = adapter.patcher if adapter.patcher.model.gated else None
     names = foundation.inject(patched, injection, layers, without_middle)
-    _add_lora(patched, adapter, foundation, options.lora_strength)
+    _add_lora(patched, adapter, foundation, settings.lora_strength)
     open_scope(patched, names)
-    patched = _mixed(patched, strength, options, foundation)
+    patched = _mixed(patched, strength, settings, foundation)
     if adapter.spec.in_prompt:
         count_steps(patched)
         negative = with_nobody(negative, positive, adapter.patcher)
@@ -182,7 +182,7 @@ def _check_fit(adapter, foundation: Foundation):
 
 def _check_prompt(adapter, positive):
     """An adapter that works through the prompt needs one with the face in it: alone, or beside what sites add."""
-    if any(options.get(keys.IN_PROMPT) or isinstance(context, FaceContext) for context, options in positive):
+    if any(extras.get(keys.IN_PROMPT) or isinstance(context, FaceContext) for context, extras in positive):
         return
     if not adapter.spec.site_widths:
         raise ValueError(
@@ -195,20 +195,20 @@ def _check_prompt(adapter, positive):
     )  # fmt: skip
 
 
-def with_lora(model: ModelPatcher, adapter: LoadedAdapter, strength: Strength, options: Options) -> ModelPatcher:
+def with_lora(model: ModelPatcher, adapter: LoadedAdapter, strength: Strength, settings: Settings) -> ModelPatcher:
     """A MODEL with nothing but the adapter's LoRA, or the very model that came in where there is none to add."""
-    if strength.is_nothing or not adapter.lora or options.lora_strength == 0:
+    if strength.is_nothing or not adapter.lora or settings.lora_strength == 0:
         return model
     patched = model.clone()
-    add_lora(patched, adapter.lora, foundation_of(model), options.lora_strength, adapter.patcher.model)
+    add_lora(patched, adapter.lora, foundation_of(model), settings.lora_strength, adapter.patcher.model)
     return patched
 
 
-def _mixed(model, strength, options, foundation):
-    if strength.is_nothing or not options.mixed_attention:
+def _mixed(model, strength, settings, foundation):
+    if strength.is_nothing or not settings.mixed_attention:
         return model
     patched = model.clone()
-    mix_attention(patched, Mix(span_of(model, strength.start_at, strength.end_at), options.style_strength), foundation)
+    mix_attention(patched, Mix(span_of(model, strength.start_at, strength.end_at), settings.style_strength), foundation)
     return patched
 
 

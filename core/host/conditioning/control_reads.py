@@ -69,18 +69,18 @@ def joined(net: ControlBase, before: ControlBase | None, reads: str) -> ControlB
     return Reading(reads, hint, net)
 
 
-def has_identity(options: dict) -> bool:
+def has_identity(extras: dict) -> bool:
     """Whether there is an identity to read on a conditioning, ours or another pack's."""
-    return keys.CONTROL_TOKENS in options or keys.IDENTITY in options
+    return keys.CONTROL_TOKENS in extras or keys.IDENTITY in extras
 
 
-def keep_apart(options: dict) -> dict:
-    """Conditioning options whose identity only those read that ask for it; what another pack left there, all read."""
-    if not _is_shared(options):
-        return options
-    shared = options[keys.CONTROL_TOKENS]
-    theirs = shared[:, : shared.shape[1] - options[keys.NOBODY].shape[1]]
-    apart = _apart({key: value for key, value in options.items() if key != keys.CONTROL_TOKENS})
+def keep_apart(extras: dict) -> dict:
+    """What is on a conditioning, whose identity only those read that ask for it; what another pack left there, all read."""
+    if not _is_shared(extras):
+        return extras
+    shared = extras[keys.CONTROL_TOKENS]
+    theirs = shared[:, : shared.shape[1] - extras[keys.NOBODY].shape[1]]
+    apart = _apart({key: value for key, value in extras.items() if key != keys.CONTROL_TOKENS})
     return {**apart, keys.CONTROL_TOKENS: theirs} if theirs.shape[1] else apart
 
 
@@ -92,22 +92,21 @@ def with_identity(lists: list[list], tokens: list[torch.Tensor], nobody: torch.T
     """
     links = {}  # entries that share a ControlNet share the link too, so that it runs once for them
 
-    def given(options, added):
-        chain, shared = options.get("control"), options.get(keys.CONTROL_TOKENS)
-        options = {
-            **options,
-            keys.IDENTITY: _appended(options.get(keys.IDENTITY, shared), added),
-            keys.NOBODY: _appended(options.get(keys.NOBODY), nobody),
+    def given(extras, added):
+        chain, shared = extras.get("control"), extras.get(keys.CONTROL_TOKENS)
+        extras = {
+            **extras,
+            keys.IDENTITY: _appended(extras.get(keys.IDENTITY, shared), added),
+            keys.NOBODY: _appended(extras.get(keys.NOBODY), nobody),
         }
         if _asked_for(chain):
-            return _apart(options)
+            return _apart(extras)
         if chain is not None and shared is None:
-            options["control"] = links.setdefault(chain, Reading(PROMPT, chain.cond_hint_original, chain))
-        return {**options, keys.CONTROL_TOKENS: _appended(shared, added)}
+            extras["control"] = links.setdefault(chain, Reading(PROMPT, chain.cond_hint_original, chain))
+        return {**extras, keys.CONTROL_TOKENS: _appended(shared, added)}
 
     return [
-        [[text, given(options, added)] for text, options in entries]
-        for entries, added in zip(lists, tokens, strict=True)
+        [[text, given(extras, added)] for text, extras in entries] for entries, added in zip(lists, tokens, strict=True)
     ]
 
 
@@ -124,16 +123,16 @@ def without_identity(entry: dict, negative: list[dict]) -> dict:
     return changed
 
 
-def _is_shared(options):
+def _is_shared(extras):
     """Whether every ControlNet reads our identity, by ComfyUI's key."""
-    own, shared = options.get(keys.IDENTITY), options.get(keys.CONTROL_TOKENS)
+    own, shared = extras.get(keys.IDENTITY), extras.get(keys.CONTROL_TOKENS)
     return own is not None and shared is not None and torch.equal(own, shared)
 
 
-def _apart(options):
+def _apart(extras):
     return {
-        **options,
-        "model_conds": {**options.get("model_conds", {}), keys.OWN_IDENTITY: CONDCrossAttn(options[keys.IDENTITY])},
+        **extras,
+        "model_conds": {**extras.get("model_conds", {}), keys.OWN_IDENTITY: CONDCrossAttn(extras[keys.IDENTITY])},
     }
 
 

@@ -17,7 +17,7 @@ class Encoded:
     """A prompt as the text encoder gives it: `context` [1,T,D] and what goes with it (pooled output and such)."""
 
     context: torch.Tensor
-    options: dict
+    extras: dict
 
 
 def check_clip(clip: CLIP):
@@ -50,14 +50,14 @@ def with_nobody(negative: list, positive: list, patcher: ModelPatcher) -> list:
     ConsistentID's authors put tokens of an empty picture's parts into the words at the very positions that the parts of
     the face have in the positive prompt, whatever stands there, and from the first step on.
     """
-    nobody = next((options[keys.NOBODY_WORDS] for _, options in positive if keys.NOBODY_WORDS in options), None)
+    nobody = next((extras[keys.NOBODY_WORDS] for _, extras in positive if keys.NOBODY_WORDS in extras), None)
     if nobody is None:
         return negative
     return [
-        [context, options]
-        if keys.NOBODY_WORDS in options
-        else [fused(patcher, context, *nobody), {**options, keys.NOBODY_WORDS: nobody}]
-        for context, options in negative
+        [context, extras]
+        if keys.NOBODY_WORDS in extras
+        else [fused(patcher, context, *nobody), {**extras, keys.NOBODY_WORDS: nobody}]
+        for context, extras in negative
     ]
 
 

@@ -264,7 +264,7 @@ def _with_text(twins, context, encoded):
     """Twins with another text in place of the prompt: those that say the prompt, else all."""
     same = [torch.equal(twin["cross_attn"], context.to(twin["cross_attn"])) for twin in twins]
     return [
-        {**twin, "uuid": uuid.uuid4(), "cross_attn": encoded.context, **encoded.options}
+        {**twin, "uuid": uuid.uuid4(), "cross_attn": encoded.context, **encoded.extras}
         if is_prompt or not any(same)
         else {**twin, "uuid": uuid.uuid4()}
         for twin, is_prompt in zip(twins, same, strict=True)

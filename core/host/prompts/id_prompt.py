@@ -87,15 +87,15 @@ def _merged(adapter, fusing):
     return [
         [
             faced(fused(adapter.patcher, context, fusing.positions, fusing.tokens), context),
-            {**options, **nobody, keys.PLAIN: context},
+            {**extras, **nobody, keys.PLAIN: context},
         ]
-        for context, options in fusing.entries
+        for context, extras in fusing.entries
     ]
 
 
 def _during(entries, start, end, merge_at):
     span = {"start_percent": start, "end_percent": end, keys.MERGE_AT: merge_at}
-    return [[context, {**options, **span}] for context, options in entries]
+    return [[context, {**extras, **span}] for context, extras in entries]
 
 
 def _class_word(clip, adapter, prompt, sources, trigger, plain):

@@ -163,7 +163,7 @@ def add_control_net(
     hint = drawn.movedim(-1, 1)
     nets = {}  # entries that share a ControlNet so far share the new one too, so that it runs once for them
 
-    carries = [all(has_identity(options) for _, options in entries) for entries in (positive, negative)]
+    carries = [all(has_identity(extras) for _, extras in entries) for entries in (positive, negative)]
     if reads == READS[0] and carries[0] != carries[1]:
         logging.warning(
             "Likeness: only the %s prompt of LandmarkControl comes from ApplyIDAdapter, so its ControlNet reads the "
@@ -176,15 +176,13 @@ def add_control_net(
             "from ApplyIDAdapter with an InstantID adapter, or set control_net_reads to auto."
         )
 
-    def controlled(options):
-        before = options.get("control")
+    def controlled(extras):
+        before = extras.get("control")
         if before not in nets:
             net = control_net.copy().set_cond_hint(hint, strength.weight, (strength.start_at, strength.end_at), vae=vae)
             nets[before] = joined(net, before, PROMPT if reads == PROMPT else IDENTITY)
-        options = options if reads == PROMPT else keep_apart(options)
-        return {**options, "control": nets[before], "control_apply_to_uncond": False}
+        extras = extras if reads == PROMPT else keep_apart(extras)
+        return {**extras, "control": nets[before], "control_apply_to_uncond": False}
 
-    positive, negative = (
-        [[text, controlled(options)] for text, options in entries] for entries in (positive, negative)
-    )
+    positive, negative = ([[text, controlled(extras)] for text, extras in entries] for entries in (positive, negative))
     return positive, negative
