@@ -106,9 +106,9 @@ def apply_adapter(
     """Give a MODEL the identity and its conditionings the identity tokens for a landmark ControlNet.
 
     Returns new (model, positive, negative) and the identity; what came in is not changed. `attn_mask` [M,H,W] in 0..1
-    limits the identity to a region, beyond which the share `settings.outside` of it remains. Weight 0, an empty range or
-    an all-zero mask with nothing outside return the very objects that came in; an all-one mask is no mask. An adapter
-    without sites brings its LoRA only; the person is in the prompt.
+    limits the identity to a region, beyond which the share `settings.outside` of it remains. Weight 0, an empty range
+    or an all-zero mask with nothing outside return the very objects that came in; an all-one mask is no mask. An
+    adapter without sites brings its LoRA only; the person is in the prompt.
     """
     foundation = foundation_of(model)
     _check_fit(adapter, foundation)

@@ -75,7 +75,7 @@ def has_identity(extras: dict) -> bool:
 
 
 def keep_apart(extras: dict) -> dict:
-    """What is on a conditioning, whose identity only those read that ask for it; what another pack left there, all read."""
+    """The same extras, with an identity that only those read who ask for it; what another pack left there, all read."""
     if not _is_shared(extras):
         return extras
     shared = extras[keys.CONTROL_TOKENS]
