@@ -11,13 +11,18 @@ from pathlib import Path
 from ..prompt_text import plain_text
 from ..quoted import quoted
 
-_WORDS = json.loads((Path(__file__).parent / "vocabulary.json").read_text(encoding="utf-8"))
-_MODIFIERS, _ARTICLES = frozenset(_WORDS["modifiers"]), frozenset(_WORDS["articles"])
-_JOINED_BY = frozenset(_WORDS["joined by"])
+VOCABULARY = json.loads((Path(__file__).parent / "vocabulary.json").read_text(encoding="utf-8"))
+_MODIFIERS, _ARTICLES = frozenset(VOCABULARY["modifiers"]), frozenset(VOCABULARY["articles"])
+_JOINED_BY = frozenset(VOCABULARY["joined by"])
+# A place's words come in groups, by the classes of the face parser (faces.regions.parser) that show them; the
+# category's usual ones first. Freckles, beards and masks have none: the parser takes them for what is near.
+_PLACES = {
+    category: [word for group in groups for word in group["words"]] for category, groups in VOCABULARY["place"].items()
+}
 _NOUNS = {
     tuple(phrase.split()): (kind, category)
-    for kind in ("place", "abstract")
-    for category, phrases in _WORDS[kind].items()
+    for kind, categories in (("place", _PLACES), ("abstract", VOCABULARY["abstract"]))
+    for category, phrases in categories.items()
     for phrase in phrases
 }
 _LONGEST = max(map(len, _NOUNS))
@@ -128,7 +133,7 @@ def _noun_at(words, index, text):
             noun = _NOUNS.get(tuple(word.text for word in run))
             if noun is not None:
                 return count, noun
-    if words[index].text in _WORDS["absent by themselves"]:
+    if words[index].text in VOCABULARY["absent by themselves"]:
         return 1, ("place", "absent")
     return 0, None
 
@@ -160,7 +165,7 @@ def _is_worn(words, index, text):
 
 
 def _is_absent(words, first, text, before):
-    if words[first].text in _WORDS["absent by themselves"]:
+    if words[first].text in VOCABULARY["absent by themselves"]:
         return True
     index = first - 1
     while index >= 0 and words[index].text in _ARTICLES and _touch(text, words[index], words[index + 1]):
@@ -170,23 +175,23 @@ def _is_absent(words, first, text, before):
     if words[index].text in ("or", "nor"):
         return before is not None and before.absent and before.span[1] <= words[index].start
     pair = f"{words[index - 1].text} {words[index].text}" if index else ""
-    return words[index].text in _WORDS["absent"] or pair in _WORDS["absent"]
+    return words[index].text in VOCABULARY["absent"] or pair in VOCABULARY["absent"]
 
 
 def _with_leading_words(words, text, attribute):
     """A phrase's span with "wearing a", "looking", "and" before it and "expression" after it."""
     start, end = attribute.span
     if attribute.kind == "abstract":
-        for tail in _WORDS["follow an abstract word"]:
+        for tail in VOCABULARY["follow an abstract word"]:
             match = re.match(rf"\s+{tail}(?!\w)", text[end:], re.IGNORECASE)
             if match:
                 end += match.end()
                 break
     following = _WORD.match(text, end + len(text[end:]) - len(text[end:].lstrip()))
-    if following and following.group().lower() not in _WORDS["begin something else"]:
+    if following and following.group().lower() not in VOCABULARY["begin something else"]:
         return start, end  # it describes what follows ("a sad woman"): the article stays with that
     position = len([word for word in words if word.end <= start])
-    while position and words[position - 1].text in _WORDS["lead to an attribute"]:
+    while position and words[position - 1].text in VOCABULARY["lead to an attribute"]:
         if text[words[position - 1].end : start].strip():
             break
         position -= 1

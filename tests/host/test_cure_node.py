@@ -206,6 +206,6 @@ def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
 
 def test_the_vocabulary_is_data(pack):
     words = json.loads((ROOT / "core/cure/vocabulary.json").read_text())
-    for kind in ("place", "abstract"):
-        for phrases in words[kind].values():
-            assert phrases == [phrase.lower() for phrase in phrases] and len(set(phrases)) == len(phrases)
+    groups = [group["words"] for groups in words["place"].values() for group in groups]
+    every = [phrase for phrases in (*groups, *words["abstract"].values()) for phrase in phrases]
+    assert every == [phrase.lower() for phrase in every] and len(set(every)) == len(every)

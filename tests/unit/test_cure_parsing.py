@@ -1,15 +1,10 @@
 """Which classes of the face parser an attribute has: every category is decided, and so are the nouns that differ."""
 
-import json
-from pathlib import Path
-
-import likeness.core.cure.attributes as attributes
 import pytest
 from likeness.core.cure import find_attributes, named_attributes
-from likeness.core.cure.parsing import CATEGORIES, NAMED, NOUNS, classes_of
+from likeness.core.cure.attributes import VOCABULARY
+from likeness.core.cure.parsing import classes_of
 from likeness.core.faces.regions.parser import CLASSES
-
-VOCABULARY = json.loads((Path(attributes.__file__).parent / "vocabulary.json").read_text(encoding="utf-8"))
 
 
 def names(attribute):
@@ -24,19 +19,13 @@ def test_the_numbers_are_the_published_ones():
     assert len(CLASSES) == 19 and {number: CLASSES[number] for number in published} == published
 
 
-def test_every_category_is_decided_and_nothing_is_for_nothing():
-    assert CATEGORIES.keys() == VOCABULARY["place"].keys()
-    words = {word for phrases in VOCABULARY["place"].values() for word in phrases}
-    assert NOUNS.keys() <= words and not NAMED.keys() & words
-    assert {name for table in (CATEGORIES, NOUNS, NAMED) for shown in table.values() for name in shown} <= set(CLASSES)
-
-
 @pytest.mark.parametrize("category", VOCABULARY["place"])
 def test_every_noun_of_the_vocabulary_has_an_answer(category):
-    for noun in VOCABULARY["place"][category]:
-        [attribute] = find_attributes(f"a portrait, red {noun}")
-        assert attribute.category == category
-        assert names(attribute) == list(NOUNS.get(noun, CATEGORIES[category]))
+    for group in VOCABULARY["place"][category]:
+        for noun in group["words"]:
+            [attribute] = find_attributes(f"a portrait, red {noun}")
+            assert attribute.category == category
+            assert names(attribute) == group["regions"]
 
 
 @pytest.mark.parametrize(
