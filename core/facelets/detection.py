@@ -9,6 +9,7 @@ from ..faces.align.transforms import apply, invert, similarity_transform, warp
 from ..faces.detect.candidates import Candidates, best
 from ..faces.detect.nms import overlap, suppress
 from ..faces.encoder import FaceEncoder
+from ..layer_types import Device, Dtype, Operations
 from ..weights import WeightsError
 from .networks import POINTS, STRIDE, DrawnEmbedder, LandmarkGrid, LandmarkRefiner
 
@@ -51,7 +52,7 @@ class DrawnDetector(nn.Module):
     the average face's landmarks to the found ones.
     """
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         self.grid = LandmarkGrid(device, dtype, operations)
         self.refiner = LandmarkRefiner(device, dtype, operations)
@@ -120,7 +121,9 @@ def head_boxes(landmarks: Tensor) -> Tensor:
     return (torch.cat([middle - half, middle + half], 1) + 0.5).unflatten(0, landmarks.shape[:-2])
 
 
-def load_drawn(weights: dict[str, Tensor], device=None, dtype=None, operations=nn) -> FaceEncoder:
+def load_drawn(
+    weights: dict[str, Tensor], device: Device = None, dtype: Dtype = None, operations: Operations = nn
+) -> FaceEncoder:
     """The face encoder for drawn portraits from keys `detector.*` and `embedder.*`, in eval mode without gradients.
 
     Its vectors have 128 numbers and length 1. Raises WeightsError with one sentence if the keys or shapes are others.

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layer_types import Device, Dtype, Operations
+
 STRIDE = 16  # pixels between the cells of the grid
 REACH = 32.0  # pixels per unit of what the grid says about a landmark
 CHIP_REACH = 8.0  # and of what the refiner says
@@ -16,7 +18,9 @@ class Residual(nn.Module):
     The grid has no norms: means over the whole picture would let one face change the landmarks of another.
     """
 
-    def __init__(self, channels: int, norm: bool, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, channels: int, norm: bool, device: Device = None, dtype: Dtype = None, operations: Operations = nn
+    ):
         super().__init__()
         place = {"device": device, "dtype": dtype}
         self.norm1 = operations.GroupNorm(8, channels, **place) if norm else nn.Identity()
@@ -32,7 +36,7 @@ class Residual(nn.Module):
 class LandmarkGrid(nn.Module):
     """A face score and five landmarks for every cell of 16 x 16 pixels: an anchor-free detector with one map."""
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         place = {"device": device, "dtype": dtype}
         self.patches = operations.Conv2d(3, 24, 8, 4, 2, **place)
@@ -50,10 +54,10 @@ class LandmarkGrid(nn.Module):
         x = self.down2(F.relu(self.fine(x)))
         out = self.head(F.relu(self.coarse(x))).float()
         offsets = out[:, 1:].unflatten(1, (POINTS, 2)).permute(0, 3, 4, 1, 2) * REACH
-        return out[:, 0], offsets + cell_centres(*out.shape[2:], out.device)[..., None, :]
+        return out[:, 0], offsets + cell_centres(out.shape[2], out.shape[3], out.device)[..., None, :]
 
 
-def cell_centres(rows: int, columns: int, device=None) -> Tensor:
+def cell_centres(rows: int, columns: int, device: Device = None) -> Tensor:
     """Middles of the grid's cells [rows, columns, 2] as (x, y) in pixels, pixel centres at whole numbers."""
     y, x = (torch.arange(count, device=device, dtype=torch.float32) for count in (rows, columns))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1) * STRIDE + (STRIDE - 1) / 2
@@ -63,7 +67,7 @@ class LandmarkRefiner(nn.Module):
     """Where the landmarks are in a chip that was aligned by rough ones, as the last network of a cascade (Zhang et al.
     2016): the grid's cells see too little detail to tell a long nose from a short one."""
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         place = {"device": device, "dtype": dtype}
         self.down1 = operations.Conv2d(3, 16, 4, 2, 1, **place)
@@ -87,7 +91,7 @@ class DrawnEmbedder(nn.Module):
     2019) against the other people of a batch instead of a table of classes.
     """
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         place = {"device": device, "dtype": dtype}
 

@@ -3,6 +3,7 @@
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ _TYPES = {
 }  # fmt: skip
 
 
-def mapped_tensors(path: Path, opened) -> dict[str, Tensor]:
+def mapped_tensors(path: Path, opened: Any) -> dict[str, Tensor]:
     """All tensors of a file that safetensors.safe_open has accepted as `opened`: the library checks, this cuts.
 
     The library's own get_tensor leaves two of Python's integers behind for good, the ends of the slice that it cuts

@@ -75,7 +75,7 @@ def gather(
     identity = _identity(sources, faces)
     if spec.face_dim and identity.is_empty or faces is not None and not faces.total:
         return Person(identity, FaceInput(), FaceInput(), is_nothing=True)
-    vectors = seen = nothing = empty = None
+    vectors, seen, nothing, empty = torch.zeros(0, device=device), Seen(), Seen(), Seen()
     if spec.face_dim:
         _check_space(spec, file_name, identity.space, identity.dim)
         vectors = _vectors(spec, identity, sources.combine_embeds).to(device=device, dtype=torch.float32)
@@ -89,14 +89,14 @@ def gather(
             seen, nothing = see(look, crops, vision, file_name, sources.popular)
         seen = seen.map(lambda rows: _combined(rows, sources.combine_embeds, spec).to(device))
         empty = nothing.map(lambda rows: rows.to(device))
-        if vectors is not None and len(vectors) != len(seen.hidden[0]):
+        if spec.face_dim and len(vectors) != len(seen.hidden[0]):
             raise ValueError(
                 f"There are {len(vectors)} face vectors but {len(seen.hidden[0])} pictures; connect the photographs "
                 "that the identity was made of, or set ApplyIDAdapter's combine_embeds to average."
             )
         count = 1 if spec.together else len(seen.hidden[0])
         nothing = empty.map(lambda rows: rows.expand(count, *rows.shape[1:]))
-    nobody = None if vectors is None else torch.zeros_like(vectors[:1] if spec.together else vectors)
+    nobody = torch.zeros_like(vectors[:1] if spec.together else vectors)
     if sources.popular and spec.family == "instantid":
         nobody = _noise(identity).to(vectors).expand_as(vectors)
     equal = sources.combine_embeds == "concat"
