@@ -105,7 +105,7 @@ def measure(pack, model, name: str, kind: str, folder: Path, latent: int) -> lis
     before = memory("VmRSS")
     forget_peak()
     start = time.perf_counter()
-    loaded = host.load(f"likeness/{path.name}")
+    loaded = host.load_adapter_named(f"likeness/{path.name}")
     load_time = time.perf_counter() - start
     start = time.perf_counter()
     if loaded.spec.site_widths:

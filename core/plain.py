@@ -20,27 +20,29 @@ def is_list(value, count: int | None = None) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes) and count in (None, len(value))
 
 
-def number(value, name: str, most: float) -> float:
+def finite_number(value, name: str, most: float) -> float:
     """A finite number, at most `most` away from zero. ValueError with one sentence that begins with `name`."""
     if not is_number(value, most):
-        raise ValueError(f"{name} is {in_words(value)}; expected a finite number, at most {most:,.0f} away from zero.")
+        raise ValueError(
+            f"{name} is {kind_in_words(value)}; expected a finite number, at most {most:,.0f} away from zero."
+        )
     return float(value)
 
 
 def points(value, count: int, name: str, most: float) -> tuple[tuple[float, float], ...]:
     """`count` points (x, y) of such numbers. ValueError with one sentence that begins with `name`."""
     if not is_list(value, count):
-        raise ValueError(f"{name} is {in_words(value)}; expected a list of {count} points [x, y].")
+        raise ValueError(f"{name} is {kind_in_words(value)}; expected a list of {count} points [x, y].")
     return tuple(_point(point, f"{name}, point {place}", most) for place, point in enumerate(value, 1))
 
 
 def _point(value, name: str, most: float) -> tuple[float, float]:
     if not is_list(value, 2):
-        raise ValueError(f"{name} is {in_words(value)}; expected [x, y].")
-    return number(value[0], f"{name}, x", most), number(value[1], f"{name}, y", most)
+        raise ValueError(f"{name} is {kind_in_words(value)}; expected [x, y].")
+    return finite_number(value[0], f"{name}, x", most), finite_number(value[1], f"{name}, y", most)
 
 
-def in_words(value) -> str:
+def kind_in_words(value) -> str:
     """What a value is, in words that stay short whatever it holds."""
     if isinstance(value, Mapping):
         return f"an object with the keys {quoted(sorted(map(str, value)))}" if value else "an empty object"

@@ -86,7 +86,7 @@ class LoadIDAdapter(io.ComfyNode):
     @checked
     def execute(cls, adapter, lora=loras.IN_THE_FILE, faceid_plus="auto", faces_512="auto", router=_NO_ROUTER):
         chosen = None if router == _NO_ROUTER else router
-        loaded = adapters.load(adapter, Overrides(faceid_plus, faces_512), lora, chosen)
+        loaded = adapters.load_adapter_named(adapter, Overrides(faceid_plus, faces_512), lora, chosen)
         return io.NodeOutput(loaded, loaded.about)
 
     @classmethod
@@ -101,8 +101,8 @@ class LoadIDAdapter(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, adapter, lora=loras.IN_THE_FILE, router=_NO_ROUTER, **_):
         files = [name for name in (adapter, router) if name not in (None, _NO_ROUTER)]
-        own = [folders.fingerprint(folders.adapter_path(name)) for name in files]
-        return own, lora and loras.fingerprint(lora), eva.fingerprint()
+        own = [folders.file_fingerprint(folders.adapter_path(name)) for name in files]
+        return own, lora and loras.lora_fingerprint(lora), eva.eva_fingerprint()
 
 
 class ApplyIDAdapter(io.ComfyNode):
@@ -296,7 +296,9 @@ class ApplyIDAdapter(io.ComfyNode):
         strength = adapters.Strength(weight, start_at, end_at, weight_type)
         sources = Sources(identity, face_encoder, image, clip_vision, combine_embeds, compatibility, on_no_face)
         options = adapters.Options(lora_strength, Choices(structure, method), outside, mixed_attention, style_strength)
-        return io.NodeOutput(*adapters.apply(model, positive, negative, adapter, sources, strength, attn_mask, options))
+        return io.NodeOutput(
+            *adapters.apply_adapter(model, positive, negative, adapter, sources, strength, attn_mask, options)
+        )
 
     @classmethod
     def validate_inputs(cls, weight_type, on_no_face, method=None, combine_embeds=None, compatibility=None):
@@ -311,4 +313,4 @@ class ApplyIDAdapter(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_):
-        return parser.fingerprint()
+        return parser.parser_fingerprint()

@@ -140,7 +140,7 @@ class AttributeCure(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_):
-        return parser.fingerprint()
+        return parser.parser_fingerprint()
 
 
 class CureMask(io.ComfyNode):

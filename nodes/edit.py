@@ -60,4 +60,4 @@ class EditIdentity(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, direction, **others):
-        return direction and directions.fingerprint(direction)
+        return direction and directions.direction_fingerprint(direction)

@@ -80,7 +80,7 @@ class LoadFaceEncoder(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, encoder, detector, min_confidence, search="auto", min_size=0):
-        return io.NodeOutput(encoders.load(encoder, detector, min_confidence, search, min_size))
+        return io.NodeOutput(encoders.load_encoder(encoder, detector, min_confidence, search, min_size))
 
     @classmethod
     def validate_inputs(cls, encoder, detector, search="auto"):
@@ -94,7 +94,7 @@ class LoadFaceEncoder(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, encoder, detector, **others):
-        return encoder_files.fingerprint(name for name in (encoder, detector) if name)
+        return encoder_files.encoder_fingerprint(name for name in (encoder, detector) if name)
 
 
 class DetectFaces(io.ComfyNode):
@@ -202,4 +202,4 @@ class DetectFaces(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, mask_from="box", **_):
-        return parser.fingerprint() if mask_from in ("parser", None) else mask_from  # None comes over a wire
+        return parser.parser_fingerprint() if mask_from in ("parser", None) else mask_from  # None comes over a wire

@@ -58,7 +58,7 @@ class EncodeIdentity(io.ComfyNode):
     @checked
     def execute(cls, face_encoder, image, combine, face_index, on_no_face):
         found = find_faces(face_encoder, image, face_index)
-        identity, report = identities.encode(face_encoder, image, combine, face_index, on_no_face, found=found)
+        identity, report = identities.encode_identity(face_encoder, image, combine, face_index, on_no_face, found=found)
         return io.NodeOutput(identity, report, ui={"likeness_faces": faces_to_show(image, found)})
 
     @classmethod
@@ -121,7 +121,7 @@ class LoadIdentity(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, identity_file):
-        return io.NodeOutput(identities.load(identity_file))
+        return io.NodeOutput(identities.load_identity_named(identity_file))
 
     @classmethod
     def validate_inputs(cls, identity_file):
@@ -130,7 +130,7 @@ class LoadIdentity(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, identity_file):
-        return identity_file and identities.fingerprint(identity_file)
+        return identity_file and identities.identity_fingerprint(identity_file)
 
 
 class SampleIdentity(io.ComfyNode):

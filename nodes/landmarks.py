@@ -147,10 +147,11 @@ class LandmarkControl(io.ComfyNode):
         source = control.pose_source(face_encoder, image, landmarks, face_index, on_no_face)
         drawn, described = control.draw(source, control.Placement(offset_x, offset_y, scale, rotate), canvas)
         how = control.Strength(strength, start_at, end_at)
-        positive, negative = control.apply(positive, negative, control_net, drawn, how, vae, control_net_reads)
+        prompts = positive, negative
+        positive, negative = control.add_control_net(*prompts, control_net, drawn, how, vae, control_net_reads)
         preview = ui.PreviewImage(control.preview(source, drawn, canvas), cls=cls)
         shown = {**preview.as_dict(), "likeness_faces": faces_to_show(image, source.found)}
-        return io.NodeOutput(positive, negative, control.as_image(drawn, canvas), described, ui=shown)
+        return io.NodeOutput(positive, negative, control.control_image(drawn, canvas), described, ui=shown)
 
     @classmethod
     def validate_inputs(cls, on_no_face, control_net_reads=None):

@@ -111,4 +111,4 @@ class AssignFaces(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, mask_from="box", **_):
-        return parser.fingerprint() if mask_from in ("parser", None) else mask_from  # None comes over a wire
+        return parser.parser_fingerprint() if mask_from in ("parser", None) else mask_from  # None comes over a wire

@@ -92,7 +92,7 @@ class IDTextEncode(io.ComfyNode):
         clip_vision=None,
     ):
         sources = Sources(identity, face_encoder, image, clip_vision, on_no_face=on_no_face)
-        return io.NodeOutput(id_prompt.encode(clip, adapter, prompt, sources, trigger, start_merge_at))
+        return io.NodeOutput(id_prompt.encode_id_prompt(clip, adapter, prompt, sources, trigger, start_merge_at))
 
     @classmethod
     def validate_inputs(cls, on_no_face):
@@ -100,7 +100,7 @@ class IDTextEncode(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_):
-        return parser.fingerprint()
+        return parser.parser_fingerprint()
 
 
 class Arc2FaceTextEncode(io.ComfyNode):
@@ -129,7 +129,7 @@ class Arc2FaceTextEncode(io.ComfyNode):
     @checked
     def execute(cls, clip, on_no_face, identity=None, face_encoder=None, image=None):
         return io.NodeOutput(
-            arc2face.encode(clip, Sources(identity, face_encoder, image, on_no_face=on_no_face))
+            arc2face.encode_face_prompt(clip, Sources(identity, face_encoder, image, on_no_face=on_no_face))
         )  # fmt: skip
 
     @classmethod

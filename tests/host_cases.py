@@ -48,7 +48,7 @@ def apply(pack, model, positive, negative, loaded=None, face=None, mask=None, ki
     strength = host.Strength(**{"weight": 0.8, **strength})
     sources = pack.module("core.host.who.person").Sources(face or identity(pack))
     loaded = loaded or adapter(pack, kind)
-    return host.apply(model, positive, negative, loaded, sources, strength, mask, options or host.Options())[:3]
+    return host.apply_adapter(model, positive, negative, loaded, sources, strength, mask, options or host.Options())[:3]
 
 
 def sample(

@@ -11,7 +11,8 @@ def encode(pack, adapter, prompt, kind="sdxl", trigger="img", start_merge_at=0.0
     """IDTextEncode's work."""
     sources = pack.module("core.host.who.person").Sources(**sources)
     made = clip(kind) if text_encoder is None else text_encoder
-    return pack.module("core.host.prompts.id_prompt").encode(made, adapter, prompt, sources, trigger, start_merge_at)
+    host = pack.module("core.host.prompts.id_prompt")
+    return host.encode_id_prompt(made, adapter, prompt, sources, trigger, start_merge_at)
 
 
 def text_encode(prompt, kind="sdxl"):

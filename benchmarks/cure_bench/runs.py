@@ -23,7 +23,7 @@ def stack() -> Stack:
 def task_of(case: Case) -> Task:
     """The case with its person's identity, as EncodeIdentity gives it."""
     reference = as_image(person(case.person).reference.image)
-    encode = pack.module("core.host.who.identity").encode
+    encode = pack.module("core.host.who.identity").encode_identity
     return Task(stack(), case, encode(stack().face_encoder, reference, "mean", "0", "passthrough")[0])
 
 

@@ -25,7 +25,7 @@ def adapter(weight: float):
     def step(graph: Graph, task: Task) -> Graph:
         host = module("core.host.adapters.adapter")
         sources = module("core.host.who.person").Sources(task.identity)
-        return Graph(*host.apply(*graph, task.stack.adapter, sources, host.Strength(weight))[:3])
+        return Graph(*host.apply_adapter(*graph, task.stack.adapter, sources, host.Strength(weight))[:3])
 
     return step
 
@@ -39,7 +39,7 @@ def control(strength: float):
         source = host.PoseSource(task.stack.face_encoder, None, wanted, "0", "error")
         drawn, _ = host.draw(source, host.Placement(0, 0, 1, 0), (SIZE, SIZE))
         strength_ = host.Strength(strength)
-        return Graph(graph.model, *host.apply(*graph[1:], task.stack.control_net, drawn, strength_))
+        return Graph(graph.model, *host.add_control_net(*graph[1:], task.stack.control_net, drawn, strength_))
 
     return step
 

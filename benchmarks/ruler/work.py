@@ -65,7 +65,7 @@ def _identity(stack, whom, options):
     """As EncodeIdentity; None where no condition needs it."""
     if stack.face_encoder is None:
         return None
-    encode = module("core.host.who.identity").encode
+    encode = module("core.host.who.identity").encode_identity
     return encode(stack.face_encoder, as_image(whom.reference.image), "mean", "0", "passthrough")[0]
 
 

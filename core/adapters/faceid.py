@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..layer_types import Device, Dtype, Operations
+from ..layer_types import Device, Dtype, LayerArgs, Operations
 from .bases import SD15, SDXL
 from .family import DEFAULTS, Choices, FaceInput
 from .ip_layout import SiteAdapter, site_widths, split_lora
@@ -122,7 +122,7 @@ class FaceProjection(nn.Module):
         self, tensors: Tensors, token_dim: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn
     ):
         super().__init__()
-        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         hidden, face_dim = tensors["image_proj.proj.0.weight"].shape
         out = tensors["image_proj.proj.2.weight"].shape[0]
         if not out or out % token_dim:

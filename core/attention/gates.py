@@ -10,13 +10,12 @@ and k, v of the face's tokens, whose normalisation and layers do not depend on x
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..layer_types import Device, Dtype, Operations
+from ..layer_types import Device, Dtype, LayerArgs, Operations
 from .decoupled import chunks_of
 from .residuals import banked
 
@@ -60,7 +59,7 @@ class GateLayers(nn.Module):
         device: Device = None, dtype: Dtype = None, operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
-        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.linear = operations.Linear(token_dim, width, **place)
         self.attn = SelfAttention(width, operations=operations, **place)
         self.ff = FeedForward(width, hidden, operations=operations, **place)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..faces.align.alignment import FivePoints
-from ..faces.align.transforms import apply, invert, similarity_transform, warp
+from ..faces.align.transforms import invert, similarity_transform, transform_points, warp
 from ..faces.detect.candidates import Candidates, best
 from ..faces.detect.nms import overlap, suppress
 from ..faces.encoder import FaceEncoder
@@ -92,7 +92,7 @@ class DrawnDetector(nn.Module):
         matrices = similarity_transform(rough, template)
         picture = torch.arange(len(pixels), device=pixels.device).repeat_interleave(valid.shape[1])
         chips = warp(pixels.movedim(1, -1), picture, matrices, CHIP_SIZE, antialias=True)
-        return apply(invert(matrices), template + self.refiner(chips)).unflatten(0, valid.shape)
+        return transform_points(invert(matrices), template + self.refiner(chips)).unflatten(0, valid.shape)
 
 
 def fitted(image: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -115,7 +115,7 @@ def head_boxes(landmarks: Tensor) -> Tensor:
     """Boxes [..., 4] (xyxy, counting pixel edges) around the average head that fits landmarks [..., 5, 2] best."""
     flat = landmarks.flatten(0, -3)
     to_picture = invert(similarity_transform(flat, flat.new_tensor(TEMPLATE)))
-    middle = apply(to_picture, flat.new_tensor(_MIDDLE).expand(len(flat), 1, 2))[:, 0]
+    middle = transform_points(to_picture, flat.new_tensor(_MIDDLE).expand(len(flat), 1, 2))[:, 0]
     # the box of a turned ellipse: each axis adds the square of what it reaches
     half = (to_picture[:, :, :2] * flat.new_tensor(_HEAD) * _UNIT).norm(dim=2)
     return (torch.cat([middle - half, middle + half], 1) + 0.5).unflatten(0, landmarks.shape[:-2])

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from ..layer_types import Device, Dtype, Operations
 from ..places import EMBEDDED
 from ..weights.reader import read_weights
 from .align.alignment import FivePoints
@@ -17,14 +18,16 @@ from .points.landmarks68 import Landmarks68, load_landmarks68
 DOUBTFUL = (0.5, 0.5, 0.5)
 
 
-def load_detector(points68: Landmarks68, device=None, dtype=None, operations=nn) -> Verified:
+def load_detector(
+    points68: Landmarks68, device: Device = None, dtype: Dtype = None, operations: Operations = nn
+) -> Verified:
     """The detector that ships with the pack: MTCNN, with the 68-point network for a second opinion."""
     detector = MTCNN(device, dtype, operations, thresholds=DOUBTFUL)
     detector.load_state_dict(read_weights(EMBEDDED / "mtcnn.safetensors").tensors)
     return Verified(detector, points68).eval().requires_grad_(False)
 
 
-def load_embedded(device=None, dtype=None, operations=nn) -> FaceEncoder:
+def load_embedded(device: Device = None, dtype: Dtype = None, operations: Operations = nn) -> FaceEncoder:
     """The encoder that ships with the pack: verified MTCNN and dlib's 128-number descriptor, in eval mode."""
     points68 = load_landmarks68(device, dtype, operations)
     embedder = DlibResNet(device, dtype, operations)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .align.alignment import Alignment
-from .align.transforms import apply, invert, similarity_transform, upright, warp
+from .align.transforms import invert, similarity_transform, transform_points, upright, warp
 from .found import Faces, HostFace
 from .points.landmarks68 import CHIP_SIZE, Landmarks68
 from .points.landmarks68 import TEMPLATE as TEMPLATE68
@@ -84,7 +84,7 @@ class FaceEncoder(nn.Module):
         image-right of an upright face."""
         matrices = similarity_transform(faces.landmarks, faces.landmarks.new_tensor(TEMPLATE68))
         chips = warp(image, faces.image_index, matrices, CHIP_SIZE, antialias=True)
-        return apply(invert(matrices), self.points68(chips) * CHIP_SIZE - 0.5)
+        return transform_points(invert(matrices), self.points68(chips) * CHIP_SIZE - 0.5)
 
     @torch.no_grad()
     def embed(self, image: Tensor, faces: Faces) -> Tensor:

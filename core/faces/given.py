@@ -6,11 +6,13 @@ face {"landmarks_xy": [478, 2] in pixels, "score": 0..1, ...}. BOUNDING_BOX (Med
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..plain import in_words, is_list, is_number
+from ..layer_types import Device
+from ..plain import is_list, is_number, kind_in_words
 from .found import Faces, HostFace
 
 # Points of MediaPipe's face mesh that are each Landmark, or around it. Of eyes lids and corners, not the irises: those
@@ -19,7 +21,7 @@ MESH_FIVE = ((33, 133, 159, 145), (362, 263, 386, 374), (4,), (61,), (291,))
 _MESH_POINTS = 468
 
 
-def faces_of(per_image: Sequence[Sequence[HostFace]], image_size: tuple[int, int], device) -> Faces:
+def faces_of(per_image: Sequence[Sequence[HostFace]], image_size: tuple[int, int], device: Device) -> Faces:
     """Faces from what is known of them on the host, in that order."""
     flat = [face for faces in per_image for face in faces]
     index = [number for number, faces in enumerate(per_image) for _ in faces]
@@ -34,7 +36,7 @@ def faces_of(per_image: Sequence[Sequence[HostFace]], image_size: tuple[int, int
     )
 
 
-def mesh_faces(face_landmarks, count: int, image_size: tuple[int, int]) -> list[list[HostFace]]:
+def mesh_faces(face_landmarks: Any, count: int, image_size: tuple[int, int]) -> list[list[HostFace]]:
     """The faces of `count` pictures of `image_size` (H, W) from FACE_LANDMARKS.
 
     The box is the extent of the whole mesh, which reaches from the hairline to the chin. Raises ValueError with one
@@ -44,7 +46,7 @@ def mesh_faces(face_landmarks, count: int, image_size: tuple[int, int]) -> list[
     if not is_list(frames) or not all(is_list(frame) for frame in frames):
         raise ValueError(
             f"The face_landmarks must hold a list of faces for each picture under frames, but are "
-            f"{in_words(face_landmarks)}; connect MediaPipe Face Landmarker."
+            f"{kind_in_words(face_landmarks)}; connect MediaPipe Face Landmarker."
         )
     if len(frames) != count:
         raise ValueError(
@@ -69,7 +71,7 @@ def _mesh_face(face, index):
     if not whole or not np.isfinite(points).all():
         raise ValueError(
             f"Each face in face_landmarks must hold 468 or 478 points (x, y) in pixels under landmarks_xy, but one of "
-            f"picture {index + 1} is {in_words(face)}; connect MediaPipe Face Landmarker."
+            f"picture {index + 1} is {kind_in_words(face)}; connect MediaPipe Face Landmarker."
         )
     five = tuple(tuple(points[list(places)].mean(0).tolist()) for places in MESH_FIVE)  # host read: numpy
     box = tuple((np.concatenate([points.min(0), points.max(0)]) + 0.5).tolist())  # host read: numpy; pixel edges
@@ -77,7 +79,7 @@ def _mesh_face(face, index):
     return HostFace(box, five, float(score) if is_number(score) else 1.0)  # host read: a Python number
 
 
-def boxes_of(bounding_boxes, count: int) -> list[list[tuple[float, float, float, float]]]:
+def boxes_of(bounding_boxes: Any, count: int) -> list[list[tuple[float, float, float, float]]]:
     """The boxes xyxy in pixels of each of `count` pictures from BOUNDING_BOX.
 
     Raises ValueError with one sentence for another structure or another number of pictures.
@@ -121,12 +123,12 @@ def _box(box):
 def _no_boxes(found):
     return ValueError(
         f"The bounding_boxes must hold boxes with x, y, width and height in pixels, width and height over 0, but hold "
-        f"{in_words(found)}; connect a node that finds objects, or a Bounding Box."
+        f"{kind_in_words(found)}; connect a node that finds objects, or a Bounding Box."
     )
 
 
 def _size(size):
-    return "x".join(str(length) for length in reversed(size)) if is_list(size) else in_words(size)
+    return "x".join(str(length) for length in reversed(size)) if is_list(size) else kind_in_words(size)
 
 
 def _number(count, noun):

@@ -20,7 +20,7 @@ def refuse_faceless(
     at_least_one: bool = False,
     what: str = "image",
     broken: str | None = None,
-):
+) -> None:
     """Raise NoFaceError when the policy doesn't allow the images that are left without a face.
 
     `found` and `chosen` are the faces per image before and after the choice by index, `image_size` is (height, width).

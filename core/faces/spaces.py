@@ -9,16 +9,16 @@ _KNOWN = {
     "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f": "buffalo_s-w600k_mbf",
     "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79": "sface-2021dec",
 }
-_SHORT = 8  # hexadecimal digits of a fingerprint that tell two files of one name apart
+_SHORT = 8  # hexadecimal digits of a digest that tell two files of one name apart
 
 
-def space_of(fingerprint: str, name: str) -> str:
-    """The name of a space: a published file's own, otherwise the given name and the start of the fingerprint."""
-    return _KNOWN.get(fingerprint) or f"{name}:{fingerprint[:_SHORT]}"
+def space_of(digest: str, name: str) -> str:
+    """The name of a space: a published file's own, otherwise the given name and the start of the digest."""
+    return _KNOWN.get(digest) or f"{name}:{digest[:_SHORT]}"
 
 
 def is_space(space: str, wanted: str) -> bool:
-    """Whether a space is the wanted one, or is called so: another export of the same weights has its own fingerprint.
+    """Whether a space is the wanted one, or is called so: another export of the same weights has its own digest.
 
     A file that is none of the published ones is believed what its folder and its name say. A kind of encoder, such as
     "e4e", is wanted where all files of that kind speak one language.

@@ -5,6 +5,7 @@ IResNet-100: 65 million weights, each used once) and what a processor does in ab
 """
 
 from math import prod
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -57,8 +58,8 @@ class Forward:
         """Count a value that is kept no longer."""
         self.live -= _weight(value)
 
-    def worked(self, step, inputs: list, results: list) -> None:
-        """Count a step's multiplications, and the numbers that it reads and writes."""
+    def worked(self, step: Any, inputs: list, results: list) -> None:
+        """Count the multiplications of a plan.Step, and the numbers that it reads and writes."""
         written = sum(_weight(value) for value in results)
         read = sum(_weight(value) for value in inputs if value is not None)
         self.work += written * _each(step, inputs) + _MOVED * (read + written) + _STEP * (1 + len(inputs) // 4)

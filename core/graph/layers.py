@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layer_types import Device, Dtype, Operations
 from .plan import Layer
 from .windows import padded_evenly, window
 
@@ -12,7 +13,7 @@ from .windows import padded_evenly, window
 class Scale(nn.Module):
     """x * weight + bias per channel: a batch normalisation with fixed statistics."""
 
-    def __init__(self, layer: Layer, device, dtype):
+    def __init__(self, layer: Layer, device: Device, dtype: Dtype):
         super().__init__()
         if layer.weight.shape != layer.bias.shape:
             raise ValueError("a normalisation whose parts have different lengths")
@@ -27,7 +28,7 @@ class Scale(nn.Module):
 class PReLU(nn.Module):
     """One slope for all channels or for each."""
 
-    def __init__(self, layer: Layer, device, dtype):
+    def __init__(self, layer: Layer, device: Device, dtype: Dtype):
         super().__init__()
         self.weight = parameter(layer.weight, device, dtype)
 
@@ -38,7 +39,7 @@ class PReLU(nn.Module):
 class Conv(nn.Module):
     """A convolution with ONNX's ways to pad."""
 
-    def __init__(self, layer: Layer, device, dtype, operations):
+    def __init__(self, layer: Layer, device: Device, dtype: Dtype, operations: Operations):
         super().__init__()
         out, into, *kernel = layer.weight.shape
         self.attributes, self.kernel = layer.attributes, tuple(kernel)
@@ -59,7 +60,7 @@ class Conv(nn.Module):
         return self.convolution(x)
 
 
-def built(layer: Layer, device=None, dtype=None, operations=nn) -> nn.Module:
+def built(layer: Layer, device: Device = None, dtype: Dtype = None, operations: Operations = nn) -> nn.Module:
     """The module of a layer; ValueError when its weights don't fit together."""
     if layer.kind == "conv":
         return Conv(layer, device, dtype, operations)
@@ -71,7 +72,7 @@ def built(layer: Layer, device=None, dtype=None, operations=nn) -> nn.Module:
     return Scale(layer, device, dtype) if layer.kind == "scale" else PReLU(layer, device, dtype)
 
 
-def parameter(value: np.ndarray, device, dtype) -> nn.Parameter:
+def parameter(value: np.ndarray, device: Device, dtype: Dtype) -> nn.Parameter:
     """Numbers as a parameter of their own, floating-point ones in `dtype`; nothing is copied to the meta device.
 
     ValueError for a weight that is infinite or no number, which only damage makes.

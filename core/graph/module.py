@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..layer_types import Device, Dtype, Operations
 from ..weights import WeightsError
 from ..weights.onnx_file import OnnxModel
 from .bounds import Forward
@@ -27,7 +28,7 @@ class GraphModule(nn.Module):
     weights are kept in; input of the same dtype is computed in it.
     """
 
-    def __init__(self, planned: Plan, device=None, dtype=None, operations=nn):
+    def __init__(self, planned: Plan, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         self.name = planned.name
         self.input, self.outputs = planned.input, planned.outputs
@@ -149,9 +150,8 @@ def _for_batch(x, shape, batch):
 
 
 def build(
-    model: OnnxModel, outputs: tuple[str, ...] | None = None, size: int | tuple[int, int] | None = None, device=None,
-    dtype=None,
-    operations=nn,
+    model: OnnxModel, outputs: tuple[str, ...] | None = None, size: int | tuple[int, int] | None = None,
+    device: Device = None, dtype: Dtype = None, operations: Operations = nn,
 ) -> GraphModule:  # fmt: skip
     """A graph as a module in eval mode without gradients, checked before any weight is copied.
 

@@ -19,7 +19,7 @@ from .windows import Unsupported, average_pool, max_pool
 _FEW = 2**12  # sizes, axes or places in one list
 
 
-def numbers(value) -> list:
+def numbers(value: Tensor | np.ndarray) -> list:
     """A host value as a flat list of Python numbers."""
     if isinstance(value, Tensor):
         raise Unsupported("sizes that depend on the picture")
@@ -28,12 +28,12 @@ def numbers(value) -> list:
     return np.asarray(value).reshape(-1).tolist()
 
 
-def number(value):
+def number(value: Tensor | np.ndarray) -> float:
     """A host value of one element as a Python number."""
     return numbers(value)[0]
 
 
-def on(tensor: Tensor, value):
+def on(tensor: Tensor, value: Tensor | np.ndarray) -> Tensor | float:
     """A value as something that can be combined with a tensor: a number or a tensor on its device."""
     if isinstance(value, Tensor):
         return value.to(tensor.device, tensor.dtype) if value.is_floating_point() else value.to(tensor.device)

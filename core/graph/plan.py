@@ -3,6 +3,7 @@
 Weights are found by where nodes use them, never by their names: exporters number, rename and fold them as they like.
 """
 
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -101,7 +102,7 @@ def plan(model: OnnxModel, outputs: tuple[str, ...] | None = None) -> Plan:
 
 
 @contextmanager
-def fitting_graph(name: str):
+def fitting_graph(name: str) -> Iterator[None]:
     """Around making something of a file's graph: whatever it ends in is one sentence that begins with the file's name.
 
     Which of their many errors torch and numpy end in where sizes and types don't fit is their own business.
@@ -187,7 +188,7 @@ def _add(step: Step, steps, makers, uses, room: Room) -> None:
     makers.update((output, makers[step.inputs[0]] if joined else step) for output in step.outputs)
 
 
-def resolved(attributes, constants):
+def resolved(attributes: dict, constants: Mapping[str, np.ndarray]) -> dict:
     """Attributes with the one number of a tensor in place of its name."""
     return {key: constants[value["tensor"]].reshape(-1)[0] if isinstance(value, dict) else value
             for key, value in attributes.items()}  # fmt: skip

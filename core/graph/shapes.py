@@ -4,6 +4,7 @@ Graphs compute the sizes of their reshapes from the sizes of their tensors. Thos
 any tensor's content, so this arithmetic never waits for a device. Meanings: onnx.ai/onnx/operators.
 """
 
+from collections.abc import Sequence
 from functools import reduce
 from math import prod
 
@@ -36,7 +37,7 @@ def computed(op: str, attributes: dict, inputs: list, limit: int = LIMIT) -> np.
         return np.asarray(HOST[op](attributes, *inputs))
 
 
-def axes_of(attributes, inputs, place=1):
+def axes_of(attributes: dict, inputs: Sequence, place: int = 1) -> list[int] | None:
     """Axes from the attribute (older operator sets) or from an input (newer ones); None when there are none."""
     given = attributes.get("axes")
     if given is None and len(inputs) > place and inputs[place] is not None:
@@ -51,7 +52,7 @@ def _constant(attributes):
     raise KeyError("value")
 
 
-def unsqueezed_shape(shape, axes):
+def unsqueezed_shape(shape: Sequence[int], axes: Sequence[int]) -> list[int]:
     """The shape with a 1 at each of `axes`."""
     rank = len(shape) + len(axes)
     wanted = {axis % rank for axis in axes}
@@ -59,19 +60,19 @@ def unsqueezed_shape(shape, axes):
     return [1 if place in wanted else next(rest) for place in range(rank)]
 
 
-def squeezed_shape(shape, axes):
+def squeezed_shape(shape: Sequence[int], axes: Sequence[int] | None) -> list[int]:
     """The shape without `axes`, or without every 1."""
     drop = {axis % len(shape) for axis in axes} if axes else {place for place, size in enumerate(shape) if size == 1}
     return [size for place, size in enumerate(shape) if place not in drop]
 
 
-def reshaped(shape, target, allow_zero=0):
+def reshaped(shape: Sequence[int], target: np.ndarray | Sequence[int], allow_zero: int = 0) -> list[int]:
     """ONNX's Reshape target as sizes: 0 keeps the size at that place unless `allow_zero`."""
     target = [int(size) for size in np.asarray(target).reshape(-1)]
     return [shape[place] if size == 0 and not allow_zero else size for place, size in enumerate(target)]
 
 
-def slices(attributes, inputs, rank):
+def slices(attributes: dict, inputs: Sequence, rank: int) -> tuple[slice, ...]:
     """One slice per axis for ONNX's Slice, from its inputs (set 10 and later) or its attributes."""
     if "starts" in attributes:
         starts, ends, axes, steps = (attributes.get(key) for key in ("starts", "ends", "axes", "steps"))

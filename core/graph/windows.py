@@ -1,5 +1,8 @@
 """Operations that go over a picture in windows: their padding, and pooling. Meanings: onnx.ai/onnx/operators."""
 
+from collections.abc import Sequence
+
+from torch import Tensor
 from torch.nn import functional as F
 
 from .bounds import check_size
@@ -28,7 +31,7 @@ def _padding(attributes, size, kernel, stride, dilation):
     return left, right, top, bottom
 
 
-def window(attributes, kernel) -> tuple[tuple[int, int], tuple[int, int]]:
+def window(attributes: dict, kernel: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
     """Stride and dilation of a 2-D window operation; ValueError for what is none."""
     if len(kernel) != 2:
         raise Unsupported("convolution or pooling of other than pictures")
@@ -47,7 +50,9 @@ def _padding_of(attributes, x, kernel):
     return padding
 
 
-def padded_evenly(x, attributes, kernel, value=0.0, at_most=_WIDEST):
+def padded_evenly(
+    x: Tensor, attributes: dict, kernel: Sequence[int], value: float = 0.0, at_most: int = _WIDEST
+) -> tuple[Tensor, tuple[int, int]]:  # fmt: skip
     """x and the padding left to the operation itself: uneven padding, or more than `at_most`, is added here."""
     left, right, top, bottom = padding = _padding_of(attributes, x, kernel)
     if left == right and top == bottom and max(padding) <= at_most:
@@ -57,14 +62,14 @@ def padded_evenly(x, attributes, kernel, value=0.0, at_most=_WIDEST):
     return F.pad(x, padding, value=value), (0, 0)
 
 
-def max_pool(attributes, x):
+def max_pool(attributes: dict, x: Tensor) -> Tensor:
     kernel = tuple(attributes["kernel_shape"])
     stride, dilation = window(attributes, kernel)
     even, inside = padded_evenly(x, attributes, kernel, float("-inf"), min(kernel) // 2)
     return F.max_pool2d(even, kernel, stride, inside, dilation, bool(attributes.get("ceil_mode", 0)))
 
 
-def average_pool(attributes, x):
+def average_pool(attributes: dict, x: Tensor) -> Tensor:
     kernel = tuple(attributes["kernel_shape"])
     stride, dilation = window(attributes, kernel)
     count_padding = bool(attributes.get("count_include_pad", 0))

@@ -6,13 +6,12 @@ file holds, as the text tower, is left alone. Pictures have 336 x 336 pixels her
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layer_types import Device, Dtype, Operations
+from ..layer_types import Device, Dtype, LayerArgs, Operations
 from ..weights import WeightsError, fill, fitting, kind_of
 
 SIDE, PATCH = 336, 14  # pixels
@@ -97,7 +96,7 @@ class EVAVision(nn.Module):
         device: Device = None, dtype: Dtype = None, operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
-        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width, **place))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + _GRID**2, width, **place))
         self.patch_embed = nn.ModuleDict({"proj": operations.Conv2d(3, width, PATCH, PATCH, **place)})

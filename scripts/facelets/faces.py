@@ -129,7 +129,7 @@ class Refinement(_FaceStage):
         rough = np.stack([_misplaced(landmarks, rng, **ROUGH) for _, landmarks in shown])
         chips, matrices = align(images, torch.from_numpy(rough))
         truth = torch.from_numpy(np.stack([landmarks for _, landmarks in shown]).astype(np.float32))
-        off = torch.tensor(drawn.TEMPLATE) + model(chips) - geometry.apply(matrices, truth)
+        off = torch.tensor(drawn.TEMPLATE) + model(chips) - geometry.transform_points(matrices, truth)
         pixels = off.detach().norm(dim=2).mean(1) / matrices[:, 0, :2].norm(dim=1)
         return F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.3), {"pixels": pixels.mean()}
 

@@ -13,7 +13,7 @@ from likeness.core.faces.onnx.onnx_embedder import load_embedder
 from likeness.core.faces.onnx.packs import read_pack
 from likeness.core.faces.spaces import space_of
 from likeness.core.weights import WeightsError, read_weights
-from likeness.core.weights.fingerprint import fingerprint_of
+from likeness.core.weights.digest import digest_of
 
 from . import whole
 
@@ -83,7 +83,7 @@ def _recogniser(path):
     pack = read_pack("insightface/fuzzed", [path])
     model = pack.needed(roles.EMBEDDER, "add the pack's recogniser, such as w600k_r50.onnx or glintr100.onnx")
     embedder = load_embedder(model, operations=torch.nn).eval()
-    space_of(fingerprint_of(path), path.stem)
+    space_of(digest_of(path), path.stem)
     found = embedder(_picture(2, *embedder.size).movedim(-1, 1))
     assert found.shape == (2, embedder.dim) and found.dtype == torch.float32, f"descriptors of {list(found.shape)}"
 

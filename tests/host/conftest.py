@@ -55,7 +55,7 @@ def sd15(cases):
 @pytest.fixture(scope="module")
 def encoder(pack):
     """The embedded face encoder. It looks at pictures as they are: turning faceless ones takes most of a test."""
-    return pack.module("core.host.faces.encoder").load("embedded", "auto", 0.5, "plain")
+    return pack.module("core.host.faces.encoder").load_encoder("embedded", "auto", 0.5, "plain")
 
 
 @pytest.fixture(scope="module")

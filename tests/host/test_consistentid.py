@@ -167,11 +167,12 @@ def test_the_whole_with_apply_id_adapter(pack, adapters, parser, clip_vision, ca
     model, negative = unet("sd15"), conditioning("sd15", seed=2)
     with caplog.at_level(logging.WARNING):
         strength = host.Strength(1.0)
-        patched, after, unlike, _ = host.apply(model, positive, negative, adapters["sd15"], sources, strength)
+        patched, after, unlike, _ = host.apply_adapter(model, positive, negative, adapters["sd15"], sources, strength)
         assert not caplog.records and after is positive
         assert not torch.equal(unlike[0][0], negative[0][0]) and unlike[0][1]["pooled_output"] is not None
-        assert host.apply(model, positive, negative, adapters["sd15"], sources, host.Strength(0.0))[2] is negative
-        host.apply(model, text_encode(PROMPT, "sd15"), negative, adapters["sd15"], sources, host.Strength(1.0))
+        unapplied = host.apply_adapter(model, positive, negative, adapters["sd15"], sources, host.Strength(0.0))
+        assert unapplied[2] is negative
+        host.apply_adapter(model, text_encode(PROMPT, "sd15"), negative, adapters["sd15"], sources, host.Strength(1.0))
     assert "encode the positive prompt with ID Text Encode" in caplog.text
     assert len(patched.patches) == 128
 

@@ -23,7 +23,7 @@ def graph(pack, comfyui):
 
 def controlled(pack, graph, conds, reads):
     landmarks = pack.module("core.host.prompts.landmarks")
-    return landmarks.apply(*conds, graph[3], graph[4], landmarks.Strength(0.8), reads=reads)
+    return landmarks.add_control_net(*conds, graph[3], graph[4], landmarks.Strength(0.8), reads=reads)
 
 
 def test_identity_and_prompt_differ_and_auto_takes_what_is_there(pack, graph):
@@ -81,7 +81,7 @@ class Chain:
     def landmarks(self, reads="auto", name="landmarks"):
         host = self.pack.module("core.host.prompts.landmarks")
         net, strength = reader(name, self.read), host.Strength(0.8)
-        self.conds = host.apply(*self.conds, net, self.picture, strength, reads=reads)
+        self.conds = host.add_control_net(*self.conds, net, self.picture, strength, reads=reads)
         return self
 
     def person(self, **options):

@@ -116,9 +116,9 @@ def test_an_encoder_of_the_artists_own_goes_by_its_description(pack, singles):
     faces = module.detect(image, 0.9)
     assert module.align(image, faces).shape == (3, 3, 256, 128)
     torch.testing.assert_close(module.embed(image, faces), module.align(image, faces).mean((2, 3)), atol=1e-4, rtol=0)
-    before = encoder_files.fingerprint(["face_encoders/reid.onnx"])
+    before = encoder_files.encoder_fingerprint(["face_encoders/reid.onnx"])
     (singles / "reid.json").write_text('{"template": "eyes"}')
-    assert encoder_files.fingerprint(["face_encoders/reid.onnx"]) != before
+    assert encoder_files.encoder_fingerprint(["face_encoders/reid.onnx"]) != before
     assert "reid.json describes an encoder wrongly: template must be arcface, box, person" in refused(
         pack, encoder="face_encoders/reid.onnx"
     )
@@ -192,12 +192,12 @@ def test_a_damaged_file_that_is_not_needed_does_no_harm(buffalo):
 
 def test_a_replaced_file_is_read_again(buffalo):
     names = ("insightface/buffalo_l", "auto")
-    before = encoder_files.fingerprint(names)
-    assert before == encoder_files.fingerprint(names)
+    before = encoder_files.encoder_fingerprint(names)
+    assert before == encoder_files.encoder_fingerprint(names)
     with (buffalo / "w600k_r50.onnx").open("ab") as file:
         file.write(b"\0")
-    assert encoder_files.fingerprint(names) != before
-    assert encoder_files.fingerprint(("embedded", "auto")) == ""
+    assert encoder_files.encoder_fingerprint(names) != before
+    assert encoder_files.encoder_fingerprint(("embedded", "auto")) == ""
 
 
 def test_adapters_take_the_encoder_by_its_name(pack):

@@ -43,7 +43,7 @@ class Graph:
     def apply(self, loaded, mask=None, weight=0.8, lora=1.0, **sources):
         host = self.pack.module("core.host.adapters.adapter")
         gathered = self.pack.module("core.host.who.person").Sources(**sources)
-        *self.state, self.identity = host.apply(
+        *self.state, self.identity = host.apply_adapter(
             *self.state, loaded, gathered, host.Strength(weight), mask, host.Options(lora)
         )
         return self

@@ -119,10 +119,11 @@ def test_a_face_in_the_prompt_is_not_in_the_text_only_rows(pack, cases):
     image = torch.rand(1, 40, 32, 3, generator=torch.Generator().manual_seed(3))
     sources = pack.module("core.host.who.person").Sources(image=image)
     text = "photo of a woman img, red hair"
-    positive = pack.module("core.host.prompts.id_prompt").encode(clip("sdxl"), adapter, text, sources, "img", 0.0)
+    prompts = pack.module("core.host.prompts.id_prompt")
+    positive = prompts.encode_id_prompt(clip("sdxl"), adapter, text, sources, "img", 0.0)
     applied = (positive, case.prompts[1], adapter, sources, host.Strength(1.0))
-    model, *prompts, _ = host.apply(case.plain, *applied, options=host.Options(mixed_attention=True))
-    alone, *_ = host.apply(case.plain, *applied)
+    model, *prompts, _ = host.apply_adapter(case.plain, *applied, options=host.Options(mixed_attention=True))
+    alone, *_ = host.apply_adapter(case.plain, *applied)
     personal, _, text_only = predictions(model, prompts)
     plain = [[prompt("sdxl", "photo of a woman, red hair")[0][0], positive[0][1]]]
     torch.testing.assert_close(text_only, predictions(alone, (plain, case.prompts[1]))[0], atol=1e-4, rtol=1e-4)

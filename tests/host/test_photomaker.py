@@ -190,7 +190,7 @@ def apply(pack, model, positive, adapter, **strength):
     host = pack.module("core.host.adapters.adapter")
     strength = host.Strength(**{"weight": 1.0, **strength})
     nobody = pack.module("core.host.who.person").Sources()
-    return host.apply(model, positive, conditioning(seed=2), adapter, nobody, strength)
+    return host.apply_adapter(model, positive, conditioning(seed=2), adapter, nobody, strength)
 
 
 def test_the_lora_changes_every_layer_it_has(pack, adapters, sdxl, version):

@@ -29,12 +29,12 @@ def as_bytes(image):
 @pytest.fixture(scope="module")
 def encoder(pack):
     """The embedded encoder; it looks once, because how often it looks is not the subject here."""
-    return pack.module("core.host.faces.encoder").load("embedded", "auto", 0.5, "plain")
+    return pack.module("core.host.faces.encoder").load_encoder("embedded", "auto", 0.5, "plain")
 
 
 @pytest.fixture(scope="module")
 def person(pack, encoder):
-    return pack.module("core.host.who.identity").encode(encoder, face("A"), "mean", "0", "error")[0]
+    return pack.module("core.host.who.identity").encode_identity(encoder, face("A"), "mean", "0", "error")[0]
 
 
 def compare(pack, encoder, image, person, **inputs):

@@ -67,7 +67,7 @@ def apply(pack, models, adapters, encoder, clip_l, folders):
         options = host.Options(choices=pack.module("core.adapters").Choices(method=method))
         prompt = conditioning(kind, seed=1), conditioning(kind, seed=2)
         strength = host.Strength(**{"weight": 0.8, **strength})
-        return host.apply(models[kind], *prompt, adapters[name], sources, strength, mask, options)[:3]
+        return host.apply_adapter(models[kind], *prompt, adapters[name], sources, strength, mask, options)[:3]
 
     return applied
 

@@ -20,8 +20,9 @@ def gated(pack, case, kind):
 def test_the_formula(pack):
     masks = pack.module("core.host.comfyui.masks")
     mask = randn(2, 7, 9, seed=1).abs().clamp(0, 1)
-    torch.testing.assert_close(masks.gated(mask, 0.3), 0.3 + 0.7 * mask)
-    assert torch.equal(masks.gated(mask, 0.0), mask) and torch.equal(masks.gated(mask, 1.0), torch.ones(2, 7, 9))
+    torch.testing.assert_close(masks.with_outside(mask, 0.3), 0.3 + 0.7 * mask)
+    assert torch.equal(masks.with_outside(mask, 0.0), mask)
+    assert torch.equal(masks.with_outside(mask, 1.0), torch.ones(2, 7, 9))
 
 
 def test_a_share_of_one_is_exactly_no_mask(case, gated):

@@ -79,7 +79,7 @@ def put(pack, sources, loaded):
         for place, number in enumerate(numbers):
             own = mask[place] if isinstance(mask, list) else mask
             strong = host.Strength(**{"weight": 0.8, **strength})
-            applied = host.apply(*applied, adapter, sources(number), strong, own, options or host.Options())[:3]
+            applied = host.apply_adapter(*applied, adapter, sources(number), strong, own, options or host.Options())[:3]
         return applied
 
     return onto
@@ -254,7 +254,7 @@ def test_faces_of_another_encoder_are_refused(pack, put, model, prompt, sources,
     host, known = pack.module("core.host.adapters.adapter"), sources(1)
     other = replace(known, identity=replace(known.identity, space="buffalo_l-w600k_r50"))
     with pytest.raises(ValueError, match="takes faces from curricularface .* made by buffalo_l-w600k_r50"):
-        host.apply(model, *prompt, alone, other, host.Strength(0.8))
+        host.apply_adapter(model, *prompt, alone, other, host.Strength(0.8))
 
 
 def test_two_people_on_cuda_without_a_host_read(pack, two):

@@ -10,7 +10,7 @@ import torch
 from insightface.app import FaceAnalysis
 from likeness.core.faces.align.alignment import arcface
 from likeness.core.faces.align.templates import arcface_template
-from likeness.core.faces.align.transforms import apply, similarity_transform
+from likeness.core.faces.align.transforms import similarity_transform, transform_points
 from likeness.core.faces.detect.scrfd import load_scrfd
 from likeness.core.faces.encoder import FaceEncoder
 from likeness.core.faces.onnx import onnx_roles as roles
@@ -59,7 +59,7 @@ def test_same_boxes_alignment_vectors_and_details(folder, recogniser, detector, 
         template = torch.tensor(arcface_template(112))
         ours = similarity_transform(template[None], faces.landmarks[place])
         reference = similarity_transform(template[None], torch.tensor(face.kps))
-        assert (apply(ours, corners) - apply(reference, corners)).abs().max() < 0.5
+        assert (transform_points(ours, corners) - transform_points(reference, corners)).abs().max() < 0.5
         assert torch.cosine_similarity(vectors[place], torch.tensor(face.embedding), 0) > 0.999
         # random networks make much of the last bit of their crops, which cv2 rounds
         size = float(max(box[2] - box[0], box[3] - box[1]))

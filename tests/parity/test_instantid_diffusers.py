@@ -61,7 +61,7 @@ def test_eight_steps_with_guidance_agree(pack, model, reference, controls, regio
     assert len(attn2(patched)) == 70
     if with_control:
         landmarks = pack.module("core.host.prompts.landmarks")
-        cond, uncond = landmarks.apply(cond, uncond, controls[0], hint, landmarks.Strength(STRENGTH))
+        cond, uncond = landmarks.add_control_net(cond, uncond, controls[0], hint, landmarks.Strength(STRENGTH))
     ours = (
         sample(patched, cond, uncond, steps=STEPS, cfg=CFG, shape=(1, 4, SIZE, SIZE))
         * model.model.latent_format.scale_factor

@@ -84,7 +84,7 @@ def test_the_whole_forward_agrees(pack, encoder, models, clip_vision, eyes, fami
     source = sources(person, encoder, photographs, clip_vision) if looks else sources(person)
     positive, negative = conditioning(kind, seed=1), conditioning(kind, seed=2)
     options = host.Options(LORA, pack.module("core.adapters").Choices(structure=1.3))
-    patched, *conds, _ = host.apply(
+    patched, *conds, _ = host.apply_adapter(
         models[kind], positive, negative, loaded, source, host.Strength(WEIGHT), options=options
     )
     assert len(attn2(patched)) == {"sd15": 16, "sdxl": 70}[kind]

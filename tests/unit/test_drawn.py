@@ -7,7 +7,7 @@ import torch
 from facelets.world import Identity, Pose, draw, sample_identity, sample_look, sample_pose
 from likeness.core.facelets.detection import DIM, FACES, SPACE, TEMPLATE, DrawnDetector, head_boxes, load_drawn
 from likeness.core.facelets.networks import DrawnEmbedder
-from likeness.core.faces.align.transforms import apply, similarity_transform
+from likeness.core.faces.align.transforms import similarity_transform, transform_points
 from likeness.core.faces.found import Faces, HostFace
 from likeness.core.places import EMBEDDED
 from likeness.core.similarity.scores import percent
@@ -145,7 +145,7 @@ def test_the_template_is_the_average_face():
     portrait = draw(Identity(*[0.0] * 32), look, Pose(roll=0.2, scale=0.9))
     landmarks = torch.from_numpy(portrait.landmarks)[None]
     template = torch.tensor(TEMPLATE)
-    assert (apply(similarity_transform(landmarks, template), landmarks) - template).abs().max() < 0.05
+    assert (transform_points(similarity_transform(landmarks, template), landmarks) - template).abs().max() < 0.05
     unit = 128 * 0.335 * 0.9
     width = np.hypot(0.76 * np.cos(0.2), np.sin(0.2)) * unit
     height = np.hypot(0.76 * np.sin(0.2), np.cos(0.2)) * unit

@@ -7,7 +7,7 @@ import photographs
 import pytest
 import torch
 from likeness.core.faces.align.ffhq import FFHQ, ffhq_transform
-from likeness.core.faces.align.transforms import apply
+from likeness.core.faces.align.transforms import transform_points
 from likeness.core.faces.crops import CROPS
 from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.encoder import FaceEncoder
@@ -48,7 +48,7 @@ def test_the_square_is_the_published_one(found, device, size):
     edge = size - 0.5
     corners = torch.tensor([[-0.5, -0.5], [-0.5, edge], [edge, edge], [edge, -0.5]]).expand(len(points), 4, 2)
     wide = (expected[:, 0] - expected[:, 2]).norm(dim=1)
-    off = (apply(matrices.cpu(), expected) - corners).norm(dim=2).amax(1)
+    off = (transform_points(matrices.cpu(), expected) - corners).norm(dim=2).amax(1)
     assert (off[wide > 10] < 0.02).all() and (wide > 10).sum() > 40
 
 

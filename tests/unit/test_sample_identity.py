@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from likeness.core.faces.identity.identity import Identity
-from likeness.core.faces.identity.sample_identity import draw, population, sample_identities
+from likeness.core.faces.identity.sample_identity import draw_people, population, sample_identities
 
 
 def crowd(count=24, dim=128, spread=1.0, seed=0, centre=0.3):
@@ -29,7 +29,7 @@ def people(vectors, space="a space"):
 
 def test_samples_have_the_mean_and_covariance_of_the_set():
     members = crowd(9, 6).double()
-    drawn = draw(members, 200_000, torch.Generator().manual_seed(1))
+    drawn = draw_people(members, 200_000, torch.Generator().manual_seed(1))
     deviation = members.var(0).sqrt()
     assert ((drawn.mean(0) - members.mean(0)).abs() < 0.02 * deviation).all()
     expected = torch.from_numpy(np.cov(members.numpy().T))
@@ -38,7 +38,7 @@ def test_samples_have_the_mean_and_covariance_of_the_set():
 
 def test_samples_stay_in_the_span_of_the_set():
     members = crowd(5, 40).double()
-    drawn = draw(members, 30, torch.Generator().manual_seed(1)) - members.mean(0)
+    drawn = draw_people(members, 30, torch.Generator().manual_seed(1)) - members.mean(0)
     assert torch.linalg.matrix_rank(torch.cat([members - members.mean(0), drawn]), atol=1e-9) == 4
 
 

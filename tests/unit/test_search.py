@@ -1,11 +1,11 @@
-"""How a picture is looked through: which looks are taken, and that what they find lies where it is."""
+"""How a picture is looked through: which views are taken, and that what they find lies where it is."""
 
 import math
 
 import photographs
 import pytest
 import torch
-from likeness.core.faces.detect.search import MODES, looks, search, turn_of
+from likeness.core.faces.detect.search import MODES, search, turn_of, views
 from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.found import Faces, HostFace
 
@@ -74,13 +74,13 @@ def check(faces, number, points):
 
 
 @pytest.mark.parametrize("quarter_turns", range(4))
-@pytest.mark.parametrize("number", range(len(looks(HEIGHT, WIDTH))))
-def test_every_look_maps_back(device, number, quarter_turns):
-    """What any look shows of a face comes back to where it is, whatever way the face lies."""
+@pytest.mark.parametrize("number", range(len(views(HEIGHT, WIDTH))))
+def test_every_view_maps_back(device, number, quarter_turns):
+    """What any view shows of a face comes back to where it is, whatever way the face lies."""
     image, points = drawn((30, 20, 90, 85), quarter_turns)
-    look = looks(*image.shape[:2])[number]
-    seen = DotFinder(most_turned=180).look(look.show(image[None])[0])
-    matrix = torch.tensor(look.back(tuple(image.shape[:2])))
+    view = views(*image.shape[:2])[number]
+    seen = DotFinder(most_turned=180).look(view.show(image[None])[0])
+    matrix = torch.tensor(view.back(tuple(image.shape[:2])))
     back = torch.tensor(seen.landmarks).double() + 0.5
     torch.testing.assert_close((back @ matrix[:, :2].T + matrix[:, 2] - 0.5).float(), points, atol=0.6, rtol=0)
 
@@ -147,7 +147,7 @@ def test_thorough_takes_each_face_once(device):
     image, points = drawn((30, 20, 90, 85))
     find = DotFinder(most_turned=180)
     faces = search(find, image[None].repeat(2, 1, 1, 1).to(device), "thorough")
-    assert len(find.shown) == len(looks(HEIGHT, WIDTH)) and faces.counts == (1, 1)
+    assert len(find.shown) == len(views(HEIGHT, WIDTH)) and faces.counts == (1, 1)
     for number in (0, 1):
         check(faces, number, points)
         assert faces.on_host[number].score == pytest.approx(1, abs=1e-3)
@@ -168,7 +168,7 @@ def test_small_faces_are_as_if_they_were_not_there(device):
     assert search(DotFinder(), image[None].to(device), min_size=int(longer) - 2).counts == (1,)
     find = DotFinder()
     assert search(find, image[None].to(device), min_size=int(longer) + 2).counts == (0,)
-    assert len(find.shown) == len(looks(HEIGHT, WIDTH))
+    assert len(find.shown) == len(views(HEIGHT, WIDTH))
 
 
 def test_pictures_of_any_size(device):

@@ -81,7 +81,7 @@ def _twin_follows(operation):
         adapter, with_face = _photomaker(pack)
         host, person = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person")
         prompt, negative = operation(bench, with_face), text_encode("blurry")
-        applied = host.apply(
+        applied = host.apply_adapter(
             _sdxl(), prompt, negative, adapter, person.Sources(**who(pack, "v1", 2)), host.Strength(0.8), None,
             host.Options(mixed_attention=True),
         )[:3]  # fmt: skip

@@ -87,7 +87,7 @@ def canny(bench, positive, negative, net=None):
 def landmarks(bench, positive, negative, reads="auto", picture=LANDMARKS, net=None):
     """LandmarkControl's work with a drawn picture."""
     work, strength = bench.pack.module("core.host.prompts.landmarks"), bench.pack.module("core.host.sampling.strength")
-    return work.apply(positive, negative, net or ordinary(), picture, strength.Strength(0.8), None, reads)
+    return work.add_control_net(positive, negative, net or ordinary(), picture, strength.Strength(0.8), None, reads)
 
 
 def _tokens(positive, negative):

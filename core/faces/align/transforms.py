@@ -34,7 +34,7 @@ def invert(matrices: Tensor) -> Tensor:
     return torch.cat([turn, -(turn @ matrices[:, :, 2:])], 2)
 
 
-def apply(matrices: Tensor, points: Tensor) -> Tensor:
+def transform_points(matrices: Tensor, points: Tensor) -> Tensor:
     """Transforms [N, 2, 3] on points [N, P, 2] -> [N, P, 2]."""
     return points @ matrices[:, :, :2].transpose(1, 2) + matrices[:, None, :, 2]
 
@@ -61,7 +61,7 @@ def warp(
     down, across = (torch.arange(length, device=image.device, dtype=torch.float32) for length in size)
     grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), -1).flatten(0, 1)
     inverse = invert(matrices.to(image))
-    points = apply(inverse, grid.expand(len(matrices), -1, -1))
+    points = transform_points(inverse, grid.expand(len(matrices), -1, -1))
     if not antialias:
         return _bilinear(image, image_index, points).unflatten(2, size)
     shrink = inverse[:, :, 0].norm(dim=1)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightsError, kind_of, unwrapped
 from .networks.iresnet import WIDTHS, IResNet
 from .networks.iresnet_reading import Layout, read_iresnet
@@ -30,8 +31,9 @@ def recognise(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def load_arcface(
-    tensors: Mapping[str, Tensor], name: str = "The file", device=None, dtype=None, operations=nn
-) -> IResNet:
+    tensors: Mapping[str, Tensor], name: str = "The file", device: Device = None, dtype: Dtype = None,
+    operations: Operations = nn,
+) -> IResNet:  # fmt: skip
     """The network that a file's flat tensors hold, in eval mode without gradients and in float32 if `dtype` is None.
 
     Chips [N, 3, 112, 112] RGB in 0..1, aligned to ARCFACE_TEMPLATE -> [N, 512], not normalised. `name` is the file's,

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...layer_types import Device, Dtype, Operations
 from ...weights import is_bare_ir101
 from . import adaface
 from .networks import iresnet
@@ -57,8 +58,9 @@ def _by_cell(seen):
 
 
 def load_curricularface(
-    tensors: Mapping[str, Tensor], name: str = "The file", device=None, dtype=None, operations=nn
-) -> CurricularFace:
+    tensors: Mapping[str, Tensor], name: str = "The file", device: Device = None, dtype: Dtype = None,
+    operations: Operations = nn,
+) -> CurricularFace:  # fmt: skip
     """The network that a recognised file's tensors hold, in eval mode without gradients, in float32 if `dtype` is None.
 
     Chips are aligned to ARCFACE_TEMPLATE at 224 pixels. Raises WeightsError with one sentence for tensors that are

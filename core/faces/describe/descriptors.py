@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightFile, WeightsError, finite, kind_of
 from ..align.alignment import Alignment
 from ..align.alignment import arcface as arcface_aligned
@@ -28,7 +29,9 @@ class Descriptor:
     alignment: Alignment
 
 
-def load_descriptor(file: WeightFile, device=None, dtype=None, operations=nn) -> Descriptor:
+def load_descriptor(
+    file: WeightFile, device: Device = None, dtype: Dtype = None, operations: Operations = nn
+) -> Descriptor:
     """The descriptor that a file holds, in eval mode without gradients and in float32 if `dtype` is None.
 
     Recognised by keys and shapes. Raises WeightsError with one sentence when the file is of another kind, incomplete or

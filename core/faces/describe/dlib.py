@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...layer_types import Device, Dtype, Operations
 from .networks.quantised import read_quantised
 
 # mean colour of the training pictures, RGB in 0..255
@@ -29,7 +30,10 @@ class Residual(nn.Module):
     shorter than the shortcut and gets a zero row and column; missing channels of the shortcut are zeros as well.
     """
 
-    def __init__(self, before: int, after: int, halve: bool, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, before: int, after: int, halve: bool, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
         stride, padding = (2, 0) if halve else (1, 1)
         self.conv1 = operations.Conv2d(before, after, 3, stride, padding, device=device, dtype=dtype)
@@ -51,7 +55,7 @@ class DlibResNet(nn.Module):
     The per-channel scale and shift that follow each convolution are folded into it (`read_dlib_resnet`).
     """
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         self.conv32_down = operations.Conv2d(3, 32, 7, 2, device=device, dtype=dtype)
         for name, before, after, halve in BLOCKS:

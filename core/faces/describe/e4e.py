@@ -5,12 +5,13 @@ Reads `e4e_ffhq_encode.pt`: an IR-SE50 under `encoder.body`, of which three leve
 The generator under `decoder.` is left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...layer_types import Device, Dtype, LayerArgs, Operations
 from ...weights import WeightsError, fill, fitting
 from ..layers import PReLU
 from .networks.folding import Folder
@@ -31,7 +32,10 @@ _EPSILON = 1e-5
 class SEUnit(Unit):
     """An IResNet's unit that weighs its channels by what they are in the mean (squeeze and excitation, Hu et al.)."""
 
-    def __init__(self, before, after, stride, project, squeezed, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, before: int, after: int, stride: int, project: bool, squeezed: int, device: Device = None,
+        dtype: Dtype = None, operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__(before, after, stride, project, device, dtype, operations)
         self.fc1 = operations.Conv2d(after, squeezed, 1, bias=False, device=device, dtype=dtype)
         self.fc2 = operations.Conv2d(squeezed, after, 1, bias=False, device=device, dtype=dtype)
@@ -44,9 +48,12 @@ class SEUnit(Unit):
 class Style(nn.Module):
     """A level [N, C, s, s] halved to one pixel and made a row [N, width]."""
 
-    def __init__(self, before, width, convolutions, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, before: int, width: int, convolutions: int, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.convolutions = nn.ModuleList(
             operations.Conv2d(before if number == 0 else width, width, 3, 2, 1, **place)
             for number in range(convolutions)
@@ -66,9 +73,12 @@ class E4E(nn.Module):
     of 24. width: numbers of a row.
     """
 
-    def __init__(self, units, width: int, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, units: Sequence[tuple[int, int, bool, int]], width: int, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         fine, middle, coarse = (units[number][1] for number in reversed(_LEVELS))
         self.conv = operations.Conv2d(3, units[0][0], 3, 1, 1, **place)
         self.prelu = PReLU(units[0][0], **place)
@@ -113,8 +123,8 @@ def recognise(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def load_e4e(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], name: str = "The file", device=None, dtype=None,
-    operations=nn,
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], name: str = "The file", device: Device = None,
+    dtype: Dtype = None, operations: Operations = nn,
 ) -> E4E:  # fmt: skip
     """The network that a file's flat tensors hold, in eval mode without gradients and in float32 if `dtype` is None.
 

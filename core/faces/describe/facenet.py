@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightsError, fill, fitting, kind_of, unwrapped
 from .networks.folding import Folder, after
 from .networks.inception_resnet import RUNS, InceptionResnetV1
@@ -28,8 +29,9 @@ def recognise(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def load_facenet(
-    tensors: Mapping[str, Tensor], name: str = "The file", device=None, dtype=None, operations=nn
-) -> InceptionResnetV1:
+    tensors: Mapping[str, Tensor], name: str = "The file", device: Device = None, dtype: Dtype = None,
+    operations: Operations = nn,
+) -> InceptionResnetV1:  # fmt: skip
     """The network that a file's flat tensors hold, in eval mode without gradients and in float32 if `dtype` is None.
 
     Chips [N, 3, 160, 160] RGB in 0..1 -> [N, 512], not normalised; the package makes their length 1 at the end. `name`

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...layer_types import Device, Dtype, LayerArgs, Operations
 from ...weights import WeightsError, fill, fitting, unwrapped
 
 CHIP_SIZE, PATCH, PATCHES = 112, 9, 144
@@ -21,7 +22,7 @@ _UNUSED = ("senet.", "feature.", "mask_token")
 class Attention(nn.Module):
     """Self-attention of patches [N, P, dim]."""
 
-    def __init__(self, dim: int, device=None, dtype=None, operations=nn):
+    def __init__(self, dim: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         self.qkv = operations.Linear(dim, 3 * dim, bias=False, device=device, dtype=dtype)
         self.proj = operations.Linear(dim, dim, device=device, dtype=dtype)
@@ -32,7 +33,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    def __init__(self, dim: int, hidden: int, device=None, dtype=None, operations=nn):
+    def __init__(self, dim: int, hidden: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         self.fc1 = operations.Linear(dim, hidden, device=device, dtype=dtype)
         self.fc2 = operations.Linear(hidden, dim, device=device, dtype=dtype)
@@ -42,9 +43,9 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, dim: int, hidden: int, device=None, dtype=None, operations=nn):
+    def __init__(self, dim: int, hidden: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.norm1 = operations.LayerNorm(dim, **place)
         self.attn = Attention(dim, operations=operations, **place)
         self.norm2 = operations.LayerNorm(dim, **place)
@@ -61,9 +62,11 @@ class TransFace(nn.Module):
     Parameter names are the checkpoint's.
     """
 
-    def __init__(self, dim: int, hidden: int, depth: int, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, dim: int, hidden: int, depth: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn
+    ):
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.patch_embed = nn.ModuleDict({"proj": operations.Conv2d(3, dim, PATCH, PATCH, **place)})
         self.pos_embed = nn.Parameter(torch.zeros(1, PATCHES, dim, **place))
         self.blocks = nn.Sequential(*(Block(dim, hidden, operations=operations, **place) for _ in range(depth)))
@@ -81,8 +84,9 @@ def recognise(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def load_transface(
-    tensors: Mapping[str, Tensor], name: str = "The file", device=None, dtype=None, operations=nn
-) -> TransFace:
+    tensors: Mapping[str, Tensor], name: str = "The file", device: Device = None, dtype: Dtype = None,
+    operations: Operations = nn,
+) -> TransFace:  # fmt: skip
     """The network that a file's flat tensors hold, in eval mode without gradients and in float32 if `dtype` is None.
 
     `name` is the file's, for the message. Raises WeightsError with one sentence for tensors that are incomplete or of

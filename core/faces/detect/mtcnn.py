@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ...layer_types import Device, Dtype, Operations
 from ..align.area import crop, integral_image, resize
 from .candidates import Candidates, best, padded, without_empty
 from .mtcnn_networks import ONet, PNet, RNet, normalise
@@ -58,7 +59,10 @@ class MTCNN(nn.Module):
     24 bytes per pixel and the first network's widest map 14.
     """
 
-    def __init__(self, device=None, dtype=None, operations=nn, *, thresholds: tuple[float, ...] = THRESHOLDS):
+    def __init__(
+        self, device: Device = None, dtype: Dtype = None, operations: Operations = nn, *,
+        thresholds: tuple[float, ...] = THRESHOLDS,
+    ):  # fmt: skip
         super().__init__()
         self.thresholds = thresholds
         self.pnet = PNet(device, dtype, operations)

@@ -7,13 +7,14 @@ Input pixels are RGB in -1..1: (value - 127.5) / 128 of 0..255.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...layer_types import Device, Dtype, Operations
 from ..layers import PReLU
 
 
 class Layer(nn.Module):
     """A convolution or a dense layer, its PReLU and, for convolutions, a max pool that keeps incomplete windows."""
 
-    def __init__(self, layer: nn.Module, channels: int, pool: int, device, dtype):
+    def __init__(self, layer: nn.Module, channels: int, pool: int, device: Device, dtype: Dtype):
         super().__init__()
         self.layer = layer
         self.prelu = PReLU(channels, device=device, dtype=dtype)
@@ -37,7 +38,7 @@ def _convolutions(plan, device, dtype, operations) -> nn.Sequential:
 class PNet(nn.Module):
     """Face or not and box offsets for every 12 x 12 window at stride 2. [B, 3, H, W] -> [B, h, w], [B, 4, h, w]."""
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         self.convolutions = _convolutions([(3, 10, 3, 2), (10, 16, 3, 0), (16, 32, 3, 0)], device, dtype, operations)
         self.face = operations.Conv2d(32, 2, 1, device=device, dtype=dtype)
@@ -51,7 +52,7 @@ class PNet(nn.Module):
 class RNet(nn.Module):
     """Face or not and box offsets of 24 x 24 crops. [N, 3, 24, 24] -> [N], [N, 4]."""
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         self.convolutions = _convolutions([(3, 28, 3, 3), (28, 48, 3, 3), (48, 64, 2, 0)], device, dtype, operations)
         self.dense = Layer(operations.Linear(576, 128, device=device, dtype=dtype), 128, 0, device, dtype)
@@ -66,7 +67,7 @@ class RNet(nn.Module):
 class ONet(nn.Module):
     """Face or not, box offsets, landmarks in box units, of 48 x 48 crops. [N, 3, 48, 48] -> [N], [N, 4], [N, 5, 2]."""
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         plan = [(3, 32, 3, 3), (32, 64, 3, 3), (64, 64, 3, 2), (64, 128, 2, 0)]
         self.convolutions = _convolutions(plan, device, dtype, operations)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...graph import GraphModule, UnknownGraph, build
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightsError
 from ...weights.onnx_file import OnnxModel
 from ..align.resize import resize_bilinear
@@ -90,7 +91,7 @@ def fitted(image: Tensor, size: int) -> tuple[Tensor, float]:
     return F.pad(pixels, (0, size - new_width, 0, size - new_height)), new_height / height
 
 
-def load_scrfd(model: OnnxModel, device=None, dtype=None, operations=nn) -> SCRFD:
+def load_scrfd(model: OnnxModel, device: Device = None, dtype: Dtype = None, operations: Operations = nn) -> SCRFD:
     """The detector of an `.onnx` file, by its outputs' sizes whatever their names and order.
 
     Raises UnknownGraph for a detector of another kind or without landmarks, WeightsError for a damaged one.

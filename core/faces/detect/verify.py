@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..align.transforms import apply, invert, similarity_transform, warp
+from ..align.transforms import invert, similarity_transform, transform_points, warp
 from ..points.landmarks68 import CHIP_SIZE, MIRRORED, TEMPLATE, Landmarks68, five_of
 from .candidates import Candidates, best, without_empty
 from .nms import suppress
@@ -101,7 +101,8 @@ class Verified(nn.Module):
         straight, mirrored = points.chunk(2)
         mirrored = mirrored[:, list(MIRRORED)] * mirrored.new_tensor([-1, 1]) + mirrored.new_tensor([CHIP_SIZE - 1, 0])
         back = invert(matrices)
-        return torch.stack([apply(back, straight), apply(back, mirrored)]).unflatten(1, (len(views), -1))
+        both = torch.stack([transform_points(back, straight), transform_points(back, mirrored)])
+        return both.unflatten(1, (len(views), -1))
 
 
 def _stray(points: Tensor) -> Tensor:

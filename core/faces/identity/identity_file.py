@@ -12,7 +12,7 @@ from .identity import COMBINE, Identity
 FORMAT = "likeness.identity.1"
 
 
-def save_identity(identity: Identity, path: Path):
+def save_identity(identity: Identity, path: Path) -> None:
     """Write a new file, the same bytes for the same identity; it appears whole or not at all.
 
     FileExistsError where there is one of that name, or another process is about to write it; OSError where it can't be

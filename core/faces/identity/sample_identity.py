@@ -56,7 +56,7 @@ def population(identities: Sequence[Identity]) -> tuple[str, torch.Tensor]:
     return spaces[0], members
 
 
-def draw(members: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+def draw_people(members: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
     """Samples [count,D] of the Gaussian with the mean and the covariance of members [N,D].
 
     mean + w (members - mean) / sqrt(N - 1), w standard normal [N]: this has the very covariance, stays in the set's
@@ -78,7 +78,7 @@ def _sample(members, generator, limit, count):
     known, kept = F.normalize(members, dim=1), []
     tries = max(_LEAST_TRIES, _TRIES_EACH * count)
     for _ in range(0, tries, _BATCH):
-        drawn = F.normalize(draw(members, _BATCH, generator), dim=1)
+        drawn = F.normalize(draw_people(members, _BATCH, generator), dim=1)
         drawn = drawn[(drawn @ known.T).amax(1) <= limit]
         alike = drawn @ drawn.T > limit
         free = torch.ones(len(drawn), dtype=torch.bool)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ...graph import UnknownGraph, build
+from ...layer_types import Device, Dtype, Operations
 from ...weights.onnx_file import OnnxModel
-from ..align.transforms import apply, invert, upright, warp
+from ..align.transforms import invert, transform_points, upright, warp
 from ..found import Faces
 from ..points.head_pose import fit_to, head_pose, load_mean_shape
 from .onnx_roles import normalises
@@ -75,7 +76,7 @@ class FaceDetails(nn.Module):
         half = self.graphs[kind].checked_shape[-1] // 2
         points = numbers.unflatten(1, (-1, columns))
         back = invert(matrices)
-        flat = apply(back, (points[..., :2] + 1) * half)
+        flat = transform_points(back, (points[..., :2] + 1) * half)
         if columns == 2:
             return flat, matrices
         depth = points[..., 2:] * half * back[:, :1, :2].norm(dim=2, keepdim=True)
@@ -89,7 +90,9 @@ def crops_around(boxes: Tensor, size: int) -> Tensor:
     return upright(centre, scale, size / 2)
 
 
-def load_details(models: list[OnnxModel], device=None, dtype=None, operations=nn) -> FaceDetails:
+def load_details(
+    models: list[OnnxModel], device: Device = None, dtype: Dtype = None, operations: Operations = nn
+) -> FaceDetails:
     """The module for the landmark and attribute graphs of a pack, the first of each kind.
 
     Raises UnknownGraph with one sentence for a graph of another kind, WeightsError for a damaged one.

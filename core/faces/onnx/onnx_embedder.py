@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...graph import GraphModule, UnknownGraph, build
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightsError
 from ...weights.onnx_file import OnnxModel
 from ..align.alignment import FivePoints, arcface
@@ -66,8 +67,8 @@ def arcface_alignment(name: str, size: tuple[int, int], advice: str) -> FivePoin
 
 
 def load_embedder(
-    model: OnnxModel, preprocessing: Preprocessing | None = None, size: tuple[int, int] | None = None, device=None,
-    dtype=None, operations=nn,
+    model: OnnxModel, preprocessing: Preprocessing | None = None, size: tuple[int, int] | None = None,
+    device: Device = None, dtype: Dtype = None, operations: Operations = nn,
 ) -> OnnxEmbedder:  # fmt: skip
     """The descriptor of an `.onnx` file.
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from torch import nn
 
+from ...layer_types import Dtype, Operations
 from ...plain import is_list, is_number, points
 from ...quoted import quoted
 from ...weights import WeightsError
 from ...weights.onnx_file import read_onnx
-from ..align.alignment import FivePoints
+from ..align.alignment import Alignment, FivePoints
 from ..align.templates import Points
 from ..align.windows import face_window, person_window
 from ..describe.descriptors import Descriptor
@@ -99,7 +100,7 @@ def _template(path, known):
         raise _wrong(path, "template", expected) from error
 
 
-def load_own(path: Path, half_precision=None, operations=nn) -> Descriptor:
+def load_own(path: Path, half_precision: Dtype = None, operations: Operations = nn) -> Descriptor:
     """The descriptor in an `.onnx` file as its description says; without one, it is fed as ArcFace is.
 
     `half_precision` is the dtype for descriptors that say they bear it. Raises WeightsError with one sentence for a
@@ -114,10 +115,11 @@ def load_own(path: Path, half_precision=None, operations=nn) -> Descriptor:
         height, width = embedder.size
         raise _wrong(beside, "input_size", f"[{height}, {width}], which {path.name} itself says")
     template = described.template
+    alignment: Alignment
     if template == "arcface":
         advice = f'write "template" into {beside.name}: box, person, or five points'
         alignment = arcface_alignment(path.name, embedder.size, advice)
-    elif template in _WINDOWS:
+    elif isinstance(template, str):
         alignment = _WINDOWS[template](embedder.size)
     else:
         alignment = FivePoints(template, embedder.size[0], antialias=True)

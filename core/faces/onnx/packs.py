@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from ...layer_types import Dtype, Operations
 from ...weights import WeightsError
 from ...weights.onnx_file import OnnxModel, read_onnx
 from ..describe.descriptors import Descriptor
@@ -62,7 +63,7 @@ def read_pack(name: str, paths: Sequence[Path]) -> Pack:
     return pack
 
 
-def load_pack_descriptor(pack: Pack, dtype=None, operations=nn) -> tuple[Descriptor, Path]:
+def load_pack_descriptor(pack: Pack, dtype: Dtype = None, operations: Operations = nn) -> tuple[Descriptor, Path]:
     """A pack's recogniser and its file; WeightsError with one sentence when there is none that can be used."""
     model = pack.needed(EMBEDDER, "add the pack's recogniser, such as w600k_r50.onnx or glintr100.onnx")
     embedder = load_embedder(model, dtype=dtype, operations=operations)

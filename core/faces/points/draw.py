@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..found import Landmark
 from .pose import as_faces
@@ -15,7 +16,7 @@ LIMB_HALF_WIDTH = 4
 RADIUS = 10
 
 
-def draw_keypoints(landmarks, height: int, width: int) -> np.ndarray:
+def draw_keypoints(landmarks: ArrayLike, height: int, width: int) -> np.ndarray:
     """Draw faces as coloured limbs and dots on black, byte for byte as InstantID's `draw_kps` does with OpenCV.
 
     Landmarks [5,2] or [N,5,2] (x, y) in pixels of this canvas. Returns uint8 [height,width,3] RGB. Several faces: the

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ... import plain
 from ...quoted import quoted
@@ -13,7 +14,7 @@ EXPECTED = 'expected {"size": [width, height], "faces": [[[x, y], ... 5 points],
 _FACES = 300  # far above any picture; each is drawn by itself
 
 
-def landmarks_to_json(landmarks, height: int, width: int) -> str:
+def landmarks_to_json(landmarks: ArrayLike, height: int, width: int) -> str:
     """Landmarks [N,5,2] or [5,2] and the size of the canvas they are on as one line of JSON.
 
     Numbers are written so that they read back exactly. Raises ValueError as `as_faces` does.
@@ -48,7 +49,7 @@ def parse_landmarks(text: str) -> tuple[np.ndarray, tuple[int, int] | None]:
         size = _size(value["size"]) if "size" in value else None
         value = value["faces"]
     if not plain.is_list(value):
-        raise ValueError(f"Landmarks are {plain.in_words(value)}; {EXPECTED}.")
+        raise ValueError(f"Landmarks are {plain.kind_in_words(value)}; {EXPECTED}.")
     if value and plain.is_list(value[0]) and value[0] and not plain.is_list(value[0][0]):
         value = [value]
     if len(value) > _FACES:

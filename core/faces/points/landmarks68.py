@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...layer_types import Device, Dtype, LayerArgs, Operations
 from ...places import EMBEDDED
 from ..describe.dlib import MEAN
 from ..describe.networks.quantised import read_quantised
@@ -28,9 +29,12 @@ FIVE = (range(36, 42), range(42, 48), (30,), (48,), (54,))
 class Separable(nn.Module):
     """A depthwise 3 x 3 convolution and a pointwise one with nothing in between, [N, C, h, w] -> [N, C', h', w']."""
 
-    def __init__(self, before: int, after: int, stride: int, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, before: int, after: int, stride: int, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.depthwise = operations.Conv2d(before, before, 3, stride, groups=before, bias=False, **place)
         self.pointwise = operations.Conv2d(before, after, 1, **place)
 
@@ -41,7 +45,9 @@ class Separable(nn.Module):
 class Dense(nn.Module):
     """Four convolutions, the first halving the size, each of the others fed with the sum of all before it."""
 
-    def __init__(self, before: int, after: int, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, before: int, after: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn
+    ):
         super().__init__()
         if before == 3:
             self.conv0 = operations.Conv2d(3, after, 3, 2, device=device, dtype=dtype)
@@ -69,7 +75,7 @@ def _same(x: Tensor, stride: int) -> Tensor:
 class Landmarks68(nn.Module):
     """`face_landmark_68_model` of @vladmandic/face-api: where 68 landmarks lie in a square that shows one face."""
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         for number, (before, after) in enumerate(zip((3, *CHANNELS), CHANNELS, strict=False)):
             setattr(self, f"dense{number}", Dense(before, after, device, dtype, operations))
@@ -102,7 +108,7 @@ def read_landmarks68(path: Path = FILE) -> dict[str, Tensor]:
     return state
 
 
-def load_landmarks68(device=None, dtype=None, operations=nn) -> Landmarks68:
+def load_landmarks68(device: Device = None, dtype: Dtype = None, operations: Operations = nn) -> Landmarks68:
     """The network that ships with the pack, in eval mode without gradients."""
     module = Landmarks68(device, dtype, operations)
     module.load_state_dict(read_landmarks68(FILE))

@@ -3,12 +3,13 @@
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Half-lengths and sums of coordinates up to here stay inside 32-bit pixels, the range in which the drawing is defined.
 FARTHEST = 2.0**29
 
 
-def as_faces(landmarks) -> np.ndarray:
+def as_faces(landmarks: ArrayLike) -> np.ndarray:
     """Five landmarks of one face [5,2] or of several [N,5,2] as an array [N,5,2] of floats.
 
     Single precision stays single, everything else becomes double. Raises ValueError for another shape and for
@@ -29,7 +30,7 @@ def as_faces(landmarks) -> np.ndarray:
     return faces
 
 
-def fit(landmarks, from_size: tuple[int, int], to_size: tuple[int, int]) -> np.ndarray:
+def fit(landmarks: ArrayLike, from_size: tuple[int, int], to_size: tuple[int, int]) -> np.ndarray:
     """Carry landmarks from one frame to another that contains it: one scale for both axes, centred.
 
     Landmarks [N,5,2] or [5,2] in pixels, sizes (width, height). Returns [N,5,2]; equal sizes change nothing.
@@ -41,7 +42,7 @@ def fit(landmarks, from_size: tuple[int, int], to_size: tuple[int, int]) -> np.n
 
 
 def place(
-    landmarks,
+    landmarks: ArrayLike,
     from_size: tuple[int, int],
     to_size: tuple[int, int],
     offset_x: float = 0.0,

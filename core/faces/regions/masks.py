@@ -5,12 +5,13 @@ to look for a face is known from `Faces.on_host`.
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..align.transforms import apply, similarity_transform, warp
+from ..align.transforms import similarity_transform, transform_points, warp
 from ..found import Faces
 from .overlay import box_masks
 from .parser import CLASSES, SIDE
@@ -102,7 +103,9 @@ def hull_edges(points: Tensor) -> tuple[Tensor, Tensor]:
     return points, along.gather(2, farthest[..., None].expand(-1, -1, -1, 2))[:, :, 0]
 
 
-def parsed(faces: Faces, points: Tensor, image: Tensor, parse, soft: float = 0.0) -> Tensor:
+def parsed(
+    faces: Faces, points: Tensor, image: Tensor, parse: Callable[[Tensor, Sequence[int]], Tensor], soft: float = 0.0
+) -> Tensor:  # fmt: skip
     """One mask per image [B, H, W], 1 where a parser sees skin, brows, eyes, glasses, nose or mouth of its faces.
 
     points: [N, 68, 2] landmarks; image: [B, H, W, 3] on the faces' device; parse: upright portraits [n, 512, 512, 3]
@@ -117,7 +120,7 @@ def parsed(faces: Faces, points: Tensor, image: Tensor, parse, soft: float = 0.0
         likely = parse(chips, FACE_CLASSES).sum(1, keepdim=True)
         if soft:
             likely = _blurred((likely > 0.5).float(), soft * _PARSER_FACE)
-        places = apply(matrices[rows], pixels.flatten(1, 2)).unflatten(1, pixels.shape[1:3])
+        places = transform_points(matrices[rows], pixels.flatten(1, 2)).unflatten(1, pixels.shape[1:3])
         values = F.grid_sample(likely, (places + 0.5) / SIDE * 2 - 1, align_corners=False)[:, 0]
         near = hull_distance(outline[rows], pixels) > -_AROUND * part.widths
         return values * near

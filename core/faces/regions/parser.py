@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightsError, fill, fitting, kind_of
 from .parser_networks import RESNET18, RESNET34, BiSeNet
 
@@ -50,7 +51,10 @@ class FaceParser(nn.Module):
     whole picture, on any grid. It knows pictures in which one face fills a good part; small faces want cutting out.
     """
 
-    def __init__(self, depths: tuple[int, ...] = RESNET18, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, depths: tuple[int, ...] = RESNET18, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
         self.network = BiSeNet(len(CLASSES), depths, device, dtype, operations)
 
@@ -82,8 +86,9 @@ def _resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def load_parser(
-    tensors: Mapping[str, Tensor], name: str = "The file", device=None, dtype=None, operations=nn
-) -> FaceParser:
+    tensors: Mapping[str, Tensor], name: str = "The file", device: Device = None, dtype: Dtype = None,
+    operations: Operations = nn,
+) -> FaceParser:  # fmt: skip
     """The parser that a file's flat tensors hold, in eval mode without gradients and in float32 if `dtype` is None.
 
     `name` is the file's, for the message. Raises WeightsError with one sentence when the tensors are of another kind,

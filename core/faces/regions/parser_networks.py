@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...layer_types import Device, Dtype, LayerArgs, Operations
+
 RESNET18, RESNET34 = (2, 2, 2, 2), (3, 4, 6, 3)  # residual blocks per stage of the backbone
 
 
@@ -24,9 +26,12 @@ class BatchNorm(nn.BatchNorm2d):
 class ConvNorm(nn.Module):
     """A convolution that keeps the size, its normalisation and a ReLU. [B, C, h, w] -> [B, C', h, w]."""
 
-    def __init__(self, before: int, after: int, kernel: int, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, before: int, after: int, kernel: int, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.conv = operations.Conv2d(before, after, kernel, padding=kernel // 2, bias=False, **place)
         self.bn = BatchNorm(after, **place)
 
@@ -37,9 +42,12 @@ class ConvNorm(nn.Module):
 class Residual(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut. [B, C, h, w] -> [B, C', h / stride, w / stride], rounded up."""
 
-    def __init__(self, before: int, after: int, stride: int, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, before: int, after: int, stride: int, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.conv1 = operations.Conv2d(before, after, 3, stride, 1, bias=False, **place)
         self.bn1 = BatchNorm(after, **place)
         self.conv2 = operations.Conv2d(after, after, 3, 1, 1, bias=False, **place)
@@ -57,9 +65,11 @@ class Residual(nn.Module):
 class ResNet(nn.Module):
     """The backbone (He et al. 2016). [B, 3, H, W] -> features of 128, 256, 512 channels at 1/8, 1/16, 1/32 of H, W."""
 
-    def __init__(self, depths: tuple[int, ...], device=None, dtype=None, operations=nn):
+    def __init__(
+        self, depths: tuple[int, ...], device: Device = None, dtype: Dtype = None, operations: Operations = nn
+    ):
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.conv1 = operations.Conv2d(3, 64, 7, 2, 3, bias=False, **place)
         self.bn1 = BatchNorm(64, **place)
         before = 64
@@ -79,7 +89,7 @@ class ResNet(nn.Module):
 class Refinement(nn.Module):
     """Features of 128 channels, each weighted by what the whole picture says of it. [B, C, h, w] -> [B, 128, h, w]."""
 
-    def __init__(self, before: int, device=None, dtype=None, operations=nn):
+    def __init__(self, before: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         self.conv = ConvNorm(before, 128, 3, device, dtype, operations)
         self.conv_atten = operations.Conv2d(128, 128, 1, bias=False, device=device, dtype=dtype)
@@ -93,9 +103,11 @@ class Refinement(nn.Module):
 class ContextPath(nn.Module):
     """[B, 3, H, W] -> the backbone's features and those with context, both [B, 128, H / 8, W / 8]."""
 
-    def __init__(self, depths: tuple[int, ...], device=None, dtype=None, operations=nn):
+    def __init__(
+        self, depths: tuple[int, ...], device: Device = None, dtype: Dtype = None, operations: Operations = nn
+    ):
         super().__init__()
-        place = {"device": device, "dtype": dtype, "operations": operations}
+        place: LayerArgs = {"device": device, "dtype": dtype, "operations": operations}
         self.resnet = ResNet(depths, **place)
         self.arm16 = Refinement(256, **place)
         self.arm32 = Refinement(512, **place)
@@ -114,7 +126,7 @@ class ContextPath(nn.Module):
 class Fusion(nn.Module):
     """Two times [B, 128, h, w] -> [B, 256, h, w], with the channels that matter in this picture made stronger."""
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         self.convblk = ConvNorm(256, 256, 1, device, dtype, operations)
         self.conv1 = operations.Conv2d(256, 64, 1, bias=False, device=device, dtype=dtype)
@@ -128,7 +140,7 @@ class Fusion(nn.Module):
 class Head(nn.Module):
     """[B, 256, h, w] -> logits [B, classes, h, w]."""
 
-    def __init__(self, classes: int, device=None, dtype=None, operations=nn):
+    def __init__(self, classes: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         self.conv = ConvNorm(256, 256, 3, device, dtype, operations)
         self.conv_out = operations.Conv2d(256, classes, 1, bias=False, device=device, dtype=dtype)
@@ -140,9 +152,12 @@ class Head(nn.Module):
 class BiSeNet(nn.Module):
     """Pixels [B, 3, H, W], normalised as the backbone wants them -> logits [B, classes, H, W] float32."""
 
-    def __init__(self, classes: int, depths: tuple[int, ...] = RESNET18, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, classes: int, depths: tuple[int, ...] = RESNET18, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
-        place = {"device": device, "dtype": dtype, "operations": operations}
+        place: LayerArgs = {"device": device, "dtype": dtype, "operations": operations}
         self.cp = ContextPath(depths, **place)
         self.ffm = Fusion(**place)
         self.conv_out = Head(classes, **place)

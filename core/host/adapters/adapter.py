@@ -13,7 +13,7 @@ from ...weights import read_weights
 from .. import keys
 from ..comfyui.folders import adapter_path
 from ..comfyui.managed import OPERATIONS, loaded, managed, managed_from
-from ..comfyui.masks import as_masks, gated
+from ..comfyui.masks import as_masks, with_outside
 from ..conditioning.control_reads import with_identity
 from ..conditioning.face_context import FaceContext
 from ..conditioning.prompt import with_nobody
@@ -69,7 +69,7 @@ class Options:
     style_strength: float = 0.0
 
 
-def load(
+def load_adapter_named(
     name: str, overrides: Overrides = AUTO, lora: str = IN_THE_FILE, router: str | None = None
 ) -> LoadedAdapter:  # fmt: skip
     """Load the adapter behind a combo value; WeightsError or ValueError with one sentence when that can't be done.
@@ -93,7 +93,7 @@ def _router_of(path, spec):
     return load_router(read_weights(path), spec, operations=OPERATIONS)
 
 
-def apply(
+def apply_adapter(
     model: ModelPatcher,
     positive: list,
     negative: list,
@@ -122,7 +122,7 @@ def apply(
             patched = _mixed(patched, strength, options, foundation)
         return patched, positive, negative, sources.identity or no_identity()
     person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
-    if strength.is_nothing or person.is_nothing:
+    if strength.is_nothing or person.is_empty:
         return model, positive, negative, person.identity
     patched = apply_person(
         model, positive, negative, adapter, person, strength, attn_mask, options, without_middle=sources.popular
@@ -140,7 +140,7 @@ def apply_person(
     """
     foundation = foundation_of(model)
     if attn_mask is not None:
-        attn_mask = gated(as_masks(attn_mask, "attn_mask"), options.outside)
+        attn_mask = with_outside(as_masks(attn_mask, "attn_mask"), options.outside)
         if not attn_mask.any():
             return model, positive, negative
         if (attn_mask >= 1).all():

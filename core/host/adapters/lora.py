@@ -49,9 +49,9 @@ def lora_file(name: str) -> LoRA:
     return LoRA(by_name={key: tensor.clone() for key, tensor in file.tensors.items()})
 
 
-def fingerprint(name: str) -> str:
+def lora_fingerprint(name: str) -> str:
     """Changes when the LoRA's file does."""
-    return name if name == IN_THE_FILE else folders.fingerprint(lora_path(name))
+    return name if name == IN_THE_FILE else folders.file_fingerprint(lora_path(name))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 _GRAPH, _ARRAY = ".onnx", ".npy"
 
 
-def register():
+def register() -> None:
     """Make every folder known to ComfyUI; one that another pack registered keeps its paths and gains ours."""
     for name in (*ADAPTER_FOLDERS, PARSER_FOLDER, ENCODER_FOLDER, PACK_FOLDER, DIRECTION_FOLDER):
         # A key that another pack registered without extensions means "every file" and must stay so.
@@ -135,13 +135,13 @@ def adapter_path(name: str) -> str:
     return path
 
 
-def fingerprint_of_all(paths: list[str]) -> str:
+def files_fingerprint(paths: list[str]) -> str:
     """Changes when one of these files does, comes or goes. It ends up in pictures' metadata, so it tells no paths."""
-    found = [(path, fingerprint(path)) for path in paths]
+    found = [(path, file_fingerprint(path)) for path in paths]
     return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
 
 
-def fingerprint(path: str | os.PathLike) -> str:
+def file_fingerprint(path: str | os.PathLike) -> str:
     """Changes when the file at a path does, so that a replaced file is read again."""
     stat = os.stat(path)
     # the time of the last change too: copies keep the other two, and nobody can set it back

@@ -6,7 +6,7 @@ from ...faces.broken import no_colours, why_no_face
 from ...faces.policy import picture_name
 
 
-def checked(image: torch.Tensor) -> torch.Tensor:
+def as_image(image: torch.Tensor) -> torch.Tensor:
     """An IMAGE with its three colours, grey repeated and alpha left out; ValueError with one sentence if it is none."""
     if not image.is_floating_point():
         kind = str(image.dtype).removeprefix("torch.")

@@ -31,7 +31,7 @@ def _wrong_with(mask):
     return None
 
 
-def gated(mask: torch.Tensor, outside: float) -> torch.Tensor:
+def with_outside(mask: torch.Tensor, outside: float) -> torch.Tensor:
     """A mask in 0..1 that leaves a share `outside` 0..1 where it was black: outside + (1 - outside) * mask.
 
     0 gives the mask and 1 all ones, exactly.

@@ -6,7 +6,7 @@ from comfy.patcher_extension import WrappersMP
 from ...cure.masks import picture_masks
 from ...cure.overlay import draw_masks
 from .. import keys
-from ..comfyui.images import checked, pixels
+from ..comfyui.images import as_image, pixels
 
 
 def latest_masks(model) -> torch.Tensor:
@@ -34,7 +34,7 @@ def show_masks(model, image: torch.Tensor, opacity: float) -> tuple[torch.Tensor
 
     A run of fewer pictures is repeated as often as it fits. ValueError with one sentence where it doesn't.
     """
-    image, masks = pixels(checked(image), image.device), latest_masks(model)
+    image, masks = pixels(as_image(image), image.device), latest_masks(model)
     if len(image) % len(masks):
         raise ValueError(
             f"The image has a batch of {len(image)}, but the latest sampling run with this model drew {len(masks)}; "

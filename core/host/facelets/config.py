@@ -2,6 +2,7 @@
 
 from comfy import latent_formats, model_base, sd1_clip, supported_models
 
+from ...layer_types import Device, Dtype
 from .autoencoder import CHANNELS
 
 # 7 cross-attention sites in the order of adapter checkpoints: 64, 128, then 128, 128, 64, 64, then 128 channels.
@@ -62,15 +63,15 @@ class FaceletsModel(supported_models.SD15):
         super().__init__(UNET)
         self.latent_format = FaceletsLatent(latent_rgb)
 
-    def model_type(self, state_dict, prefix=""):
+    def model_type(self, state_dict: dict, prefix: str = "") -> model_base.ModelType:
         return model_base.ModelType.V_PREDICTION
 
-    def inpaint_model(self):
+    def inpaint_model(self) -> bool:
         return False  # ComfyUI takes every U-Net with more than 4 channels for one
 
 
 class FaceletsClip(sd1_clip.SD1ClipModel):
     """SD1.5's text encoder with 3 layers of 128 numbers in place of 12 of 768."""
 
-    def __init__(self, device="cpu", dtype=None, model_options=None):
+    def __init__(self, device: Device = "cpu", dtype: Dtype = None, model_options: dict | None = None):
         super().__init__(device, dtype, {**(model_options or {}), "clip_l_model_config": TEXT_ENCODER})

@@ -37,7 +37,9 @@ MIN_CONFIDENCE = 0.5  # of a face, as LoadFaceEncoder has it
 Tensors = dict[str, torch.Tensor]
 
 
-def load_facelets(folder: str | Path | None = None):
+def load_facelets(
+    folder: str | Path | None = None,
+) -> tuple[ModelPatcher, CLIP, VAE, ControlNet, LoadedAdapter, LoadedEncoder]:
     """(model, clip, vae, control_net, adapter, face_encoder) from the six files in `folder`, by default the pack's own.
 
     Raises WeightsError with one sentence when a file is missing, damaged or of something else.

@@ -3,6 +3,7 @@
 import json
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,7 +11,7 @@ from ...faces.found import Faces, parse_index
 from ...faces.onnx.details import Details
 from ...faces.policy import faceless, refuse_faceless
 from ...faces.regions.overlay import draw_faces
-from ..comfyui.images import broken_picture, checked
+from ..comfyui.images import as_image, broken_picture
 from ..comfyui.progress import watched
 from .encoder import LoadedEncoder
 from .face_masks import check_masks, face_masks
@@ -71,8 +72,8 @@ def detect_faces(
     order: str,
     index: str,
     on_no_face: str,
-    face_landmarks=None,
-    bounding_boxes=None,
+    face_landmarks: Any = None,
+    bounding_boxes: Any = None,
     mask_from: str = "box",
     soft_edge: float = 0.0,
     details: bool = False,
@@ -81,7 +82,7 @@ def detect_faces(
 
     With `details` the description has what the encoder's pack knows about each face.
     """
-    image = checked(image)
+    image = as_image(image)
     check_masks(mask_from)
     given = given_faces(encoder, image, face_landmarks, bounding_boxes, on_no_face)
     found = find_faces(encoder, image, index, given.faces)

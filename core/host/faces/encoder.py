@@ -12,7 +12,7 @@ from ...faces.found import Faces
 from ...faces.identity.quality import Quality, quality_of
 from ...faces.onnx.details import Details
 from ...faces.points.head_pose import fit_to, head_pose, load_mean_shape
-from ..comfyui.images import checked, pixels
+from ..comfyui.images import as_image, pixels
 from ..comfyui.managed import loaded, managed, managed_from
 from ..comfyui.progress import watched
 from .encoder_files import load_details_module, load_module
@@ -58,30 +58,30 @@ class LoadedEncoder:
         """All faces of a batch of images, on the compute device."""
         module = self._module()
         detect = partial(module.detect, min_confidence=self.min_confidence)
-        image, found = checked(image), []
+        image, found = as_image(image), []
         for part in watched(image.split(_BATCH), len(image), "Looking for faces"):
             found.append(search(detect, self._to_device(part), self.search, self.min_size, module.sure))
         return Faces.concatenate(found)
 
     def embed(self, image: torch.Tensor, faces: Faces) -> torch.Tensor:
         """Un-normalised embeddings [N,dim] of faces found in `image`."""
-        return self._module().embed(self._to_device(checked(image)), faces)
+        return self._module().embed(self._to_device(as_image(image)), faces)
 
     def quality(self, image: torch.Tensor, faces: Faces) -> Quality:
         """How good the faces found in `image` are for recognising somebody, [N] per part."""
-        return quality_of(self._to_device(checked(image)), faces, self._module().alignment)
+        return quality_of(self._to_device(as_image(image)), faces, self._module().alignment)
 
     def crop(self, image: torch.Tensor, faces: Faces, size: int) -> torch.Tensor:
         """Square cut-outs with some surroundings as IMAGE [N,size,size,3]."""
-        return self._module().crop(self._to_device(checked(image)), faces, size).movedim(1, -1)
+        return self._module().crop(self._to_device(as_image(image)), faces, size).movedim(1, -1)
 
     def landmarks68(self, image: torch.Tensor, faces: Faces) -> torch.Tensor:
         """68 landmarks [N,68,2] in pixels of faces found in `image`, see FaceEncoder.landmarks68."""
-        return self._module().landmarks68(self._to_device(checked(image)), faces)
+        return self._module().landmarks68(self._to_device(as_image(image)), faces)
 
     def details(self, image: torch.Tensor, faces: Faces) -> Details:
         """What the encoder's pack knows about faces found in `image`; the embedded encoder knows their pose."""
-        image = self._to_device(checked(image))
+        image = self._to_device(as_image(image))
         patcher = self.lazy_details.patcher
         if patcher is not None:
             return loaded(patcher)(image, faces)
@@ -89,7 +89,7 @@ class LoadedEncoder:
 
     def prepared(self, image: torch.Tensor) -> torch.Tensor:
         """An IMAGE as the encoder takes it: three colours, float32 on the compute device."""
-        return self._to_device(checked(image))
+        return self._to_device(as_image(image))
 
     def _module(self) -> FaceEncoder:
         return loaded(self.patcher)
@@ -98,7 +98,7 @@ class LoadedEncoder:
         return pixels(image, self.patcher.load_device)
 
 
-def load(
+def load_encoder(
     encoder: str, detector: str, min_confidence: float, search: str = "auto", min_size: int = 0
 ) -> LoadedEncoder:  # fmt: skip
     """Load an encoder by its combo values; the rest as in LoadedEncoder.

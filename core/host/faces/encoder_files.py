@@ -18,7 +18,7 @@ from ...faces.points.landmarks68 import load_landmarks68
 from ...faces.spaces import space_of
 from ...quoted import quoted
 from ...weights import read_weights
-from ...weights.fingerprint import fingerprint_of
+from ...weights.digest import digest_of
 from ..comfyui import folders
 from ..comfyui.managed import OPERATIONS, half_precision
 
@@ -49,7 +49,7 @@ def why_not_found(name: str, kind: str) -> str | None:
     )
 
 
-def fingerprint(names: Iterable[str]) -> str:
+def encoder_fingerprint(names: Iterable[str]) -> str:
     """Changes when a file behind one of these names does, so that a replaced one is read again."""
     packs, files = folders.packs(), folders.encoder_files()
     paths = []
@@ -57,7 +57,7 @@ def fingerprint(names: Iterable[str]) -> str:
         paths += packs.get(name, [])
         if name in files:
             paths += [path for path in (files[name], description_beside(Path(files[name]))) if os.path.isfile(path)]
-    return ",".join(folders.fingerprint(path) for path in paths)
+    return ",".join(folders.file_fingerprint(path) for path in paths)
 
 
 def load_module(encoder: str, detector: str) -> FaceEncoder:
@@ -83,7 +83,7 @@ def load_module(encoder: str, detector: str) -> FaceEncoder:
     else:
         path = Path(folders.encoder_files()[encoder])
         found = _descriptor_in(path)
-    space = space_of(fingerprint_of(path), f"{found.kind}-{path.stem}")
+    space = space_of(digest_of(path), f"{found.kind}-{path.stem}")
     module = FaceEncoder(detect, found.module, space, found.dim, found.alignment, points68)
     return module.eval().requires_grad_(False)
 

@@ -4,7 +4,7 @@ import torch
 
 from ...faces.found import Faces
 from ...faces.regions import masks
-from ..comfyui.images import checked, pixels
+from ..comfyui.images import as_image, pixels
 from .encoder import LoadedEncoder
 from .parser import needed_parser
 
@@ -25,11 +25,11 @@ def face_masks(
     if mask_from == "landmarks":
         return masks.hulls(faces, points, soft_edge)
     parser = needed_parser(_WHY)
-    on_device = pixels(checked(image), faces.boxes.device)
+    on_device = pixels(as_image(image), faces.boxes.device)
     return masks.parsed(faces, points, on_device, parser.probabilities, soft_edge)
 
 
-def check_masks(mask_from: str):
+def check_masks(mask_from: str) -> None:
     """ValueError with one sentence where masks can't be made that way; for asking before the work."""
     if mask_from == "parser":
         needed_parser(_WHY)

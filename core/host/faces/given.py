@@ -1,13 +1,14 @@
 """Faces that come from other nodes, instead of from a search of the whole picture."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from ...faces.found import Faces, HostFace
 from ...faces.given import boxes_of, faces_of, mesh_faces
 from ...faces.policy import NoFaceError
-from ..comfyui.images import broken_picture, checked
+from ..comfyui.images import as_image, broken_picture
 from .encoder import LoadedEncoder
 
 MARGIN = 0.3  # of a box's sides that is shown around it to the detector: it wants to see more than the face
@@ -22,7 +23,9 @@ class Given:
     empty_boxes: tuple[tuple[int, ...], ...] = ()
 
 
-def given_faces(encoder: LoadedEncoder, image: torch.Tensor, face_landmarks, bounding_boxes, on_no_face: str) -> Given:
+def given_faces(
+    encoder: LoadedEncoder, image: torch.Tensor, face_landmarks: Any, bounding_boxes: Any, on_no_face: str
+) -> Given:  # fmt: skip
     """The faces that ComfyUI's FACE_LANDMARKS hold, or those inside its BOUNDING_BOXes; nothing without either.
 
     Raises ValueError with one sentence for bad structures and for both together, NoFaceError when a box has no face
@@ -34,7 +37,7 @@ def given_faces(encoder: LoadedEncoder, image: torch.Tensor, face_landmarks, bou
         raise ValueError(
             "Both face_landmarks and bounding_boxes say where the faces are; connect one of them, or neither."
         )
-    image = checked(image)
+    image = as_image(image)
     size = tuple(image.shape[1:3])
     if face_landmarks is not None:
         faces = mesh_faces(face_landmarks, len(image), size)

@@ -14,7 +14,7 @@ from comfy.patcher_extension import CallbacksMP
 from ...faces.regions.parser import GRID, load_parser
 from ...weights import WeightsError, read_weights
 from ..comfyui import folders
-from ..comfyui.images import checked, pixels
+from ..comfyui.images import as_image, pixels
 from ..comfyui.managed import OPERATIONS, loaded, managed_from
 from ..comfyui.progress import watched
 
@@ -37,7 +37,7 @@ class LoadedParser:
         return self._in_parts(image, lambda module, part: module.probabilities(part, classes, size))
 
     def _in_parts(self, image, work):
-        module, image, parts = loaded(self.patcher), checked(image), []
+        module, image, parts = loaded(self.patcher), as_image(image), []
         for part in watched(image.split(_BATCH), len(image), "Parsing faces"):
             parts.append(work(module, pixels(part, self.patcher.load_device)))
         return torch.cat(parts)
@@ -56,15 +56,15 @@ def find_parser() -> LoadedParser | None:
     changes, comes or goes, or ComfyUI unloads the parser. Nothing is downloaded.
     """
     global _found
-    content = fingerprint()
+    content = parser_fingerprint()
     if _found[0] != content:
         _found = content, _first(folders.parser_paths())
     return _found[1]
 
 
-def fingerprint() -> str:
+def parser_fingerprint() -> str:
     """Changes when a file that could hold the parser does, comes or goes: what was made with another one is old."""
-    return folders.fingerprint_of_all(folders.parser_paths())
+    return folders.files_fingerprint(folders.parser_paths())
 
 
 def _forget(patcher, unloaded: bool):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,7 +11,7 @@ from ...faces.identity.assign import PEOPLE, by_position, by_similarity
 from ...faces.identity.identity import Identity
 from ...faces.policy import faceless
 from ...similarity import cosines
-from ..comfyui.images import checked
+from ..comfyui.images import as_image
 from .detection import choose_faces, drawn_faces
 from .encoder import LoadedEncoder
 from .face_masks import check_masks, face_masks
@@ -36,8 +37,8 @@ def assign_faces(
     on_no_face: str,
     mask_from: str = "box",
     soft_edge: float = 0.0,
-    face_landmarks=None,
-    bounding_boxes=None,
+    face_landmarks: Any = None,
+    bounding_boxes: Any = None,
 ) -> Assignment:
     """Everything AssignFaces puts out, picture by picture; identities are numbered from 1.
 
@@ -50,7 +51,7 @@ def assign_faces(
             "or largest."
         )
     check_masks(mask_from)
-    image = checked(image)
+    image = as_image(image)
     order = "largest" if by == "similarity" else by
     given = given_faces(encoder, image, face_landmarks, bounding_boxes, on_no_face)
     faces = choose_faces(encoder, image, order, "all", on_no_face, found=given.faces)

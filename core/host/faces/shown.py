@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from ...faces.found import Faces
 from ...faces.order import ORDERS
-from ..comfyui.images import checked
+from ..comfyui.images import as_image
 
 PICTURES = 16  # of a batch
 SIDE = 640  # pixels, the longer side of a copy at most
@@ -25,7 +25,7 @@ def faces_to_show(image: torch.Tensor, found: Faces | None) -> list[dict]:
     Each is {"picture": where /view has a copy, "size": [width, height], "searched": bool, "faces": [{"box",
     "landmarks", "confidence", "numbers": {order: number}}]}, with boxes and landmarks in pixels of the picture itself.
     """
-    image = checked(image)[:PICTURES]
+    image = as_image(image)[:PICTURES]
     height, width = image.shape[1:3]
     faces = [[]] * len(image) if found is None else _faces(found)
     return [

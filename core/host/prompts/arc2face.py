@@ -11,7 +11,7 @@ from ..who.person import Sources
 _PROMPT, _WORD, _FACE_DIM = "photo of a id person", "id", 512
 
 
-def encode(clip: CLIP, sources: Sources) -> list:
+def encode_face_prompt(clip: CLIP, sources: Sources) -> list:
     """CONDITIONING of the prompt "photo of a id person" with the face in place of "id".
 
     The token is the face vector, of length 1, with zeros behind it up to the text width. Any encoder with 512 numbers

@@ -11,7 +11,7 @@ from ...faces.regions.parser import CLASSES
 from ...faces.regions.parts import cut_parts
 from .. import keys
 from ..adapters.adapter import LoadedAdapter
-from ..comfyui.images import check_colours, checked
+from ..comfyui.images import as_image, check_colours
 from ..comfyui.managed import loaded
 from ..conditioning.face_context import faced
 from ..conditioning.prompt import check_clip, fused, own_tokens
@@ -38,7 +38,7 @@ class _Fusing:
     nobody: torch.Tensor | None = None
 
 
-def encode(
+def encode_id_prompt(
     clip: CLIP, adapter: LoadedAdapter, prompt: str, sources: Sources, trigger: str, start_merge_at: float
 ) -> list:
     """The prompt as CONDITIONING with the face in it from `start_merge_at` (0..1 of the denoising) on, without before.
@@ -100,7 +100,7 @@ def _during(entries, start, end, merge_at):
 
 def _class_word(clip, adapter, prompt, sources, trigger, plain):
     person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device)
-    if person.is_nothing:
+    if person.is_empty:
         return None
     with torch.no_grad():
         tokens = loaded(adapter.patcher).project(person.face)
@@ -139,7 +139,7 @@ def _caption(clip, adapter, prompt, sources, trigger, plain):
 
 def _first_portrait(sources):
     """The first photograph, or the first with a face where an encoder is there to find it; None when none has one."""
-    image = check_colours(checked(sources.image)).float()
+    image = check_colours(as_image(sources.image)).float()
     if sources.encoder is None:
         return image[:1]
     faces = choose_faces(sources.encoder, image, "largest", "0", sources.on_no_face, at_least_one=True)

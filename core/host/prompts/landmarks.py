@@ -13,7 +13,7 @@ from ...faces.found import Faces
 from ...faces.points.draw import draw_keypoints
 from ...faces.points.landmark_json import landmarks_to_json, parse_landmarks
 from ...faces.points.pose import place
-from ..comfyui.images import checked, pixels
+from ..comfyui.images import as_image, pixels
 from ..comfyui.progress import watched
 from ..conditioning.control_reads import IDENTITY, PROMPT, has_identity, joined, keep_apart
 from ..faces.detection import choose_faces, find_faces
@@ -62,7 +62,7 @@ class Placement:
 def canvas_size(image: torch.Tensor, latent: dict | None) -> tuple[int, int]:
     """(width, height) in pixels that the control image is drawn at: the latent's size, else the picture's own."""
     if latent is None:
-        height, width = checked(image).shape[1:3]
+        height, width = as_image(image).shape[1:3]
         return width, height
     samples = latent["samples"]
     if samples.ndim < 4 or 0 in samples.shape:
@@ -117,7 +117,7 @@ def _landmarks(source, canvas):
     return [(found, (width, height)) for found in per_image if len(found) or source.on_no_face == "passthrough"]
 
 
-def as_image(drawn: torch.Tensor, canvas: tuple[int, int]) -> torch.Tensor:
+def control_image(drawn: torch.Tensor, canvas: tuple[int, int]) -> torch.Tensor:
     """What the control_image output shows: the drawn pictures, or one black one when there are none."""
     width, height = canvas
     return drawn if len(drawn) else torch.zeros(1, height, width, 3)
@@ -128,10 +128,10 @@ def preview(source: PoseSource, drawn: torch.Tensor, canvas: tuple[int, int]) ->
 
     The pose picture stays away where the landmarks are typed in, and where some pictures have no control image.
     """
-    shown = as_image(drawn, canvas)[:_SHOWN]
+    shown = control_image(drawn, canvas)[:_SHOWN]
     if source.text.strip() or len(drawn) != len(source.image):
         return shown
-    pictures = pixels(checked(source.image[: len(shown)]), shown.device).movedim(-1, 1)
+    pictures = pixels(as_image(source.image[: len(shown)]), shown.device).movedim(-1, 1)
     height, width = pictures.shape[-2:]
     scale = min(canvas[0] / width, canvas[1] / height)  # as faces.pose.fit carries the landmarks over
     size = max(1, round(height * scale)), max(1, round(width * scale))
@@ -143,7 +143,7 @@ def preview(source: PoseSource, drawn: torch.Tensor, canvas: tuple[int, int]) ->
     return torch.stack([shown, over], 1).flatten(0, 1)
 
 
-def apply(
+def add_control_net(
     positive: list,
     negative: list,
     control_net: ControlBase,

@@ -28,9 +28,9 @@ def why_not_found(name: str) -> str | None:
     )
 
 
-def fingerprint(name: str) -> str:
+def direction_fingerprint(name: str) -> str:
     """Changes when the file behind a name does, so that a replaced one is read again."""
-    return folders.fingerprint(_path(name))
+    return folders.file_fingerprint(_path(name))
 
 
 def _path(name: str) -> Path:

@@ -36,9 +36,9 @@ def _eva_of(path, name):
     return load_eva(read_weights(path).tensors, name, operations=OPERATIONS)
 
 
-def fingerprint() -> str:
+def eva_fingerprint() -> str:
     """Changes when a file that could hold EVA-CLIP does, comes or goes."""
-    return folders.fingerprint_of_all(folders.eva_paths())
+    return folders.files_fingerprint(folders.eva_paths())
 
 
 def see_by_eva(crops: torch.Tensor, patcher: ModelPatcher) -> tuple[Seen, Seen]:

@@ -11,6 +11,7 @@ from ...faces.found import Faces
 from ...faces.identity.identity import Identity, agreement, combine_identity, outliers, same_person
 from ...faces.identity.identity_file import load_identity, save_identity
 from ...faces.identity.identity_report import Reference, identity_report
+from ...faces.identity.quality import Quality
 from ...faces.policy import faceless
 from ...quoted import quoted
 from ..comfyui import folders
@@ -21,7 +22,7 @@ _ENDING = ".safetensors"
 _PLACES = ("input", "output")
 
 
-def encode(
+def encode_identity(
     encoder: LoadedEncoder,
     image: torch.Tensor,
     combine: str,
@@ -44,7 +45,9 @@ def encode(
     return identity, "\n".join([report, *left_out])
 
 
-def encode_faces(encoder: LoadedEncoder, image: torch.Tensor, faces: Faces, combine: str):
+def encode_faces(
+    encoder: LoadedEncoder, image: torch.Tensor, faces: Faces, combine: str
+) -> tuple[Identity, Quality, torch.Tensor]:  # fmt: skip
     """The identity of faces found in `image`, the quality of each, and which of them went in, bool [N]."""
     vectors, quality = encoder.embed(image, faces), encoder.quality(image, faces)
     identity, kept = combine_identity(encoder.space, vectors, faces.scores, combine, quality.weight)
@@ -124,11 +127,11 @@ def why_not_loadable(identity_file: str) -> str | None:
     return None
 
 
-def fingerprint(identity_file: str) -> str:
+def identity_fingerprint(identity_file: str) -> str:
     """Changes when the file does, so that a replaced file is read again."""
-    return folders.fingerprint(_path(identity_file))
+    return folders.file_fingerprint(_path(identity_file))
 
 
-def load(identity_file: str) -> Identity:
+def load_identity_named(identity_file: str) -> Identity:
     """Load an identity by its combo value."""
     return load_identity(_path(identity_file))

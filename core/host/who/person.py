@@ -10,7 +10,7 @@ from ...adapters import SDXL, AdapterSpec, FaceInput, Seen, base_of
 from ...faces.crops import CROPS
 from ...faces.identity.identity import Identity, combine_embeds
 from ...faces.spaces import is_space
-from ..comfyui.images import check_colours, checked
+from ..comfyui.images import as_image, check_colours
 from ..comfyui.managed import loaded
 from ..faces.detection import choose_faces
 from ..faces.encoder import LoadedEncoder
@@ -47,12 +47,12 @@ class Sources:
 @dataclass(frozen=True)
 class Person:
     """A person and nobody as an adapter gets them, on the compute device. `identity` may be empty: with a face nobody
-    looked for, or none that was found; `is_nothing` tells them apart."""
+    looked for, or none that was found; `is_empty` tells them apart."""
 
     identity: Identity
     face: FaceInput
     nobody: FaceInput
-    is_nothing: bool = False
+    is_empty: bool = False
 
 
 def gather(
@@ -74,8 +74,8 @@ def gather(
         )  # fmt: skip
     identity = _identity(sources, faces)
     if spec.face_dim and identity.is_empty or faces is not None and not faces.total:
-        return Person(identity, FaceInput(), FaceInput(), is_nothing=True)
-    vectors, seen, nothing, empty = torch.zeros(0, device=device), Seen(), Seen(), Seen()
+        return Person(identity, FaceInput(), FaceInput(), is_empty=True)
+    vectors, seen, empty, unseen = torch.zeros(0, device=device), Seen(), Seen(), Seen()
     if spec.face_dim:
         _check_space(spec, file_name, identity.space, identity.dim)
         vectors = _vectors(spec, identity, sources.combine_embeds).to(device=device, dtype=torch.float32)
@@ -84,23 +84,23 @@ def gather(
             look = replace(look, size=_POPULAR_SDXL_CROP)
         crops = _crops(look, sources, faces, file_name)
         if look.vision is None:
-            seen, nothing = Seen((crops,)), Seen((torch.zeros_like(crops[:1]),))
+            seen, empty = Seen((crops,)), Seen((torch.zeros_like(crops[:1]),))
         else:
-            seen, nothing = see(look, crops, vision, file_name, sources.popular)
+            seen, empty = see(look, crops, vision, file_name, sources.popular)
         seen = seen.map(lambda rows: _combined(rows, sources.combine_embeds, spec).to(device))
-        empty = nothing.map(lambda rows: rows.to(device))
+        empty = empty.map(lambda rows: rows.to(device))
         if spec.face_dim and len(vectors) != len(seen.hidden[0]):
             raise ValueError(
                 f"There are {len(vectors)} face vectors but {len(seen.hidden[0])} pictures; connect the photographs "
                 "that the identity was made of, or set ApplyIDAdapter's combine_embeds to average."
             )
         count = 1 if spec.together else len(seen.hidden[0])
-        nothing = empty.map(lambda rows: rows.expand(count, *rows.shape[1:]))
+        unseen = empty.map(lambda rows: rows.expand(count, *rows.shape[1:]))
     nobody = torch.zeros_like(vectors[:1] if spec.together else vectors)
     if sources.popular and spec.family == "instantid":
         nobody = _noise(identity).to(vectors).expand_as(vectors)
     equal = sources.combine_embeds == "concat"
-    return Person(identity, FaceInput(vectors, seen, empty, equal), FaceInput(nobody, nothing, empty, equal))
+    return Person(identity, FaceInput(vectors, seen, empty, equal), FaceInput(nobody, unseen, empty, equal))
 
 
 def _noise(identity):
@@ -165,7 +165,7 @@ def _combined(rows, how, spec):
 def _crops(look, sources, faces, file_name):
     """[N,3,S,S] RGB in 0..1 as the look wants them."""
     if look.crop == "whole":
-        pictures = check_colours(checked(sources.image)).movedim(-1, 1).float()
+        pictures = check_colours(as_image(sources.image)).movedim(-1, 1).float()
         if faces is None:
             return pictures
         return pictures[[index for index, count in enumerate(faces.counts) for _ in range(count)]]

@@ -7,10 +7,10 @@ import torch
 from ...faces.identity.centralise import ENOUGH, centralise
 from ...faces.identity.identity import Identity
 from ...similarity import MOST, best_of, contact_sheet, cosines, judge, percentages, report, score_plot
-from ..comfyui.images import checked
+from ..comfyui.images import as_image
 from ..faces.detection import choose_faces
 from ..faces.encoder import LoadedEncoder
-from .identity import encode
+from .identity import encode_identity
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def compare(
     if identity is None:
         # Photographs without a face may be left out, but not all of them: see below.
         policy = "error" if on_no_face == "error" else "passthrough"
-        identity, _ = encode(encoder, reference, "mean", "0", policy, what="reference")
+        identity, _ = encode_identity(encoder, reference, "mean", "0", policy, what="reference")
     if identity.is_empty:
         raise ValueError(
             "There is nobody to compare with, because no photograph of the person has a face in it; connect an "
@@ -73,5 +73,5 @@ def compare(
 
 
 def _preview(image, verdicts, percents, threshold):
-    sheet = contact_sheet(checked(image), verdicts, percents, threshold)
+    sheet = contact_sheet(as_image(image), verdicts, percents, threshold)
     return [sheet, score_plot(verdicts, threshold)] if len(verdicts) > MOST else [sheet]

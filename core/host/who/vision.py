@@ -1,5 +1,7 @@
 """What vision models make of the pictures of a face: CLIP over ComfyUI's own CLIP_VISION, EVA-CLIP from its file."""
 
+from typing import Any
+
 import comfy.model_management as mm
 import torch
 
@@ -8,7 +10,9 @@ from ...vision.clip_tower import clip_square
 from .eva import EVA, see_by_eva
 
 
-def see(look: Look, crops: torch.Tensor, clip_vision, file_name: str, popular: bool = False) -> tuple[Seen, Seen]:
+def see(
+    look: Look, crops: torch.Tensor, clip_vision: Any, file_name: str, popular: bool = False
+) -> tuple[Seen, Seen]:  # fmt: skip
     """What the look's model sees in pictures [N,3,H,W] (RGB, 0..1) and in an empty picture.
 
     As the published code has it, pictures become CLIP's squares by CLIPImageProcessor, and the empty one is grey, zeros
@@ -22,7 +26,7 @@ def see(look: Look, crops: torch.Tensor, clip_vision, file_name: str, popular: b
     return _clip(crops, clip_vision, popular)
 
 
-def check_vision(look: Look, clip_vision, file_name: str):
+def check_vision(look: Look, clip_vision: Any, file_name: str) -> None:
     """ValueError with one sentence unless the vision model that a look needs is connected, or needs not be."""
     if look.vision == EVA:
         return
@@ -49,9 +53,9 @@ def _clip(crops, clip_vision, popular):
         crops = clip_square(crops, clip_vision.image_size)  # to which encode_image has nothing to add but the norm
     seen = clip_vision.encode_image(crops.movedim(1, -1))
     if popular:
-        nothing = clip_vision.encode_image(torch.zeros_like(crops[:1]).movedim(1, -1))
+        empty = clip_vision.encode_image(torch.zeros_like(crops[:1]).movedim(1, -1))
         return _seen(seen.penultimate_hidden_states, seen.image_embeds), _seen(
-            nothing.penultimate_hidden_states, torch.zeros_like(nothing.image_embeds)
+            empty.penultimate_hidden_states, torch.zeros_like(empty.image_embeds)
         )
     mm.load_model_gpu(clip_vision.patcher)
     size = clip_vision.image_size

@@ -41,11 +41,11 @@ class Folder:
             shift = shift + _same(self.take(f"{name}.bias"), scale)
         return scale, shift
 
-    def put(self, name: str, weight: Tensor, bias: Tensor):
+    def put(self, name: str, weight: Tensor, bias: Tensor) -> None:
         """Store what a layer of ours gets."""
         self.folded[f"{name}.weight"], self.folded[f"{name}.bias"] = weight.float(), bias.float()
 
-    def layer(self, layer: str, norm: str, name: str):
+    def layer(self, layer: str, norm: str, name: str) -> None:
         """A convolution or dense layer without bias and the normalisation after it, as `name`."""
         self.put(name, *after(self.take(f"{layer}.weight"), torch.zeros(()), *self.norm(norm)))
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ....layer_types import Device, Dtype, LayerArgs, Operations
+
 CHIP_SIZE, DIM = 160, 512
 # name of a run of residual blocks -> blocks, and how much of a branch is added
 RUNS = {"repeat_1": (5, 0.17), "repeat_2": (10, 0.1), "repeat_3": (5, 0.2), "block8": (1, 1.0)}
@@ -17,7 +19,10 @@ RUNS = {"repeat_1": (5, 0.17), "repeat_2": (10, 0.1), "repeat_3": (5, 0.2), "blo
 class Layer(nn.Module):
     """A convolution and a ReLU. [N, C, h, w] -> [N, C', h', w']."""
 
-    def __init__(self, before: int, after: int, kernel, stride=1, padding=0, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, before: int, after: int, kernel: int | tuple[int, int], stride: int = 1,
+        padding: int | tuple[int, int] = 0, device: Device = None, dtype: Dtype = None, operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
         self.conv = operations.Conv2d(before, after, kernel, stride, padding, device=device, dtype=dtype)
 
@@ -29,8 +34,9 @@ class Residual(nn.Module):
     """Branches side by side, joined by a 1 x 1 convolution and added to what came in; then a ReLU, if `active`."""
 
     def __init__(
-        self, channels: int, branches: list, joined: int, active: bool, device=None, dtype=None, operations=nn
-    ):
+        self, channels: int, branches: list, joined: int, active: bool, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
         for number, branch in enumerate(branches):
             setattr(self, f"branch{number}", branch)
@@ -61,9 +67,9 @@ class Reduction(nn.Module):
 class InceptionResnetV1(nn.Module):
     """Chips [N, 3, 160, 160] RGB in 0..1 -> descriptors [N, 512] float32, not normalised."""
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
-        place = {"device": device, "dtype": dtype, "operations": operations}
+        place: LayerArgs = {"device": device, "dtype": dtype, "operations": operations}
 
         def layer(*shape):
             return Layer(*shape, **place)

@@ -8,6 +8,7 @@ result are zeros to the convolution, which no folded bias could give.
 import torch
 from torch import Tensor, nn
 
+from ....layer_types import Device, Dtype, LayerArgs, Operations
 from ...layers import PReLU
 
 CHIP_SIZE, DIM = 112, 512
@@ -20,7 +21,7 @@ _CELLS = (CHIP_SIZE // 2 ** len(WIDTHS)) ** 2  # of the last feature map
 class Affine(nn.Module):
     """x * weight + bias per channel, following its input, since ComfyUI's operations have no such layer to cast."""
 
-    def __init__(self, channels: int, device=None, dtype=None):
+    def __init__(self, channels: int, device: Device = None, dtype: Dtype = None):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.zeros(channels, device=device, dtype=dtype))
@@ -35,9 +36,12 @@ class Unit(nn.Module):
     [N, C, h, w] -> [N, C', h / stride, w / stride].
     """
 
-    def __init__(self, before: int, after: int, stride: int, project: bool, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, before: int, after: int, stride: int, project: bool, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.norm = Affine(before, **place)
         self.conv1 = operations.Conv2d(before, after, 3, 1, 1, **place)
         self.prelu = PReLU(after, **place)
@@ -60,9 +64,12 @@ class IResNet(nn.Module):
     64, has a convolution on its first shortcut as well, as ArcFace's has and AdaFace's has not.
     """
 
-    def __init__(self, depths: tuple[int, ...], project_first: bool, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, depths: tuple[int, ...], project_first: bool, device: Device = None, dtype: Dtype = None,
+        operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.depths = depths
         self.conv = operations.Conv2d(3, WIDTHS[0], 3, 1, 1, **place)
         self.prelu = PReLU(WIDTHS[0], **place)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ....layer_types import Device, Dtype, Operations
 from ....weights import WeightsError, fill, fitting
 from .folding import Folder, after
 from .iresnet import DEPTHS, WIDTHS, IResNet
@@ -34,8 +35,9 @@ class Layout:
 
 
 def read_iresnet(
-    tensors: Mapping[str, Tensor], stages: list[list[str]], layout: Layout, name: str, device, dtype, operations
-) -> IResNet:
+    tensors: Mapping[str, Tensor], stages: list[list[str]], layout: Layout, name: str, device: Device, dtype: Dtype,
+    operations: Operations,
+) -> IResNet:  # fmt: skip
     """The network in eval mode without gradients, in float32 if `dtype` is None.
 
     tensors: a state dict with no other tensors; stages: names of the units of each stage; name: the file's, for

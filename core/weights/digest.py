@@ -6,7 +6,7 @@ from pathlib import Path
 from .reader import WeightsError
 
 
-def fingerprint_of(path: str | Path) -> str:
+def digest_of(path: str | Path) -> str:
     """SHA-256 of a file's content; WeightsError with one sentence if it can't be read."""
     path = Path(path)
     digest = hashlib.sha256()
