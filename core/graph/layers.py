@@ -15,7 +15,7 @@ class Scale(nn.Module):
 
     def __init__(self, layer: Layer, device: Device, dtype: Dtype):
         super().__init__()
-        if layer.weight.shape != layer.bias.shape:
+        if layer.bias is None or layer.weight.shape != layer.bias.shape:
             raise ValueError("a normalisation whose parts have different lengths")
         self.weight, self.bias = (parameter(value, device, dtype) for value in (layer.weight, layer.bias))
 

@@ -53,8 +53,7 @@ class Dense(nn.Module):
             self.conv0 = operations.Conv2d(3, after, 3, 2, device=device, dtype=dtype)
         else:
             self.conv0 = Separable(before, after, 2, device, dtype, operations)
-        for number in (1, 2, 3):
-            setattr(self, f"conv{number}", Separable(after, after, 1, device, dtype, operations))
+        self.conv1, self.conv2, self.conv3 = (Separable(after, after, 1, device, dtype, operations) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
         # a Separable pads for itself

@@ -18,6 +18,9 @@ RESNET18, RESNET34 = (2, 2, 2, 2), (3, 4, 6, 3)  # residual blocks per stage of 
 class BatchNorm(nn.BatchNorm2d):
     """nn.BatchNorm2d with its stored statistics, following its input, since ComfyUI's operations have none to cast."""
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def forward(self, x: Tensor) -> Tensor:
         mean, variance = self.running_mean.to(x), self.running_var.to(x)
         return F.batch_norm(x, mean, variance, self.weight.to(x), self.bias.to(x), eps=self.eps)
@@ -72,12 +75,12 @@ class ResNet(nn.Module):
         place: LayerArgs = {"device": device, "dtype": dtype}
         self.conv1 = operations.Conv2d(3, 64, 7, 2, 3, bias=False, **place)
         self.bn1 = BatchNorm(64, **place)
-        before = 64
+        before, stages = 64, []
         for number, (depth, width) in enumerate(zip(depths, (64, 128, 256, 512), strict=True), 1):
             shapes = [(before, width, 1 if number == 1 else 2)] + [(width, width, 1)] * (depth - 1)
-            stage = nn.Sequential(*(Residual(*shape, operations=operations, **place) for shape in shapes))
-            setattr(self, f"layer{number}", stage)
+            stages.append(nn.Sequential(*(Residual(*shape, operations=operations, **place) for shape in shapes)))
             before = width
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)

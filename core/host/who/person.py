@@ -64,7 +64,7 @@ def gather(
     """
     look = spec.look
     _check_connected(spec, file_name, sources)
-    vision = eva() if look is not None and look.vision == EVA else sources.clip_vision
+    vision = eva() if eva is not None and look is not None and look.vision == EVA else sources.clip_vision
     faces = None
     if sources.image is not None and sources.encoder is not None:
         if spec.face_dim and sources.identity is None:
@@ -111,8 +111,7 @@ def _noise(identity):
 
 def _check_connected(spec, file_name, sources):
     if spec.look is not None:
-        if spec.look.vision is not None:
-            check_vision(spec.look, sources.clip_vision, file_name)
+        check_vision(spec.look, sources.clip_vision, file_name)
         crop_needs = "" if spec.look.crop == "whole" else " and face_encoder, which finds the face in it"
         if sources.image is None or (crop_needs and sources.encoder is None):
             raise ValueError(
