@@ -46,7 +46,7 @@ setup-test:
 	@$(PYTHON) scripts/setup.py --photographs
 
 lint: setup
-	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy
 
 bench-overhead: setup
 	@OMP_NUM_THREADS=1 $(RUN) benchmarks/overhead.py

@@ -10,3 +10,4 @@ import torch
 Device = torch.device | str | None
 Dtype = torch.dtype | None
 Operations = Any  # torch.nn, or what has layers of the same names, as ComfyUI's operations do
+LayerArgs = dict[str, Any]  # these by their names

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..layer_types import Device, Dtype, Operations
+from ..layer_types import Device, Dtype, LayerArgs, Operations
 from .bases import SD15, SDXL
 from .family import DEFAULTS, Choices, FaceInput
 from .ip_layout import SiteAdapter, site_widths, split_lora
@@ -62,7 +62,8 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     if not widths:
         return None
     token_dim = tensors["image_proj.norm.weight"].shape[0]
-    known, look, guesses = _FACEID, None, ()
+    known, look = _FACEID, None
+    guesses: tuple[str, ...] = ()
     if "image_proj.perceiver_resampler.proj_in.weight" in tensors:
         known = _PLUS_V2 if is_second(clues) else _PLUS
         look, guesses = Look("clip-h", "face", 224), (_guess(clues, known),)
@@ -121,7 +122,7 @@ class FaceProjection(nn.Module):
         self, tensors: Tensors, token_dim: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn
     ):
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         hidden, face_dim = tensors["image_proj.proj.0.weight"].shape
         out = tensors["image_proj.proj.2.weight"].shape[0]
         if not out or out % token_dim:
@@ -163,6 +164,6 @@ class FaceID(SiteAdapter):
         self.image_proj = FaceProjection(tensors, spec.token_dim, **place)
 
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
-        hidden = None if faces.seen is None else faces.seen.hidden[0]
+        hidden = faces.seen.hidden[0] if faces.seen.hidden else None
         structure = choices.structure if self.spec.adds_seen else None
         return self.image_proj(faces.vectors, hidden, structure).flatten(0, 1)[None]

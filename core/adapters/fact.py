@@ -80,7 +80,7 @@ class FACT(IDAdapter):
         super().__init__()
         self.spec = spec
         self.local_fac_prj = resampler_of(tensors, _PROJECTION, **place)
-        self.gates = nn.ModuleList(
+        self.gates: Any = nn.ModuleList(  # of GateLayers, which its own type can't say
             GateLayers(spec.token_dim, width, tensors[f"gates.{n}.ff.net.2.weight"].shape[1], **place)
             for n, width in enumerate(spec.site_widths)
         )

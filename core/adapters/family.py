@@ -12,19 +12,21 @@ from ..attention.residuals import Attend
 from .spec import AdapterSpec, Clues, Known, LoRA, Tensors
 
 METHODS = ("fidelity", "style", "plain")
+_NOTHING = torch.zeros(0)
 
 
 @dataclass(frozen=True)
 class Seen:
     """What a vision model makes of N pictures: hidden states [N,S,C] (the last but one layer of CLIP; several layers
-    of EVA), and the embedding of the whole picture [N,P]."""
+    of EVA), and the embedding of the whole picture [N,P]; what it does not make is empty."""
 
-    hidden: tuple[torch.Tensor, ...]
-    pooled: torch.Tensor | None = None
+    hidden: tuple[torch.Tensor, ...] = ()
+    pooled: torch.Tensor = _NOTHING
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Seen":
         """Every tensor put through a function."""
-        return Seen(tuple(change(one) for one in self.hidden), None if self.pooled is None else change(self.pooled))
+        pooled = change(self.pooled) if len(self.pooled) else self.pooled
+        return Seen(tuple(change(one) for one in self.hidden), pooled)
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,12 @@ class FaceInput:
     """One person as an adapter gets it: face vectors [N,D] (normalised where the spec asks for it) and what was seen
     of N pictures, or these themselves [N,3,H,W] (RGB, 0..1) where the look has no vision. For nobody: vectors of
     zeros, and what was seen of an empty picture. `empty`: what is seen of one, for adapters that take a certain number
-    of pictures. `equal`: no photograph leads the others, where an adapter makes a difference."""
+    of pictures. `equal`: no photograph leads the others, where an adapter makes a difference. What an adapter does not
+    take is empty."""
 
-    vectors: torch.Tensor | None = None
-    seen: Seen | None = None
-    empty: Seen | None = None
+    vectors: torch.Tensor = _NOTHING
+    seen: Seen = Seen()
+    empty: Seen = Seen()
     equal: bool = False
 
 
@@ -65,15 +68,20 @@ class IDAdapter(nn.Module, ABC):
     # What a list of families calls it, and its adapters.
     named: ClassVar[str]
     known: ClassVar[tuple[Known, ...]]
-    # Tensors under their published names -> the spec of the file, or None if it is another family's; KeyError names a
-    # tensor that is missing.
-    recognise: ClassVar[Callable[[Tensors, Clues], AdapterSpec | None]]
     # What `sites` gives are gates (see attention.gates), which work on what goes into the cross-attentions and use the
     # adapter's layers while sampling.
     gated: ClassVar[bool] = False
 
     spec: AdapterSpec
     lora: LoRA = LoRA()
+
+    @staticmethod
+    @abstractmethod
+    def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
+        """Tensors under their published names -> the spec of the file, or None if it is another family's.
+
+        KeyError names a tensor that is missing.
+        """
 
     @classmethod
     def split(cls, tensors: Tensors) -> tuple[Tensors, LoRA]:

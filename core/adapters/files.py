@@ -41,7 +41,7 @@ def published(file: WeightFile) -> dict[str, torch.Tensor]:
 def copied(lora: LoRA) -> LoRA:
     """The LoRA with tensors of its own: those of a file may be mapped from it, and change when it does."""
     return LoRA(
-        {key: tuple(tensor.clone() for tensor in pair) for key, pair in lora.by_site.items()},
+        {key: (down.clone(), up.clone()) for key, (down, up) in lora.by_site.items()},
         {key: tensor.clone() for key, tensor in lora.by_name.items()},
     )
 

@@ -14,7 +14,7 @@ class _MLP(nn.Module):
         self.fc1 = operations.Linear(width, hidden, device=device, dtype=dtype)
         self.fc2 = operations.Linear(hidden, hidden, device=device, dtype=dtype)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc2(F.gelu(self.fc1(self.layernorm(x))))
 
 

@@ -82,7 +82,7 @@ class _Basic(nn.Module):
         self.proj = operations.Linear(width, out, device=device, dtype=dtype)
         self.norm = operations.LayerNorm(token_dim, device=device, dtype=dtype)
 
-    def forward(self, pooled):
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
         return self.norm(self.proj(pooled).unflatten(-1, (-1, self.norm.weight.shape[0])))
 
 
@@ -98,7 +98,7 @@ class _Full(nn.Module):
             operations.LayerNorm(token_dim, **place),
         )
 
-    def forward(self, hidden):
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.proj(hidden)
 
 
@@ -110,6 +110,7 @@ class ImageAdapter(SiteAdapter):
 
     def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
         super().__init__(spec, **place)
+        self.image_proj: nn.Module
         if _PLUS in tensors:
             self.image_proj = resampler_of(tensors, "image_proj.", **place)
         else:

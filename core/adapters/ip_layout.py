@@ -49,7 +49,8 @@ class SiteKV(nn.ModuleDict):
 
     def forward(self, tokens: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Tokens [B,T,token_dim] -> K and V [B,T,width] of each site."""
-        return [tuple(site[name](tokens) for name in self._names) for site in self.values()]
+        k, v = self._names
+        return [(site.get_submodule(k)(tokens), site.get_submodule(v)(tokens)) for site in self.values()]
 
 
 class SiteAdapter(IDAdapter):
@@ -69,7 +70,8 @@ def split_lora(tensors: Tensors) -> tuple[dict[str, torch.Tensor], LoRA]:
 
     They have no alpha, so their scale is 1. KeyError names half a layer.
     """
-    rest, found = {}, {}
+    rest: dict[str, torch.Tensor] = {}
+    found: dict[tuple[int, str, str], dict[str, Any]] = {}
     for key, tensor in tensors.items():
         match = _LORA.fullmatch(key)
         if match is None:

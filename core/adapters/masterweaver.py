@@ -61,7 +61,8 @@ class IDResampler(Resampler):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.proj_in(x)
         latents = self.latents.to(x).expand(x.shape[0], -1, -1)
-        for attention, mlp in self.layers:
+        for layer in self.layers:
+            attention, mlp = layer.children()
             latents = mlp(attention(x, latents)) + latents
         latents = self.norm_out(self.proj_out(latents))
         return self.final_attn(latents, latents) + latents

@@ -100,7 +100,7 @@ class _Queries(nn.Module):
             token_dim, inner, depth, width, _DIM_HEAD, operations=operations, **place
         )
 
-    def forward(self, vectors, hidden):
+    def forward(self, vectors: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         tokens = self.token_proj(vectors).unflatten(-1, (-1, self.token_norm.weight.shape[0]))
         tokens = self.token_norm(tokens)
         return tokens + self.perceiver_resampler(tokens, hidden)

@@ -51,7 +51,7 @@ _OTHER_NAMES = (
     (re.compile(r"^image_proj\."), "id_adapter."),
     (re.compile(r"^ip_adapter\.(\d{1,4})\.to_([kv])_ip\."), r"id_adapter_attn_layers.\1.id_to_\2."),
 )
-_SITES = {"names": ("id_to_k", "id_to_v"), "prefix": "id_adapter_attn_layers"}
+_NAMES, _SITES = ("id_to_k", "id_to_v"), "id_adapter_attn_layers"
 _LAYER = re.compile(r"id_adapter\.layers\.(\d{1,2})\.")
 
 
@@ -68,7 +68,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         face_dim=face_dim,
         tokens=tensors["id_adapter.latents"].shape[1] if former else FACE_TOKENS + STATES,
         token_dim=tensors["id_adapter_attn_layers.1.id_to_k.weight"].shape[-1],
-        site_widths=site_widths(tensors, **_SITES),
+        site_widths=site_widths(tensors, _NAMES, _SITES),
         each=_PHOTOGRAPHS,
         further=0 if former else FACE_TOKENS,
         together=former,
@@ -101,13 +101,14 @@ class PuLID(IDAdapter):
     def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
         super().__init__()
         self.spec = spec
-        layers = (f"id_adapter.{_face_part(tensors)}.0.weight", "id_adapter.mapping_0.0.weight")
-        sizes = [tensors[key].shape[axis] for key in layers for axis in (-1, 0)]
+        face, seen = tensors[f"id_adapter.{_face_part(tensors)}.0.weight"], tensors["id_adapter.mapping_0.0.weight"]
+        sizes = face.shape[-1], face.shape[0], seen.shape[-1], seen.shape[0]
+        self.id_adapter: nn.Module
         if "id_adapter.latents" in tensors:
             self.id_adapter = IDFormer(*sizes, *_layers(tensors), spec.tokens, spec.token_dim, **place)
         else:
             self.id_adapter = IDEncoder(*sizes, spec.token_dim, **place)
-        self.id_adapter_attn_layers = SiteKV(spec.token_dim, spec.site_widths, _SITES["names"], **place)
+        self.id_adapter_attn_layers = SiteKV(spec.token_dim, spec.site_widths, _NAMES, **place)
 
     @classmethod
     def split(cls, tensors: Tensors) -> tuple[Tensors, LoRA]:
@@ -127,7 +128,7 @@ class PuLID(IDAdapter):
         return [site(k, v, zeros) for k, v in self.keys_values(tokens)]
 
 
-def _layers(tensors):
+def _layers(tensors: Tensors) -> tuple[int, int, int]:
     """Width, attention width and number of IDFormer's layers."""
     dim = tensors["id_adapter.latents"].shape[-1]
     inner = tensors["id_adapter.layers.0.0.to_q.weight"].shape[0]

@@ -58,9 +58,10 @@ def perceiver_layers(dim: int, inner: int, depth: int, dim_head: int = 64, **pla
     )
 
 
-def refine(layers: Iterable[nn.ModuleList], x: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+def refine(layers: Iterable[nn.Module], x: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
     """Queries [B,Q,dim] after they have looked at x [B,S,dim] in every layer."""
-    for attention, mlp in layers:
+    for layer in layers:
+        attention, mlp = layer.children()
         latents = attention(x, latents) + latents
         latents = mlp(latents) + latents
     return latents

@@ -22,7 +22,7 @@ from .spec import VISION, AdapterSpec, Clues, Known, Look, PublishedFile, Tensor
 LAYERS, NAMES = "faceid_adapter", ("to_k_faceid", "to_v_faceid")
 _DEPTH = re.compile(r"faceid_proj\.layers\.(\d{1,2})\.")
 _DIM_HEAD = 64
-_LOOK = Look("clip-h", "face", 224)
+_LOOK, _VISION = Look("clip-h", "face", 224), VISION["clip-h"]
 _PHOTOGRAPHS = 16  # a bound on the time that attention to them takes; the published code has none
 _ADVICE = (
     "Face encoder: glint360k_curricular_face_r101_backbone.bin (Junjie96/UniPortrait on Hugging Face) in "
@@ -44,7 +44,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     """The spec when keys and shapes are UniPortrait's, else None; KeyError names a tensor that is missing."""
     if not any(key.startswith("faceid_proj.") for key in tensors):
         return None
-    early = tensors["faceid_proj.proj_clip.0.weight"].shape[-1] - VISION[_LOOK.vision].width
+    early = tensors["faceid_proj.proj_clip.0.weight"].shape[-1] - _VISION.width
     if early <= 0:
         raise RuntimeError("proj_clip is too narrow for CLIP's patches and early features beside them")
     return _UNIPORTRAIT.spec(
@@ -99,7 +99,8 @@ class FaceIDResampler(nn.Module):
         """`scale`: how much of what the queries see of the structure is added to them."""
         intrinsic, structure = self.proj_id(intrinsic), self.proj_clip(structure)
         latents = self.latents.to(intrinsic).expand(len(intrinsic), -1, -1)
-        for look, look_at_structure, mlp in self.layers:
+        for layer in self.layers:
+            look, look_at_structure, mlp = layer.children()
             latents = look(intrinsic, latents) + latents
             latents = scale * look_at_structure(structure, latents) + latents
             latents = mlp(latents) + latents
@@ -123,7 +124,7 @@ class UniPortrait(IDAdapter):
         if patches.shape[1] != PATCHES:
             raise ValueError(
                 f"UniPortrait takes {PATCHES} patches from CLIP, but the connected clip_vision gives "
-                f"{patches.shape[1]}; load {VISION[_LOOK.vision].source}."
+                f"{patches.shape[1]}; load {_VISION.source}."
             )
         width = self.faceid_proj.proj_id[0].weight.shape[-1]
         intrinsic = faces.vectors[:, : CELLS * width].unflatten(1, (CELLS, width))

@@ -6,12 +6,13 @@ score = to_q_router(h) . to_k_router(aggr_router(t)), where aggr_router weighs t
 which takes the place of the adapter's own.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..attention.residuals import Routed
+from ..attention.residuals import Attend, Routed
 from ..layer_types import Device, Dtype, Operations
 from ..weights import WeightFile, WeightsError, fill, fitting, kind_of
 from .files import check_whole, copied, published, widest_dtype
@@ -39,7 +40,7 @@ class _Site(nn.Module):
         self.to_k_router = mlp("to_k_router", token_dim)
         self.aggr_router = operations.Linear(tokens, 1, **place)
 
-    def key(self, tokens):
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens [B,T,D] -> [B,1,C]."""
         return self.to_k_router(self.aggr_router(tokens.transpose(1, 2)).transpose(1, 2))
 
@@ -58,13 +59,13 @@ class Router(nn.Module):
             }
         )
 
-    def routed(self, sites: list[nn.Module], tokens: torch.Tensor) -> list[Routed]:
+    def routed(self, sites: Sequence[Attend], tokens: torch.Tensor) -> list[Routed]:
         """What each site adds, with the key by which tokens [2,T,D] (nobody's, the person's) are chosen there."""
-        return [Routed(site, part.key(tokens)) for site, part in zip(sites, self.faceid_adapter.values(), strict=True)]
+        return [Routed(site, part(tokens)) for site, part in zip(sites, self.faceid_adapter.values(), strict=True)]
 
     def queries(self, index: int, hidden: torch.Tensor) -> torch.Tensor:
         """What the site of this number is given, [B,N,C], as queries for the people's keys [B,N,C]."""
-        return self.faceid_adapter[str(2 * index + 1)].to_q_router(hidden)
+        return self.faceid_adapter.get_submodule(f"{2 * index + 1}.to_q_router")(hidden)
 
 
 def load_router(

@@ -90,7 +90,7 @@ class WPlus(IDAdapter):
         self.w_proj = Projection(spec.face_dim // sum(ROWS), spec.token_dim, **place)
         self.wplus_adapter = SiteKV(spec.token_dim, spec.site_widths, _K_V, **place)
         for site, width in zip(self.wplus_adapter.values(), spec.site_widths, strict=True):
-            site[_Q] = operations.Linear(width, width, bias=False, device=device, dtype=dtype)
+            site.add_module(_Q, operations.Linear(width, width, bias=False, device=device, dtype=dtype))
 
     @classmethod
     def split(cls, tensors: Tensors) -> tuple[Tensors, LoRA]:
@@ -103,5 +103,5 @@ class WPlus(IDAdapter):
         return self.wplus_adapter(tokens)
 
     def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
-        queries = (site[_Q].weight for site in self.wplus_adapter.values())
+        queries = (site.get_parameter(f"{_Q}.weight") for site in self.wplus_adapter.values())
         return [AttendFromText(k, v, q) for (k, v), q in zip(self.keys_values(tokens), queries, strict=True)]

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..layer_types import Device, Dtype, Operations
+from ..layer_types import Device, Dtype, LayerArgs, Operations
 from .decoupled import chunks_of
 from .residuals import banked
 
@@ -31,7 +31,7 @@ class FeedForward(nn.Module):
         self.net = nn.ModuleDict({"0": into, "2": operations.Linear(hidden, width, device=device, dtype=dtype)})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x, gate = self.net["0"]["proj"](x).chunk(2, dim=-1)
+        x, gate = self.net.get_submodule("0.proj")(x).chunk(2, dim=-1)
         return self.net["2"](x * F.gelu(gate))
 
 
@@ -41,8 +41,7 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
         place = {"device": device, "dtype": dtype}
-        for name in ("to_q", "to_k", "to_v"):
-            setattr(self, name, operations.Linear(width, width, bias=False, **place))
+        self.to_q, self.to_k, self.to_v = (operations.Linear(width, width, bias=False, **place) for _ in range(3))
         self.to_out = nn.ModuleList([operations.Linear(width, width, **place)])
 
     def forward(self, x: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:
@@ -60,7 +59,7 @@ class GateLayers(nn.Module):
         device: Device = None, dtype: Dtype = None, operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.linear = operations.Linear(token_dim, width, **place)
         self.attn = SelfAttention(width, operations=operations, **place)
         self.ff = FeedForward(width, hidden, operations=operations, **place)

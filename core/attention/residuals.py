@@ -38,7 +38,7 @@ class Attend(nn.Module):
 
     def chunks(self, q: torch.Tensor, kinds: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """K and V of each chunk, on the device and in the precision of q."""
-        return tuple(chunks_of(bank, kinds).to(q) for bank in (self.k, self.v))
+        return chunks_of(self.k, kinds).to(q), chunks_of(self.v, kinds).to(q)
 
 
 class AttendFromText(Attend):
@@ -61,7 +61,7 @@ class Routed(nn.Module):
     `site` is any of the others here; key [2,1,C]: nobody's, the person's.
     """
 
-    def __init__(self, site: nn.Module, key: torch.Tensor):
+    def __init__(self, site: Attend, key: torch.Tensor):
         super().__init__()
         self.site, self.key = site, banked(key)
 

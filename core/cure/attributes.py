@@ -56,7 +56,8 @@ def find_attributes(prompt: str) -> list[Attribute]:
     """Every attribute phrase that the vocabulary knows, in the order of the prompt."""
     text = plain_text(prompt)
     words = [_Word(match.group().lower(), *match.span()) for match in _WORD.finditer(text)]
-    found, index = [], 0
+    found: list[Attribute] = []
+    index = 0
     while index < len(words):
         count, noun = _noun_at(words, index, text)
         if noun is None:

@@ -9,15 +9,18 @@ from collections.abc import Callable
 
 import torch
 
+Level = torch.Tensor | float  # a noise level
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def euler_step(x: torch.Tensor, denoised: torch.Tensor, sigma, sigma_next) -> torch.Tensor:
+def euler_step(x: torch.Tensor, denoised: torch.Tensor, sigma: Level, sigma_next: Level) -> torch.Tensor:
     """One step of the probability flow from noise level `sigma` to `sigma_next`; down or up."""
     return denoised + (sigma_next / sigma) * (x - denoised)
 
 
-def invert_step(denoise: Denoise, x: torch.Tensor, sigma, sigma_up, refine: int) -> tuple[torch.Tensor, torch.Tensor]:
+def invert_step(
+    denoise: Denoise, x: torch.Tensor, sigma: torch.Tensor, sigma_up: torch.Tensor, refine: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """x at `sigma` -> (x at `sigma_up`, the predicted picture), with `refine` + 1 calls of `denoise(x, sigma)`."""
     up = x
     for _ in range(refine + 1):

@@ -1,5 +1,7 @@
 """Where in the picture a prompt's words are: differences between predictions, and cross-attention maps."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -35,20 +37,26 @@ def to_grid(maps: torch.Tensor, size: tuple[int, int], grid: tuple[int, int]) ->
     return F.interpolate(maps.unflatten(-1, size), size=grid, mode="bilinear", align_corners=False)
 
 
-def of_frames(rows: torch.Tensor, frames, of: int) -> torch.Tensor:
+def of_frames(rows: torch.Tensor, frames: Sequence[int], of: int) -> torch.Tensor:
     """Rows [F,...] of some pictures at their places among `of` pictures, with zeros elsewhere -> [of,...]."""
     out = rows.new_zeros(of, *rows.shape[1:])
     return out.index_add_(0, torch.tensor(frames, device=rows.device), rows)
+
+
+_Sum = tuple[torch.Tensor, torch.Tensor]  # of maps [B,A,H,W], and of their weights
 
 
 class MapSum:
     """Running mean of maps over layers, then over steps, on one grid."""
 
     def __init__(self):
-        self._step = self._past = None
-        self._step_weight = self._past_weight = 0.0
+        self._step: _Sum | None = None
+        self._past: _Sum | None = None
 
-    def add(self, maps: torch.Tensor, where: tuple[int, int, int, int] | None = None, grid=None, frames=None, of=None):
+    def add(
+        self, maps: torch.Tensor, where: tuple[int, int, int, int] | None = None, grid: tuple[int, int] = (0, 0),
+        frames: Sequence[int] | None = None, of: int = 0,
+    ):  # fmt: skip
         """Add one layer's maps [B,A,h,w]; `where` = (height, width, top, left) of a region of the whole `grid`.
 
         `frames`: which of `of` pictures the rows are, None for all.
@@ -60,18 +68,22 @@ class MapSum:
             maps, weight = F.pad(maps, edges), F.pad(weight, edges)
         if frames is not None:
             maps, weight = (of_frames(part, frames, of) for part in (maps, weight.expand(len(frames), -1, -1, -1)))
-        self._step = maps if self._step is None else self._step + maps
-        self._step_weight = self._step_weight + weight
+        self._step = _added(self._step, (maps, weight))
 
     def end_step(self) -> bool:
         """Close a step: later maps count as the next one's. False when no map came in."""
         if self._step is None:
             return False
-        self._past = self._step if self._past is None else self._past + self._step
-        self._past_weight = self._past_weight + self._step_weight
-        self._step, self._step_weight = None, 0.0
+        self._past, self._step = _added(self._past, self._step), None
         return True
 
     def mean(self) -> torch.Tensor | None:
         """The mean map [B,A,H,W] of all closed steps, or None before the first."""
-        return None if self._past is None else self._past / self._past_weight.clamp_min(1e-6)
+        if self._past is None:
+            return None
+        maps, weight = self._past
+        return maps / weight.clamp_min(1e-6)
+
+
+def _added(before: _Sum | None, more: _Sum) -> _Sum:
+    return more if before is None else (before[0] + more[0], before[1] + more[1])

@@ -9,7 +9,7 @@ from ..faces.align.transforms import invert, similarity_transform, transform_poi
 from ..faces.detect.candidates import Candidates, best
 from ..faces.detect.nms import overlap, suppress
 from ..faces.encoder import FaceEncoder
-from ..operations import Device, Dtype, Operations
+from ..layer_types import Device, Dtype, Operations
 from ..weights import WeightsError
 from .networks import POINTS, STRIDE, DrawnEmbedder, LandmarkGrid, LandmarkRefiner
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..operations import Device, Dtype, Operations, Place
+from ..layer_types import Device, Dtype, LayerArgs, Operations
 
 STRIDE = 16  # pixels between the cells of the grid
 REACH = 32.0  # pixels per unit of what the grid says about a landmark
@@ -22,7 +22,7 @@ class Residual(nn.Module):
         self, channels: int, norm: bool, device: Device = None, dtype: Dtype = None, operations: Operations = nn
     ):
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.norm1 = operations.GroupNorm(8, channels, **place) if norm else nn.Identity()
         self.conv1 = operations.Conv2d(channels, channels, 3, 1, 1, **place)
         self.norm2 = operations.GroupNorm(8, channels, **place) if norm else nn.Identity()
@@ -38,7 +38,7 @@ class LandmarkGrid(nn.Module):
 
     def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.patches = operations.Conv2d(3, 24, 8, 4, 2, **place)
         self.down1 = operations.Conv2d(24, 48, 3, 2, 1, **place)
         self.fine = Residual(48, False, device, dtype, operations)
@@ -54,7 +54,7 @@ class LandmarkGrid(nn.Module):
         x = self.down2(F.relu(self.fine(x)))
         out = self.head(F.relu(self.coarse(x))).float()
         offsets = out[:, 1:].unflatten(1, (POINTS, 2)).permute(0, 3, 4, 1, 2) * REACH
-        return out[:, 0], offsets + cell_centres(*out.shape[2:], device=out.device)[..., None, :]
+        return out[:, 0], offsets + cell_centres(out.shape[2], out.shape[3], out.device)[..., None, :]
 
 
 def cell_centres(rows: int, columns: int, device: Device = None) -> Tensor:
@@ -69,7 +69,7 @@ class LandmarkRefiner(nn.Module):
 
     def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.down1 = operations.Conv2d(3, 16, 4, 2, 1, **place)
         self.down2 = operations.Conv2d(16, 32, 3, 2, 1, **place)
         self.fine = Residual(32, True, device, dtype, operations)
@@ -93,7 +93,7 @@ class DrawnEmbedder(nn.Module):
 
     def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
 
         def residual(channels):
             return Residual(channels, True, device, dtype, operations)

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ..operations import Device, Dtype, Operations
+from ..layer_types import Device, Dtype, Operations
 from ..places import EMBEDDED
 from ..weights.reader import read_weights
 from .align.alignment import FivePoints

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ..sizes import height_width
 from .align.alignment import Alignment
 from .align.transforms import invert, similarity_transform, transform_points, upright, warp
 from .found import Faces, HostFace
@@ -18,6 +19,8 @@ class FaceEncoder(nn.Module):
     `landmarks68`, the embedded one (`load_landmarks68`) whatever the detector and embedder are.
     """
 
+    points68: Landmarks68
+
     def __init__(
         self, detector: nn.Module, embedder: nn.Module, space: str, dim: int, alignment: Alignment,
         points68: Landmarks68 | None = None,
@@ -28,7 +31,8 @@ class FaceEncoder(nn.Module):
         self.space = space
         self.dim = dim
         self.alignment = alignment
-        self.points68 = points68
+        if points68 is not None:
+            self.points68 = points68
 
     @property
     def sure(self) -> float:
@@ -59,7 +63,8 @@ class FaceEncoder(nn.Module):
         image_index, at = torch.tensor([in_image, at_place], dtype=torch.long, device=image.device)
         faces = Faces(
             found.boxes[image_index, at], found.landmarks[image_index, at], found.scores[image_index, at], image_index,
-            tuple(in_image.count(number) for number in range(len(image))), tuple(image.shape[1:3]), tuple(on_host),
+            tuple(in_image.count(number) for number in range(len(image))), height_width(image.shape[1:3]),
+            tuple(on_host),
         )  # fmt: skip
         return faces.select("largest", "all")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..operations import Device
+from ..layer_types import Device
 from ..plain import is_list, is_number, kind_in_words
 from .found import Faces, HostFace
 
@@ -42,7 +42,7 @@ def mesh_faces(face_landmarks: Any, count: int, image_size: tuple[int, int]) -> 
     The box is the extent of the whole mesh, which reaches from the hairline to the chin. Raises ValueError with one
     sentence for another structure, other pictures, or coordinates that are not finite.
     """
-    frames = face_landmarks.get("frames") if isinstance(face_landmarks, Mapping) else None
+    frames: Any = face_landmarks.get("frames") if isinstance(face_landmarks, Mapping) else None
     if not is_list(frames) or not all(is_list(frame) for frame in frames):
         raise ValueError(
             f"The face_landmarks must hold a list of faces for each picture under frames, but are "

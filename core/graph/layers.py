@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..operations import Device, Dtype, Operations
+from ..layer_types import Device, Dtype, Operations
 from .plan import Layer
 from .windows import padded_evenly, window
 
@@ -15,7 +15,7 @@ class Scale(nn.Module):
 
     def __init__(self, layer: Layer, device: Device, dtype: Dtype):
         super().__init__()
-        if layer.weight.shape != layer.bias.shape:
+        if layer.bias is None or layer.weight.shape != layer.bias.shape:
             raise ValueError("a normalisation whose parts have different lengths")
         self.weight, self.bias = (parameter(value, device, dtype) for value in (layer.weight, layer.bias))
 

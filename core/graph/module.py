@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..operations import Device, Dtype, Operations
+from ..layer_types import Device, Dtype, Operations
 from ..weights import WeightsError
 from ..weights.onnx_file import OnnxModel
 from .bounds import Forward
@@ -85,8 +85,9 @@ class GraphModule(nn.Module):
             values.update(zip(step.outputs, results, strict=False))
             for value in gone:
                 values.pop(value, None)
-        found = tuple(values[output] for output in self.outputs)
-        if not all(isinstance(value, Tensor) for value in found):
+        results = [values[output] for output in self.outputs]
+        found = tuple(result for result in results if isinstance(result, Tensor))
+        if len(found) < len(self.outputs):
             raise Unsupported("a result that does not depend on the picture")
         return found
 
@@ -173,13 +174,13 @@ def build(
 
 def _checked_shape(planned: Plan, size) -> tuple[int, ...]:
     """The shape of an input of one picture."""
-    shape = planned.input_shape
-    if len(shape) not in (0, 4):
+    asked = planned.input_shape
+    if len(asked) not in (0, 4):
         raise UnknownGraph(
-            f"{planned.name} takes an input of {len(shape)} dimensions, and a picture has four; choose another file."
+            f"{planned.name} takes an input of {len(asked)} dimensions, and a picture has four; choose another file."
         )
     free = (3, *(size if isinstance(size, tuple) else (size, size)))
-    shape = (1, *(known or wanted for known, wanted in zip(shape[1:] or free, free, strict=True)))
+    shape = (1, *(known or wanted for known, wanted in zip(asked[1:] or free, free, strict=True)))
     if prod(shape) > _LARGEST:
         pixels = f"{shape[-1]:,} x {shape[-2]:,}"
         raise WeightsError(f"{planned.name} takes pictures of {pixels} pixels, as no face model does; fetch it again.")

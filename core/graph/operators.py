@@ -339,9 +339,9 @@ ANY_TYPE = {
 }  # fmt: skip
 
 
-def in_place(op: str, target: Tensor, other: Tensor | None = None) -> Tensor:
+def in_place(op: str, target: Tensor, *others: Tensor) -> Tensor:
     """Add or Relu, whose result is written over `target`."""
-    return F.relu(target, inplace=True) if op == "Relu" else target.add_(other)
+    return F.relu(target, inplace=True) if op == "Relu" else target.add_(*others)
 
 
 # Which inputs are wanted as host values, by operation.

@@ -6,6 +6,7 @@ Weights are found by where nodes use them, never by their names: exporters numbe
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -209,7 +210,7 @@ def _step(node: Node, constants, opset: int) -> Step:
 
 
 def _layer(node: Node, attributes, constants) -> Layer | None:
-    weights = [constants.get(value) if value else None for value in node.inputs[1:]]
+    weights: list[Any] = [constants.get(value) if value else None for value in node.inputs[1:]]
     if node.op not in LAYERS or not weights or any(
         value and weight is None for value, weight in zip(node.inputs[1:], weights, strict=True)
     ):  # fmt: skip

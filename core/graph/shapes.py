@@ -7,6 +7,7 @@ any tensor's content, so this arithmetic never waits for a device. Meanings: onn
 from collections.abc import Sequence
 from functools import reduce
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -52,8 +53,10 @@ def _constant(attributes):
     raise KeyError("value")
 
 
-def unsqueezed_shape(shape: Sequence[int], axes: Sequence[int]) -> list[int]:
-    """The shape with a 1 at each of `axes`."""
+def unsqueezed_shape(shape: Sequence[int], axes: Sequence[int] | None) -> list[int]:
+    """The shape with a 1 at each of `axes`; KeyError where there are none."""
+    if axes is None:
+        raise KeyError("axes")
     rank = len(shape) + len(axes)
     wanted = {axis % rank for axis in axes}
     rest = iter(shape)
@@ -74,11 +77,13 @@ def reshaped(shape: Sequence[int], target: np.ndarray | Sequence[int], allow_zer
 
 def slices(attributes: dict, inputs: Sequence, rank: int) -> tuple[slice, ...]:
     """One slice per axis for ONNX's Slice, from its inputs (set 10 and later) or its attributes."""
+    values: list[Any]
     if "starts" in attributes:
-        starts, ends, axes, steps = (attributes.get(key) for key in ("starts", "ends", "axes", "steps"))
+        values = [attributes.get(key) for key in ("starts", "ends", "axes", "steps")]
     else:
         values = [None if value is None else np.asarray(value).reshape(-1).tolist() for value in inputs[1:]]
-        starts, ends, axes, steps = values + [None] * (4 - len(values))
+        values += [None] * (4 - len(values))
+    starts, ends, axes, steps = values
     axes = range(len(starts)) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     cut = [slice(None)] * rank

@@ -38,8 +38,8 @@ def judge(cosines: list[float], counts: tuple[int, ...], threshold: float, on_no
 
 def best_of(verdicts: list[Verdict]) -> int | None:
     """Index of the image with the highest score, None when no image has a face."""
-    scored = [verdict for verdict in verdicts if verdict.score is not None]
-    return max(scored, key=lambda verdict: verdict.score).index if scored else None
+    scores = {verdict.index: verdict.score for verdict in verdicts if verdict.score is not None}
+    return max(scores, key=scores.__getitem__) if scores else None
 
 
 def label(verdict: Verdict, percentage: float | None) -> str:

@@ -23,7 +23,9 @@ def ranked(verdicts: list[Verdict]) -> list[Verdict]:
     return sorted(verdicts, key=lambda verdict: math.inf if verdict.score is None else -verdict.score)
 
 
-def contact_sheet(image: torch.Tensor, verdicts: list[Verdict], percents: list[float | None], threshold: float):
+def contact_sheet(
+    image: torch.Tensor, verdicts: list[Verdict], percents: list[float | None], threshold: float
+) -> torch.Tensor:
     """The best MOST of images [B,H,W,3] with number, score and percentage under each -> [1,H',W',3] in 0..1.
 
     `percents` are those of the verdicts, None where unknown. Frames: green accepted, red rejected, grey unjudged.

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layer_types import Device, Dtype, Operations
+
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # OpenAI's, RGB in 0..1
 _DIM_HEAD = 64
 _LAYER = re.compile(r"encoder\.layers\.(\d{1,3})\.")
@@ -45,10 +47,11 @@ def _eight_bit(image):
 class _Attention(nn.Module):
     def __init__(self, width, device=None, dtype=None, operations=nn):
         super().__init__()
-        for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            setattr(self, part, operations.Linear(width, width, device=device, dtype=dtype))
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
+            operations.Linear(width, width, device=device, dtype=dtype) for _ in range(4)
+        )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         q, k, v = (part(x).unflatten(-1, (-1, _DIM_HEAD)).transpose(1, 2)
                    for part in (self.q_proj, self.k_proj, self.v_proj))  # fmt: skip
         return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
@@ -60,7 +63,7 @@ class _MLP(nn.Module):
         self.fc1 = operations.Linear(width, inner, device=device, dtype=dtype)
         self.fc2 = operations.Linear(inner, width, device=device, dtype=dtype)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         x = self.fc1(x)
         return self.fc2(x * torch.sigmoid(1.702 * x))
 
@@ -73,7 +76,7 @@ class _Layer(nn.Module):
         self.mlp = _MLP(width, inner, operations=operations, **place)
         self.layer_norm1, self.layer_norm2 = (operations.LayerNorm(width, **place) for _ in range(2))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         x = x + self.self_attn(self.layer_norm1(x))
         return x + self.mlp(self.layer_norm2(x))
 
@@ -86,7 +89,7 @@ class _Embeddings(nn.Module):
         self.patch_embedding = operations.Conv2d(3, width, patch, stride=patch, bias=False, **place)
         self.position_embedding = operations.Embedding(positions, width, **place)
 
-    def forward(self, pixels):
+    def forward(self, pixels: Tensor) -> Tensor:
         patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
         first = self.class_embedding.to(patches).expand(len(patches), 1, -1)
         return torch.cat([first, patches], 1) + self.position_embedding.weight.to(patches)
@@ -95,7 +98,9 @@ class _Embeddings(nn.Module):
 class ClipTower(nn.Module):
     """Pixels [N,3,S,S] -> every patch's last hidden state [N,1+P,width], the whole picture's first; `size` is S."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], device=None, dtype=None, operations=nn):
+    def __init__(
+        self, tensors: Mapping[str, Tensor], device: Device = None, dtype: Dtype = None, operations: Operations = nn
+    ):
         """`tensors`: the tower's own, by whose shapes it is built; KeyError or RuntimeError if they can't be one's."""
         super().__init__()
         place = {"device": device, "dtype": dtype}
@@ -116,12 +121,12 @@ class ClipTower(nn.Module):
         self.encoder = nn.ModuleDict({"layers": layers})
         self.post_layernorm = operations.LayerNorm(width, **place)
 
-    def forward(self, pixels):
+    def forward(self, pixels: Tensor) -> Tensor:
         x = self.pre_layrnorm(self.embeddings(pixels))
-        for layer in self.encoder["layers"]:
+        for layer in self.encoder["layers"].children():
             x = layer(x)
         return x
 
-    def pooled(self, hidden):
+    def pooled(self, hidden: Tensor) -> Tensor:
         """Last hidden states [N,1+P,width] -> the whole picture's, normalised [N,width]."""
         return self.post_layernorm(hidden[:, 0])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layer_types import Device, Dtype, LayerArgs, Operations
 from ..weights import WeightsError, fill, fitting, kind_of
 
 SIDE, PATCH = 336, 14  # pixels
@@ -24,7 +25,7 @@ _PUBLISHED = "QuanSun/EVA-CLIP's EVA02_CLIP_L_336_psz14_s6B.pt"
 _MARK = "blocks.0.attn.inner_attn_ln.weight"
 
 
-def rotary(dim: int, device=None) -> tuple[Tensor, Tensor]:
+def rotary(dim: int, device: Device = None) -> tuple[Tensor, Tensor]:
     """Cosines and sines [576,dim] that turn pairs of numbers by the place of a patch: down in the first half, across
     in the second (Su et al. 2021), with places counted as in the grid of the first training."""
     frequencies = 10000.0 ** (-torch.arange(0, dim // 2, 2, device=device, dtype=torch.float32) / (dim // 2))
@@ -44,7 +45,7 @@ class _Attention(nn.Module):
         self.inner_attn_ln = operations.LayerNorm(width, eps=_EPS, **place)
         self.proj = operations.Linear(width, width, **place)
 
-    def forward(self, x, cos, sin):
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         q, k, v = (
             layer(x).unflatten(-1, (-1, _DIM_HEAD)).transpose(1, 2) for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
@@ -69,7 +70,7 @@ class _SwiGLU(nn.Module):
         self.ffn_ln = operations.LayerNorm(hidden, eps=_EPS, **place)
         self.w3 = operations.Linear(hidden, width, **place)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.w3(self.ffn_ln(F.silu(self.w1(x)) * self.w2(x)))
 
 
@@ -82,7 +83,7 @@ class _Block(nn.Module):
         self.norm2 = operations.LayerNorm(width, eps=_EPS, **place)
         self.mlp = _SwiGLU(width, hidden, operations=operations, **place)
 
-    def forward(self, x, cos, sin):
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x), cos, sin)
         return x + self.mlp(self.norm2(x))
 
@@ -90,9 +91,12 @@ class _Block(nn.Module):
 class EVAVision(nn.Module):
     """What EVA-CLIP sees in pictures of a face; parameter names are the file's, but for the biases of q and v."""
 
-    def __init__(self, width: int, hidden: int, depth: int, device=None, dtype=None, operations=nn):
+    def __init__(
+        self, width: int, hidden: int, depth: int,
+        device: Device = None, dtype: Dtype = None, operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width, **place))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + _GRID**2, width, **place))
         self.patch_embed = nn.ModuleDict({"proj": operations.Conv2d(3, width, PATCH, PATCH, **place)})
@@ -123,7 +127,8 @@ class EVAVision(nn.Module):
 
 
 def load_eva(
-    tensors: Mapping[str, Tensor], name: str = "The file", device=None, dtype=None, operations=nn
+    tensors: Mapping[str, Tensor], name: str = "The file",
+    device: Device = None, dtype: Dtype = None, operations: Operations = nn,
 ) -> EVAVision:  # fmt: skip
     """The visual tower that a file's flat tensors hold, in eval mode without gradients; `dtype` None keeps the file's.
 

@@ -8,7 +8,7 @@ import io
 import pickletools
 import struct
 import zipfile
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 # Far above any model's: thirty opcodes a tensor, and tuples of four sizes in tuples of arguments.
 _OPCODES, _IN_A_TUPLE, _DEEP = 300_000, 2**16, 50
@@ -90,9 +90,10 @@ class _Scan:
         self.storages: dict[object, int] = {}
         self.made = 0
 
-    def run(self, file: BinaryIO) -> None:
-        """Read one pickle to its end."""
-        stack, memo = [], {}
+    def run(self, file: Any) -> None:
+        """Read one pickle of a BinaryIO, or of what reads like one, to its end."""
+        stack: list[Any] = []
+        memo: dict[Any, Any] = {}
         for opcode, argument, _ in pickletools.genops(file):
             self.left -= 1
             if self.left < 0:

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from ..quoted import quoted
 from .reader import WeightsError
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 @contextmanager
@@ -41,7 +44,7 @@ def fill(
         raise WeightsError(f"{name} looks like {kind} but {what} (the first: {quoted(first)}); {advice}.")
 
 
-def finite(module: nn.Module, name: str) -> nn.Module:
+def finite(module: _Module, name: str) -> _Module:
     """The module, unless one of its numbers is infinite or none, which only damage makes: then a WeightsError."""
     for key, value in module.state_dict().items():
         # host read: while loading

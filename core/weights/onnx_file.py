@@ -173,7 +173,7 @@ def _attribute(message, budget, name):
         elif number == _FLOATS:
             floats += protobuf.floats(value, budget)
         elif number == _INTS:
-            ints += integers(kind, value, budget)
+            ints += integers(value, budget)
         # graphs inside of nodes (loops, branches) and lists of strings stay unread: no operation known here has one
     if kind_of_value == 6:
         return key, floats
@@ -214,7 +214,7 @@ def _tensor(message, budget, name):
     dims, kind_of_data, key, raw, typed = [], 0, "", None, {}
     for number, kind, value in fields(message, budget):
         if number == 1:
-            dims += integers(kind, value, budget)
+            dims += integers(value, budget)
         elif number == 2 and kind == VARINT:
             kind_of_data = value
         elif number == 8:

@@ -7,6 +7,7 @@ an artist's installation, whose protobuf other packs pin; the tests hold it to w
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _WIDTH = {FIXED64: 8, FIXED32: 4}
@@ -73,9 +74,9 @@ def signed(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def integers(kind: int, value: int | memoryview, budget: Budget) -> list[int]:
+def integers(value: int | memoryview, budget: Budget) -> list[int]:
     """The int64 numbers of a repeated field, packed or one by one."""
-    if kind == VARINT:
+    if isinstance(value, int):
         return [signed(value)]
     budget.spend(len(value))
     return packed_integers(value).tolist()
@@ -83,11 +84,12 @@ def integers(kind: int, value: int | memoryview, budget: Budget) -> list[int]:
 
 def floats(value: int | memoryview, budget: Budget) -> list[float]:
     """The float32 numbers of a packed field."""
-    budget.spend(len(message_of(value)) // 4)
-    return np.frombuffer(value, "<f4").tolist()
+    packed = message_of(value)
+    budget.spend(len(packed) // 4)
+    return np.frombuffer(packed, "<f4").tolist()
 
 
-def packed_integers(packed: memoryview, dtype: type = np.int64) -> np.ndarray:
+def packed_integers(packed: memoryview, dtype: DTypeLike = np.int64) -> np.ndarray:
     """Varints one after another, as int64 cast to `dtype`."""
     data = np.frombuffer(packed, np.uint8)
     found, start = [np.zeros(0, dtype)], 0

@@ -66,13 +66,32 @@ def test_a_room_is_small_and_says_what_is_in_it(folder):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST, path
 
 
+def functions(body):
+    """Public functions of a module and methods of its classes, without what is inside of functions."""
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            yield from functions(node.body)
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node
+
+
+def returns(node) -> bool:
+    """Whether a function returns or yields something."""
+    if isinstance(node, ast.Yield | ast.YieldFrom) or (isinstance(node, ast.Return) and node.value is not None):
+        return True
+    inner = (one for one in ast.iter_child_nodes(node) if not isinstance(one, ast.FunctionDef | ast.ClassDef))
+    return any(map(returns, inner))
+
+
 def test_public_functions_of_the_core_are_annotated():
     missing = []
     for path in FILES:
         if not named(path).startswith("core/"):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-                arguments = [one for one in (*node.args.args, *node.args.kwonlyargs) if one.arg not in ("self", "cls")]
-                missing += [f"{named(path)}:{node.name}:{one.arg}" for one in arguments if one.annotation is None]
+        for node in functions(ast.parse(path.read_text(encoding="utf-8")).body):
+            given, where = node.args, f"{named(path)}:{node.name}"
+            several = [one for one in (given.vararg, given.kwarg) if one is not None]
+            arguments = [one for one in (*given.args, *given.kwonlyargs, *several) if one.arg not in ("self", "cls")]
+            missing += [f"{where}:{one.arg}" for one in arguments if one.annotation is None]
+            missing += [f"{where} returns"] if node.returns is None and returns(node) else []
     assert not missing

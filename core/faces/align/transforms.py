@@ -68,7 +68,7 @@ def warp(
     # a chip shrinks no more than the whole image would, so the number of levels is known without reading `shrink`
     levels = max(1, math.ceil(math.log2(max(image.shape[1:3]) / min(size))) + 1)
     level_of_chip = shrink.log2().clamp(0, levels - 1)
-    chips = 0
+    chips = image.new_zeros(())
     for level in range(levels):
         weight = (1 - (level_of_chip - level).abs()).clamp(min=0)
         # centre of pixel x of the image, seen in an image whose pixels are 2^level wide
@@ -83,7 +83,7 @@ def _bilinear(image: Tensor, image_index: Tensor, points: Tensor) -> Tensor:
     height, width = image.shape[1:3]
     base = points.floor()
     fraction = points - base
-    total = 0
+    total = image.new_zeros(())
     for down in (0, 1):
         for right in (0, 1):
             x, y = base[..., 0] + right, base[..., 1] + down

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from ...operations import Device, Dtype, Operations
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightsError, kind_of, unwrapped
 from .networks.iresnet import WIDTHS, IResNet
 from .networks.iresnet_reading import Layout, read_iresnet
@@ -17,7 +17,7 @@ from .networks.iresnet_reading import Layout, read_iresnet
 LAYOUT = Layout(
     kind="an AdaFace state dict",
     stem=("input_layer.0", "input_layer.1", "input_layer.2"),
-    unit=tuple(f"res_layer.{number}" for number in range(6)),
+    unit=("res_layer.0", "res_layer.1", "res_layer.2", "res_layer.3", "res_layer.4", "res_layer.5"),
     shortcut=("shortcut_layer.0", "shortcut_layer.1"),
     head=("output_layer.0", "output_layer.3", "output_layer.4"),
     head_affine=False,
@@ -55,7 +55,8 @@ def load_adaface(
 
 def stages_of(published: Mapping[str, Tensor]) -> list[list[str]]:
     """Names of the residual units by what their width says of the stage."""
-    stages, number = [[] for _ in WIDTHS], 0
+    stages: list[list[str]] = [[] for _ in WIDTHS]
+    number = 0
     while f"body.{number}.res_layer.4.weight" in published:
         width = published[f"body.{number}.res_layer.4.weight"].shape[:1]
         for stage, known in zip(stages, WIDTHS, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from ...operations import Device, Dtype, Operations
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightsError, kind_of, unwrapped
 from .networks.iresnet import WIDTHS, IResNet
 from .networks.iresnet_reading import Layout, read_iresnet

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ...operations import Device, Dtype, Operations
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightFile, WeightsError, finite, kind_of
 from ..align.alignment import Alignment
 from ..align.alignment import arcface as arcface_aligned
@@ -42,18 +42,19 @@ def load_descriptor(
         module, size = finite(facenet.load_facenet(tensors, *place), file.name), facenet_networks.CHIP_SIZE
         return Descriptor(module, "facenet", facenet_networks.DIM, Boxes(size))
     if curricularface.recognise(tensors, file.name):
-        module, size = finite(curricularface.load_curricularface(tensors, *place), file.name), curricularface.CHIP_SIZE
-        return Descriptor(module, curricularface.KIND, curricularface.DIM, arcface_aligned(size))
+        curricular = finite(curricularface.load_curricularface(tensors, *place), file.name)
+        alignment = arcface_aligned(curricularface.CHIP_SIZE)
+        return Descriptor(curricular, curricularface.KIND, curricularface.DIM, alignment)
     if adaface.recognise(tensors):
         return _iresnet(finite(adaface.load_adaface(tensors, *place), file.name), "adaface")
     if arcface.recognise(tensors):
         return _iresnet(finite(arcface.load_arcface(tensors, *place), file.name), "arcface")
     if e4e.recognise(tensors):
-        module = finite(e4e.load_e4e(tensors, file.metadata, *place), file.name)
-        return Descriptor(module, "e4e", module.mean.numel(), FFHQ(e4e.CHIP_SIZE))
+        codes = finite(e4e.load_e4e(tensors, file.metadata, *place), file.name)
+        return Descriptor(codes, "e4e", codes.mean.numel(), FFHQ(e4e.CHIP_SIZE))
     if transface.recognise(tensors):
-        module, size = finite(transface.load_transface(tensors, *place), file.name), transface.CHIP_SIZE
-        return Descriptor(module, "transface", module.pos_embed.numel(), arcface_aligned(size))
+        patches = finite(transface.load_transface(tensors, *place), file.name)
+        return Descriptor(patches, "transface", patches.pos_embed.numel(), arcface_aligned(transface.CHIP_SIZE))
     raise WeightsError(
         f"{file.name} is {kind_of(tensors)}, and a face descriptor must be a FaceNet, AdaFace, CurricularFace, ArcFace "
         "IResNet, e4e or TransFace state dict; choose one of these."

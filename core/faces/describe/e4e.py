@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...operations import Device, Dtype, Operations, Place
+from ...layer_types import Device, Dtype, LayerArgs, Operations
 from ...weights import WeightsError, fill, fitting
 from ..layers import PReLU
 from .networks.folding import Folder
@@ -53,7 +53,7 @@ class Style(nn.Module):
         operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.convolutions = nn.ModuleList(
             operations.Conv2d(before if number == 0 else width, width, 3, 2, 1, **place)
             for number in range(convolutions)
@@ -78,7 +78,7 @@ class E4E(nn.Module):
         operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         fine, middle, coarse = (units[number][1] for number in reversed(_LEVELS))
         self.conv = operations.Conv2d(3, units[0][0], 3, 1, 1, **place)
         self.prelu = PReLU(units[0][0], **place)

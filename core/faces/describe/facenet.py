@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ...operations import Device, Dtype, Operations
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightsError, fill, fitting, kind_of, unwrapped
 from .networks.folding import Folder, after
 from .networks.inception_resnet import RUNS, InceptionResnetV1

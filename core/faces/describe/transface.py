@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...operations import Device, Dtype, Operations, Place
+from ...layer_types import Device, Dtype, LayerArgs, Operations
 from ...weights import WeightsError, fill, fitting, unwrapped
 
 CHIP_SIZE, PATCH, PATCHES = 112, 9, 144
@@ -45,7 +45,7 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     def __init__(self, dim: int, hidden: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.norm1 = operations.LayerNorm(dim, **place)
         self.attn = Attention(dim, operations=operations, **place)
         self.norm2 = operations.LayerNorm(dim, **place)
@@ -66,7 +66,7 @@ class TransFace(nn.Module):
         self, dim: int, hidden: int, depth: int, device: Device = None, dtype: Dtype = None, operations: Operations = nn
     ):
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.patch_embed = nn.ModuleDict({"proj": operations.Conv2d(3, dim, PATCH, PATCH, **place)})
         self.pos_embed = nn.Parameter(torch.zeros(1, PATCHES, dim, **place))
         self.blocks = nn.Sequential(*(Block(dim, hidden, operations=operations, **place) for _ in range(depth)))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ...operations import Device, Dtype, Operations
+from ...layer_types import Device, Dtype, Operations
 from ..align.area import crop, integral_image, resize
 from .candidates import Candidates, best, padded, without_empty
 from .mtcnn_networks import ONet, PNet, RNet, normalise

@@ -7,7 +7,7 @@ Input pixels are RGB in -1..1: (value - 127.5) / 128 of 0..255.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...operations import Device, Dtype, Operations
+from ...layer_types import Device, Dtype, Operations
 from ..layers import PReLU
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...graph import GraphModule, UnknownGraph, build
-from ...operations import Device, Dtype, Operations
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightsError
 from ...weights.onnx_file import OnnxModel
 from ..align.resize import resize_bilinear
@@ -132,7 +132,8 @@ def _head(file: str, stride: int, maps: list[tuple[int, str]], logits) -> Head:
         )
     if [channels for channels, _ in maps] != [anchors, 4 * anchors, 10 * anchors]:
         raise UnknownGraph(f"{file} is a detector of a kind that is not known here; choose another detector.")
-    return Head(stride, tuple(name for _, name in maps), anchors, maps[0][1] in logits)
+    scores, boxes, landmarks = (name for _, name in maps)
+    return Head(stride, (scores, boxes, landmarks), anchors, maps[0][1] in logits)
 
 
 def _source(model: OnnxModel, output: str) -> tuple[str, bool]:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...sizes import height_width
 from ..align.templates import DLIB_TEMPLATE
 from ..found import Faces, HostFace
 from .verify import SAME_FACE
@@ -75,7 +76,7 @@ class Search:
     def __init__(self, detect: Callable[[Tensor], Faces], image: Tensor, min_size: int, sure: float):
         self.detect, self.image, self.min_size, self.sure = detect, image, min_size, sure
         self.first_view: dict[int, int] = {}  # a view that was taken again upright -> the one that asked for it
-        self.size = tuple(image.shape[1:3])
+        self.size = height_width(image.shape[1:3])
         self.seen: list[Faces] = []
         self.found: list[list[Find]] = [[] for _ in range(len(image))]
 

@@ -13,7 +13,7 @@ def by_similarity(cosines: list[list[float]], least: float) -> list[int | None]:
     One face has one person at most. Nobody gets a face under `least`; of all that is left, the assignment with the
     greatest sum of cosines over `least` is taken (Hungarian method).
     """
-    chosen = [None] * len(cosines)
+    chosen: list[int | None] = [None] * len(cosines)
     if not cosines or not cosines[0]:
         return chosen
     values = np.array(cosines, dtype=np.float64)

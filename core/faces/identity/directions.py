@@ -58,7 +58,7 @@ def parse_layers(layers: str) -> list[int]:
     """Rows of the code in words such as "0-7", "0-3, 8" or "all"; ValueError with one sentence for anything else."""
     if layers.strip() == ALL:
         return list(range(ROWS))
-    rows = []
+    rows: list[int] = []
     for part in layers.split(","):
         first, dash, last = (word.strip() for word in part.partition("-"))
         ends = (first, last if dash else first)

@@ -63,7 +63,7 @@ def combine_identity(
     elif combine == "robust":
         kept = ~outliers(vectors, same_person(space))
     weights = kept.to(vectors.dtype)
-    if combine == "quality":
+    if combine == "quality" and quality is not None:
         weights = quality.to(vectors).clamp(_LEAST_WEIGHT, 1)
         vector = (weights @ vectors) / weights.sum().clamp(min=_LEAST_WEIGHT)
     else:

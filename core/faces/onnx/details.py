@@ -1,12 +1,14 @@
 """What InsightFace's packs know about a face besides who it is: more landmarks, the head's pose, gender and age."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...graph import UnknownGraph, build
-from ...operations import Device, Dtype, Operations
+from ...layer_types import Device, Dtype, Operations
 from ...weights.onnx_file import OnnxModel
 from ..align.transforms import invert, transform_points, upright, warp
 from ..found import Faces
@@ -38,9 +40,11 @@ class Details:
 class FaceDetails(nn.Module):
     """The graphs for `Details`, each looking at the face's box and half as much around it, upright."""
 
-    def __init__(self, graphs: dict[str, nn.Module], normalising: frozenset[str]):
+    fit: Tensor
+
+    def __init__(self, graphs: Mapping[str, nn.Module], normalising: frozenset[str]):
         super().__init__()
-        self.graphs = nn.ModuleDict(graphs)
+        self.graphs: Any = nn.ModuleDict(graphs)  # of GraphModules, which its own type can't say
         self.normalising = normalising
         self.register_buffer("fit", fit_to(load_mean_shape()), persistent=False)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...graph import GraphModule, UnknownGraph, build
-from ...operations import Device, Dtype, Operations
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightsError
 from ...weights.onnx_file import OnnxModel
 from ..align.alignment import FivePoints, arcface

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ...operations import Dtype, Operations
+from ...layer_types import Dtype, Operations
 from ...plain import is_list, is_number, points
 from ...quoted import quoted
 from ...weights import WeightsError

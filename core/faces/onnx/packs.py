@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from ...operations import Dtype, Operations
+from ...layer_types import Dtype, Operations
 from ...weights import WeightsError
 from ...weights.onnx_file import OnnxModel, read_onnx
 from ..describe.descriptors import Descriptor

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...operations import Device, Dtype, Operations, Place
+from ...layer_types import Device, Dtype, LayerArgs, Operations
 from ...places import EMBEDDED
 from ..describe.dlib import MEAN
 from ..describe.networks.quantised import read_quantised
@@ -34,7 +34,7 @@ class Separable(nn.Module):
         operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.depthwise = operations.Conv2d(before, before, 3, stride, groups=before, bias=False, **place)
         self.pointwise = operations.Conv2d(before, after, 1, **place)
 
@@ -53,8 +53,7 @@ class Dense(nn.Module):
             self.conv0 = operations.Conv2d(3, after, 3, 2, device=device, dtype=dtype)
         else:
             self.conv0 = Separable(before, after, 2, device, dtype, operations)
-        for number in (1, 2, 3):
-            setattr(self, f"conv{number}", Separable(after, after, 1, device, dtype, operations))
+        self.conv1, self.conv2, self.conv3 = (Separable(after, after, 1, device, dtype, operations) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
         # a Separable pads for itself

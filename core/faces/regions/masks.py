@@ -73,14 +73,14 @@ def hull_distance(points: Tensor, pixels: Tensor) -> Tensor:
     Inside it is the distance to the nearest edge's line, outside to the farthest of the lines that it is beyond.
     """
     start, along = hull_edges(points)
-    distance = None
+    distance = torch.full_like(pixels[..., 0], torch.inf)
     for number in range(points.shape[1]):
         x, y = start[:, number, :, None, None].unbind(1)
         right, down = along[:, number, :, None, None].unbind(1)
         own = right * (pixels[..., 1] - y) - down * (pixels[..., 0] - x)
         # a point inside the hull begins no edge
         own = torch.where((right == 0) & (down == 0), torch.inf, own)
-        distance = own if distance is None else torch.minimum(distance, own)
+        distance = torch.minimum(distance, own)
     return torch.where(distance.isinf(), -torch.inf, distance)  # all points in one place: a hull of nothing
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...operations import Device, Dtype, Operations
+from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightsError, fill, fitting, kind_of
 from .parser_networks import RESNET18, RESNET34, BiSeNet
 

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...operations import Device, Dtype, Operations, Place
+from ...layer_types import Device, Dtype, LayerArgs, Operations
 
 RESNET18, RESNET34 = (2, 2, 2, 2), (3, 4, 6, 3)  # residual blocks per stage of the backbone
 
 
 class BatchNorm(nn.BatchNorm2d):
     """nn.BatchNorm2d with its stored statistics, following its input, since ComfyUI's operations have none to cast."""
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         mean, variance = self.running_mean.to(x), self.running_var.to(x)
@@ -31,7 +34,7 @@ class ConvNorm(nn.Module):
         operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.conv = operations.Conv2d(before, after, kernel, padding=kernel // 2, bias=False, **place)
         self.bn = BatchNorm(after, **place)
 
@@ -47,7 +50,7 @@ class Residual(nn.Module):
         operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.conv1 = operations.Conv2d(before, after, 3, stride, 1, bias=False, **place)
         self.bn1 = BatchNorm(after, **place)
         self.conv2 = operations.Conv2d(after, after, 3, 1, 1, bias=False, **place)
@@ -69,15 +72,15 @@ class ResNet(nn.Module):
         self, depths: tuple[int, ...], device: Device = None, dtype: Dtype = None, operations: Operations = nn
     ):
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.conv1 = operations.Conv2d(3, 64, 7, 2, 3, bias=False, **place)
         self.bn1 = BatchNorm(64, **place)
-        before = 64
+        before, stages = 64, []
         for number, (depth, width) in enumerate(zip(depths, (64, 128, 256, 512), strict=True), 1):
             shapes = [(before, width, 1 if number == 1 else 2)] + [(width, width, 1)] * (depth - 1)
-            stage = nn.Sequential(*(Residual(*shape, operations=operations, **place) for shape in shapes))
-            setattr(self, f"layer{number}", stage)
+            stages.append(nn.Sequential(*(Residual(*shape, operations=operations, **place) for shape in shapes)))
             before = width
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
@@ -107,7 +110,7 @@ class ContextPath(nn.Module):
         self, depths: tuple[int, ...], device: Device = None, dtype: Dtype = None, operations: Operations = nn
     ):
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype, "operations": operations}
+        place: LayerArgs = {"device": device, "dtype": dtype, "operations": operations}
         self.resnet = ResNet(depths, **place)
         self.arm16 = Refinement(256, **place)
         self.arm32 = Refinement(512, **place)
@@ -157,7 +160,7 @@ class BiSeNet(nn.Module):
         operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype, "operations": operations}
+        place: LayerArgs = {"device": device, "dtype": dtype, "operations": operations}
         self.cp = ContextPath(depths, **place)
         self.ffm = Fusion(**place)
         self.conv_out = Head(classes, **place)

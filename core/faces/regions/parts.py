@@ -17,11 +17,11 @@ def cut_parts(image: Tensor, labels: Tensor, parts: Sequence[Sequence[int]]) -> 
     classes = [number for part in parts for number in part]
     masks = torch.cat([labels == number for number in classes])
     there = dict(zip(classes, masks.flatten(1).any(1).tolist(), strict=True))  # host read: the prompt names the parts
-    first = [next((number for number in part if there[number]), None) for part in parts]
-    shown = [index for index, number in enumerate(first) if number is not None]
+    found = [[number for number in part if there[number]] for part in parts]
+    shown = [index for index, numbers in enumerate(found) if numbers]
     if not shown:
         return image[:0], shown
-    kept = fill_holes(masks[[classes.index(first[index]) for index in shown]])
+    kept = fill_holes(masks[[classes.index(found[index][0]) for index in shown]])
     kept = F.interpolate(kept[:, None].to(image), image.shape[1:3], mode="bicubic", antialias=True).clamp(0, 1)
     return image * kept.movedim(1, -1), shown
 

@@ -7,6 +7,7 @@ twins they would be what they are.
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -76,7 +77,7 @@ class MixedHooks:
     def __deepcopy__(self, memo):
         return self
 
-    def outer_sample(self, executor: WrapperExecutor, *args, **kwargs) -> torch.Tensor:
+    def outer_sample(self, executor: WrapperExecutor, *args: Any, **kwargs: Any) -> torch.Tensor:
         guider = executor.class_obj
         if not guider.conds.get("positive"):
             logging.warning("Likeness: mixed_attention has nothing to mix, because the guider has no positive prompt.")
@@ -133,7 +134,7 @@ def mix_attention(model: ModelPatcher, mix: Mix, foundation: Foundation):
     open_scope(model, foundation.share_keys(model))
 
 
-def check_unmixed(*models):
+def check_unmixed(*models: ModelPatcher | None):
     """ValueError when one of these MODELs (None: not connected) mixes its attention."""
     if any(model is not None and model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.MIXED) for model in models):
         raise ValueError(

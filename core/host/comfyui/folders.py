@@ -72,7 +72,7 @@ def packs() -> dict[str, list[str]]:
 
     InsightFace's own archives unpack into a folder of the pack's name inside of one, so one level deeper counts too.
     """
-    found = {}
+    found: dict[str, list[str]] = {}
     for root in folder_paths.get_folder_paths(PACK_FOLDER):
         models = os.path.join(root, "models")
         for pack in sorted(_folders(models)):

@@ -16,7 +16,7 @@ _Patcher = vars(comfy.model_patcher).get("CoreModelPatcher", ModelPatcher)
 
 
 def managed(
-    module: nn.Module, again: Callable[[], nn.Module] | None = None, disable_dynamic: bool = False
+    module: nn.Module, again: Callable[[], Any] | None = None, disable_dynamic: bool = False
 ) -> ModelPatcher:  # fmt: skip
     """A ModelPatcher around a module, on the compute device when loaded and on the offload device otherwise.
 

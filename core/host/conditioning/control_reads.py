@@ -43,7 +43,7 @@ class Reading(ControlBase):
         self.copy_to(link)
         return link
 
-    def deepclone_multigpu(self, load_device, autoregister=False):
+    def deepclone_multigpu(self, load_device: torch.device, autoregister: bool = False) -> "Reading":
         """A copy for another GPU, as newer versions of ComfyUI ask of every link."""
         link = self.copy()
         if autoregister:
@@ -90,7 +90,8 @@ def with_identity(lists: list[list], tokens: list[torch.Tensor], nobody: torch.T
     ControlNets that were there before read the prompt. Those that come read the identity, as with other InstantID
     packs, until a LandmarkControl is among them: then only its ControlNet does.
     """
-    links = {}  # entries that share a ControlNet share the link too, so that it runs once for them
+    # Entries that share a ControlNet share the link too, so that it runs once for them.
+    links: dict[ControlBase, Reading] = {}
 
     def given(extras, added):
         chain, shared = extras.get("control"), extras.get(keys.CONTROL_TOKENS)

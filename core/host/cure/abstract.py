@@ -5,15 +5,20 @@ the whole prompt, both without identity. The inverted latent carries the face; o
 """
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from comfy.samplers import CFGGuider
 
 from ...cure.inversion import euler_step, invert_step, steps_of_depth
 from .. import keys
 from ..comfyui.managed import check_interrupted
+from .plan import CurePlan
+from .run import CureRun
 
 
-def extra_steps(plan, sigmas: torch.Tensor) -> int:
+def extra_steps(plan: CurePlan, sigmas: torch.Tensor) -> int:
     """How many steps the pass adds to a run, for its progress bar; 0 when there is none."""
     if plan.template is None or len(sigmas) < 2:
         return 0
@@ -23,8 +28,19 @@ def extra_steps(plan, sigmas: torch.Tensor) -> int:
     return 2 * (len(steps_of_depth(sigmas, plan.depth)) - 1)
 
 
-def abstract_pass(hooks, run, guider, samples, sigmas, extra_args, callback):
-    """Finished samples [B,C,H,W] in the model's own space -> the same with the abstract attributes."""
+def abstract_pass(
+    hooks: Any,
+    run: CureRun,
+    guider: CFGGuider,
+    samples: torch.Tensor,
+    sigmas: torch.Tensor,
+    extra_args: dict,
+    callback: Callable | None,
+) -> torch.Tensor:
+    """Finished samples [B,C,H,W] in the model's own space -> the same with the abstract attributes.
+
+    `hooks`: the CureHooks that ask for it.
+    """
     plan, seed = hooks.plan, extra_args.get("seed")
     levels = steps_of_depth(sigmas, plan.depth)
     model, options = hooks.bare_model(guider.inner_model, extra_args["model_options"])

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from comfy.sd import CLIP, VAE
 from comfy_api.latest import ComfyAPISync
 
 from ...cure import MODES, check_choices, find_attributes, leave_out, named_attributes
@@ -26,8 +28,8 @@ FULL = Strength(1.0)
 
 
 def apply_cure(
-    model,
-    clip,
+    model: ModelPatcher,
+    clip: CLIP,
     prompt: str,
     *,
     attributes: str = "",
@@ -36,10 +38,10 @@ def apply_cure(
     strength: Strength = FULL,
     abstract_pass: float = 0.0,
     mask: torch.Tensor | None = None,
-    foundation=None,
-    vae=None,
+    foundation: ModelPatcher | None = None,
+    vae: VAE | None = None,
     observe: Callable | None = None,
-):
+) -> ModelPatcher:
     """Give a MODEL with an identity its prompt back; returns a new MODEL, or the same one where nothing is to be done.
 
     `prompt` is the text that the positive conditioning was made from, `clip` the CLIP that encoded it. `attributes`:
@@ -108,7 +110,7 @@ def allowed(mask: torch.Tensor | None) -> torch.Tensor:
     return torch.ones(1, 64, 64) if mask is None else as_masks(mask, "mask")
 
 
-def preview_on(node_id: str):
+def preview_on(node_id: str) -> Callable:
     """An `observe` that shows the masks of the first picture on a node, side by side in the order of the prompt."""
 
     def show(attributes, masks):

@@ -8,11 +8,15 @@ one. (`twins`, `bare`, `personal`: see run.py.)
 import copy
 import logging
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 import comfy.samplers
 import torch
-from comfy.model_patcher import create_model_options_clone
-from comfy.patcher_extension import WrappersMP, copy_nested_dicts
+from comfy.model_patcher import ModelPatcher, create_model_options_clone
+from comfy.patcher_extension import WrapperExecutor, WrappersMP, copy_nested_dicts
+from comfy.samplers import CFGGuider
+from torch import nn
 
 from ...cure.blend import blend_denoised, blend_noise
 from ...cure.masks import unite
@@ -31,12 +35,13 @@ class CureHooks:
 
     def __init__(self, plan: CurePlan):
         self.plan = plan
-        self.latest = None  # where the latest run worked [B,H,W], on the CPU; None: nowhere, or it broke off
+        # Where the latest run worked [B,H,W], on the CPU; None: nowhere, or it broke off.
+        self.latest: torch.Tensor | None = None
 
     def __deepcopy__(self, memo):
         return self
 
-    def install(self, model):
+    def install(self, model: ModelPatcher):
         """Put the wrappers on `model`, a clone of the caller's own."""
         for kind, wrapper in (
             (WrappersMP.OUTER_SAMPLE, self.outer_sample),
@@ -46,7 +51,7 @@ class CureHooks:
             model.add_wrapper_with_key(kind, keys.CURE, wrapper)
         install_forward(model)
 
-    def outer_sample(self, executor, *args, **kwargs):
+    def outer_sample(self, executor: WrapperExecutor, *args: Any, **kwargs: Any) -> torch.Tensor:
         self.latest = None
         guider = executor.class_obj
         options = guider.model_options["transformer_options"]
@@ -96,8 +101,17 @@ class CureHooks:
             self.plan.observe(self.plan.attributes, masks)
 
     def sampler_sample(
-        self, executor, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *rest
-    ):
+        self,
+        executor: WrapperExecutor,
+        guider: CFGGuider,
+        sigmas: torch.Tensor,
+        extra_args: dict,
+        callback: Callable | None,
+        noise: torch.Tensor,
+        latent_image: torch.Tensor | None = None,
+        denoise_mask: torch.Tensor | None = None,
+        *rest: Any,
+    ) -> torch.Tensor:
         run = extra_args["model_options"]["transformer_options"].get(keys.TWINS)
         if run is None:
             return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *rest)
@@ -109,9 +123,9 @@ class CureHooks:
                 "draw another picture than one sampler does; use one sampler for all steps to have the same."
             )
         foundation = self.plan.foundation
-        elsewhere = foundation is not None and foundation.model is not guider.inner_model
-        if elsewhere:
-            foundation.pre_run()
+        elsewhere = None if foundation is None or foundation.model is guider.inner_model else foundation
+        if elsewhere is not None:
+            elsewhere.pre_run()
         try:
             more = extra_steps(self.plan, sigmas)
             counted = callback and (lambda step, denoised, x, total: callback(step, denoised, x, total + more))
@@ -119,11 +133,18 @@ class CureHooks:
             if more:
                 samples = abstract_pass(self, run, guider, samples, sigmas, extra_args, callback)
         finally:
-            if elsewhere:
-                foundation.cleanup()
+            if elsewhere is not None:
+                elsewhere.cleanup()
         return samples
 
-    def predict_noise(self, executor, x, timestep, model_options=None, seed=None):
+    def predict_noise(
+        self,
+        executor: WrapperExecutor,
+        x: torch.Tensor,
+        timestep: torch.Tensor,
+        model_options: dict,
+        seed: int | None = None,
+    ) -> torch.Tensor:
         run = model_options["transformer_options"].get(keys.TWINS)
         if run is None or run.all_off:
             return executor(x, timestep, model_options, seed)
@@ -150,7 +171,10 @@ class CureHooks:
         mask = run.replacing_mask()
         return personal if mask is None else blend_noise(x, personal, latent, bare, mask)
 
-    def guided(self, run, guider, x, timestep, model_options, seed):
+    def guided(
+        self, run: CureRun, guider: CFGGuider, x: torch.Tensor, timestep: torch.Tensor, model_options: dict,
+        seed: int | None,
+    ) -> torch.Tensor:  # fmt: skip
         """The bare prediction [B,C,H,W] by the guider's own rule."""
         twin = copy.copy(guider)
         twin.conds = {**guider.conds, "positive": guider.conds[keys.TWIN_ENTRIES]}
@@ -161,7 +185,10 @@ class CureHooks:
         finally:
             run.all_off = False
 
-    def unguided(self, run, model, entries, x, timestep, options):
+    def unguided(
+        self, run: CureRun, model: nn.Module, entries: list[dict], x: torch.Tensor, timestep: torch.Tensor,
+        options: dict,
+    ) -> torch.Tensor:  # fmt: skip
         """The prediction [B,C,H,W] of one list of conditionings without identity; model, options: see bare_model."""
         run.all_off = True
         try:
@@ -169,7 +196,7 @@ class CureHooks:
         finally:
             run.all_off = False
 
-    def bare_model(self, model, model_options):
+    def bare_model(self, model: nn.Module, model_options: dict) -> tuple[nn.Module, dict]:
         """The BaseModel that predicts without identity, the guider's own or the foundation's, and its options."""
         foundation = self.plan.foundation
         if foundation is None:
@@ -182,13 +209,20 @@ class CureHooks:
         return foundation.model, options
 
 
-def install_forward(model):
+def install_forward(model: ModelPatcher):
     """The wrappers that a foundation MODEL needs as well."""
     watch_forwards(model)
     model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, keys.CURE, calc_cond_batch)
 
 
-def calc_cond_batch(executor, model, conds, x, timestep, model_options):
+def calc_cond_batch(
+    executor: WrapperExecutor,
+    model: nn.Module,
+    conds: list,
+    x: torch.Tensor,
+    timestep: torch.Tensor,
+    model_options: dict,
+) -> list:
     """One evaluation of lists of conditionings, [conditional, unconditional, ...], for a guider or for a node."""
     options = model_options["transformer_options"]
     run = options.get(keys.TWINS)
@@ -220,7 +254,7 @@ def _personal(executor, run, model, conds, kinds, x, timestep, model_options):
     plan = run.plan
     # The unconditional half has the identity of nobody, so where its prediction is replaced it has a twin as well.
     paired = [i for i, kind in enumerate(kinds) if kind in ((0, 1) if plan.mode.replaces else (0,))]
-    whole = run.run.call.crop is None
+    whole = run.run.calls[-1].crop is None
     asked = run.step.needs_bare and whole and 0 in [kinds[i] for i in paired] and run.begin_pictures(run.frames)
     beside = not plan.apart and (asked or run.gives_keys) and bool(paired)
     twins = [run.twins(conds[i]) if kinds[i] == 0 else conds[i] for i in paired] if beside else []

@@ -15,7 +15,7 @@ from ...cure.blend import add_response
 from ...cure.modes import COMPARED_EVERY, COMPARED_UNTIL, GAIN, PARSED_AT
 from .. import keys
 from ..sampling.rows import Place
-from ..sampling.run import UNKNOWN, Run
+from ..sampling.run import Run
 from ..sampling.spans import FOREVER
 from ..sampling.twins import TwinRun
 from .plan import CurePlan
@@ -55,13 +55,16 @@ class CureRun(TwinRun):
         self.shared_steps, self.kept_any = 0, False  # how many steps share keys, and whether any were there to share
         self._acting = self._mapping = self._parsing = FOREVER  # from which noise level to which
         self.mapped = 0  # steps in which maps could come in
-        self._done = set()  # the sets of pictures that this step has worked on
+        self._done: set[tuple] = set()  # the sets of pictures that this step has worked on
         # Whether there is an unconditional prediction too; it is CFGGuider's own rule that CFG 1 does without.
         alone = getattr(guider, "cfg", None) == 1 and type(guider).predict_noise is CFGGuider.predict_noise
         self._has_unconditional = bool(guider.conds.get("negative")) and not alone
-        self._responses = {}  # the latest [B,C,H,W] by the pictures' numbers
-        self._bare = {}  # predictions of this step that wait for an unconditional one to be compared with
-        self._key_mask, self._tokens = None, {}  # where the running step shares keys
+        self._responses: dict[tuple[int, ...], torch.Tensor] = {}  # the latest [B,C,H,W] by the pictures' numbers
+        # Predictions of this step that wait for an unconditional one to be compared with.
+        self._bare: dict[tuple[int, ...], torch.Tensor] = {}
+        # Where the running step shares keys.
+        self._key_mask: torch.Tensor | None = None
+        self._tokens: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = {}
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
@@ -112,14 +115,14 @@ class CureRun(TwinRun):
     @property
     def frames(self) -> tuple[int, ...]:
         """The numbers of the pictures in the evaluation that is running."""
-        return self.run.call.frames
+        return self.run.calls[-1].frames
 
     @property
     def reads_maps(self) -> bool:
         """Whether the running step wants attention maps."""
         return self.step.collects
 
-    def add_maps(self, maps, size, place: Place):
+    def add_maps(self, maps: torch.Tensor, size: tuple[int, int], place: Place):
         self.where.add_maps(maps, size, place)
 
     def _is_over(self, sigmas):
@@ -142,9 +145,9 @@ class CureRun(TwinRun):
         """Predictions [B,C,H,W] of the running pictures without identity, at one latent: of the prompt, the
         unconditional one if there is one by now, and of the prompt that lacks the attributes if that was asked for."""
         frames, step = self.frames, self.step
-        if step.collects and not self.plan.mode.reads_maps:
+        if step.collects and lacking is not None:
             self.where.add_difference(bare, lacking, frames)
-        if step.parses:
+        if step.parses and self.plan.regions is not None:
             self.where.add_regions(self.plan.regions.regions(self.guider.inner_model, bare), frames)
         if not (step.acts and self.plan.mode.responds):
             return
@@ -166,8 +169,8 @@ class CureRun(TwinRun):
         if response is None or mask is None:
             return predictions
         mask = self.of_pictures(mask) * (self.plan.strength * GAIN)
-        crop = self.run.call.crop
-        if crop == UNKNOWN:
+        crop = self.run.calls[-1].crop
+        if isinstance(crop, str):  # UNKNOWN
             self.run.say(
                 "another node evaluates other pictures than the sampler's within a step, where AttributeCure can't "
                 "follow; leave that node out."
@@ -196,15 +199,21 @@ class CureRun(TwinRun):
 
     # -- keys --------------------------------------------------------------------------------------------------------
 
-    def kept(self, k, v, size, place):
+    def kept(
+        self, k: torch.Tensor, v: torch.Tensor, size: tuple[int, int], place: Place
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The twins' keys and values [B,E,C] inside the mask, or None while there is no mask."""
         if self._key_mask is None:
             return None
         self.kept_any = True
         index, _ = self._extra_tokens(size, place)
-        return tuple(t.gather(1, index.unsqueeze(-1).expand(-1, -1, t.shape[-1])) for t in (k, v))
+        index = index.unsqueeze(-1)
+        return k.gather(1, index.expand(-1, -1, k.shape[-1])), v.gather(1, index.expand(-1, -1, v.shape[-1]))
 
-    def own(self, k, v, k_extra, v_extra, size, place):
+    def own(
+        self, k: torch.Tensor, v: torch.Tensor, k_extra: torch.Tensor, v_extra: torch.Tensor, size: tuple[int, int],
+        place: Place,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
         return k, v, self._extra_tokens(size, place)[1]
 
     def _extra_tokens(self, size, place):

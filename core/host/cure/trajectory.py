@@ -13,26 +13,28 @@ class OwnTrajectory:
     """
 
     def __init__(self, run: Run):
-        self.denoise_mask = None
+        self.denoise_mask: torch.Tensor | None = None
         self._run = run
-        self._latent = self._predicted = self._sigmas = self._level = None
+        self._latent: torch.Tensor | None = None
+        # The prediction there, and the noise level as a column and as a number.
+        self._last: tuple[torch.Tensor, torch.Tensor, float] | None = None
 
     def follow(self, x: torch.Tensor, sigmas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The latent at this noise level, beside the sampler's x, and its prediction if that is known already."""
-        if self._latent is None:
+        if self._latent is None or self._last is None:
             self._latent = x.clone()
-        else:
-            level = self._run.sigma(sigmas)  # host read: second-order samplers come back to a level, at no price
-            if level == self._level:
-                return self._latent, self._predicted
-            self._latent = euler_step(self._latent, self._predicted, self._sigmas, _column(sigmas))
-            if self.denoise_mask is not None:
-                self._latent = torch.lerp(x, self._latent, self.denoise_mask)
+            return self._latent, None
+        denoised, before, level = self._last
+        if self._run.sigma(sigmas) == level:  # host read: second-order samplers come back to a level, at no price
+            return self._latent, denoised
+        self._latent = euler_step(self._latent, denoised, before, _column(sigmas))
+        if self.denoise_mask is not None:
+            self._latent = torch.lerp(x, self._latent, self.denoise_mask)
         return self._latent, None
 
     def predicted(self, denoised: torch.Tensor, sigmas: torch.Tensor):
         """Keep the prediction at this level for the step to the next."""
-        self._predicted, self._sigmas, self._level = denoised, _column(sigmas), self._run.sigma(sigmas)
+        self._last = denoised, _column(sigmas), self._run.sigma(sigmas)
 
 
 def _column(sigmas):

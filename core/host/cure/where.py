@@ -6,6 +6,7 @@ import torch
 
 from ...cure.maps import MapSum, of_frames, prediction_difference, to_grid
 from ...cure.masks import attention_masks, difference_masks, picture_masks, unite, with_regions
+from ...sizes import height_width
 from ..sampling.rows import Place
 from .plan import CurePlan
 
@@ -19,21 +20,23 @@ class Where:
 
     def __init__(self, plan: CurePlan):
         self._plan = plan
-        self.pictures, self.grid = 0, None
-        self.attributes = None
+        self.pictures, self.grid = 0, (0, 0)
+        self.attributes: torch.Tensor | None = None
         self._maps = MapSum()
-        self._regions = None  # a parser's [B,1,H,W] per attribute, or None for one that it doesn't know
-        self._artist = self._mask = None
+        # A parser's [B,1,H,W] per attribute, or None for one that it doesn't know.
+        self._regions: list[torch.Tensor | None] | None = None
+        self._artist: torch.Tensor | None = None
+        self._mask: torch.Tensor | None = None
 
     def open(self, x: torch.Tensor):
         """Before a step on latents x [B,C,H,W]."""
-        self.pictures, self.grid = x.shape[0], tuple(x.shape[-2:])
+        self.pictures, self.grid = x.shape[0], height_width(x.shape)
         self.artist(x)
 
     def artist(self, x: torch.Tensor) -> torch.Tensor | None:
         """The artist's masks on the grid of a latent batch x [B,C,H,W] -> [B,1,H,W], or None."""
         if self._artist is None and self._plan.mask is not None:
-            self._artist = picture_masks(self._plan.mask.to(x), x.shape[0], tuple(x.shape[-2:]))
+            self._artist = picture_masks(self._plan.mask.to(x), x.shape[0], height_width(x.shape))
         return self._artist
 
     def mask(self) -> torch.Tensor | None:
@@ -80,7 +83,10 @@ class Where:
                 seen = torch.zeros(self.pictures, 1, 1, 1, dtype=torch.bool)
                 seen[list(frames)] = True
                 pairs = zip(regions, self._regions, strict=True)
-                regions = [new if new is None else torch.where(seen.to(new.device), new, old) for new, old in pairs]
+                regions = [
+                    new if new is None or old is None else torch.where(seen.to(new.device), new, old)
+                    for new, old in pairs
+                ]
         self._regions, self._mask = regions, None
 
     def close(self):
@@ -99,7 +105,7 @@ class Words:
 
     def __init__(self, context: torch.Tensor, select: torch.Tensor):
         self._context, self._select = context, select
-        self._keys = {}
+        self._keys: dict[tuple, torch.Tensor] = {}
 
     def keys(self, site: tuple, to_k: Callable, like: torch.Tensor) -> torch.Tensor:
         """The keys [1,T,C] of the words at a site, by its own projection."""

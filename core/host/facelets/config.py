@@ -1,12 +1,14 @@
 """Facelets, the tiny generator of drawn portraits: its models' sizes, and the classes that describe it to ComfyUI."""
 
+from typing import Any
+
 from comfy import latent_formats, model_base, sd1_clip, supported_models
 
-from ...operations import Device, Dtype
+from ...layer_types import Device, Dtype
 from .autoencoder import CHANNELS
 
 # 7 cross-attention sites in the order of adapter checkpoints: 64, 128, then 128, 128, 64, 64, then 128 channels.
-UNET = {
+UNET: dict[str, Any] = {
     "image_size": 16,
     "in_channels": CHANNELS,
     "out_channels": CHANNELS,
@@ -24,7 +26,7 @@ UNET = {
     "legacy": False,
 }
 CONTROL_NET = {**{key: value for key, value in UNET.items() if key != "out_channels"}, "hint_channels": 3}
-TEXT_ENCODER = {
+TEXT_ENCODER: dict[str, Any] = {
     "hidden_size": 128,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
@@ -56,7 +58,7 @@ class FaceletsLatent(latent_formats.SD15):
 class FaceletsModel(supported_models.SD15):
     """The U-Net as ComfyUI's loaders describe a model: it predicts the velocity, on SD's schedule."""
 
-    unet_extra_config = {}
+    unet_extra_config: dict = {}
     memory_usage_factor = supported_models.SD15.memory_usage_factor * UNET_MEMORY
 
     def __init__(self, latent_rgb: dict | None = None):

@@ -121,11 +121,11 @@ def _add_details(described: list[dict], details: Details):
         return (values.float() * 10).round().div(10).tolist()  # host read: the report is text
 
     pose = {} if details.pose is None else {"pose": numbers(details.pose)}
-    known = {
+    given = {
         "landmarks_106": details.landmarks106, "landmarks_68": details.landmarks68, "age": details.age,
         "male": details.male,
     }  # fmt: skip
-    known = pose | {name: numbers(values) for name, values in known.items() if values is not None}
+    known = pose | {name: numbers(values) for name, values in given.items() if values is not None}
     faces = [face for picture in described for face in picture["faces"]]
     for place, face in enumerate(faces):
         for name, values in known.items():

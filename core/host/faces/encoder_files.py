@@ -52,7 +52,7 @@ def why_not_found(name: str, kind: str) -> str | None:
 def encoder_fingerprint(names: Iterable[str]) -> str:
     """Changes when a file behind one of these names does, so that a replaced one is read again."""
     packs, files = folders.packs(), folders.encoder_files()
-    paths = []
+    paths: list[str | Path] = []
     for name in names:
         paths += packs.get(name, [])
         if name in files:

@@ -8,6 +8,7 @@ import torch
 from ...faces.found import Faces, HostFace
 from ...faces.given import boxes_of, faces_of, mesh_faces
 from ...faces.policy import NoFaceError
+from ...sizes import height_width
 from ..comfyui.images import as_image, broken_picture
 from .encoder import LoadedEncoder
 
@@ -38,7 +39,7 @@ def given_faces(
             "Both face_landmarks and bounding_boxes say where the faces are; connect one of them, or neither."
         )
     image = as_image(image)
-    size = tuple(image.shape[1:3])
+    size = height_width(image.shape[1:3])
     if face_landmarks is not None:
         faces = mesh_faces(face_landmarks, len(image), size)
         return Given(faces_of(faces, size, encoder.patcher.load_device))

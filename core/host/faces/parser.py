@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import folder_paths
 import torch
@@ -72,7 +73,7 @@ def _forget(patcher, unloaded: bool):
     global _found
     if unloaded and _found[1] is not None and _found[1].patcher.model is patcher.model:
         # in a cycle, so that it goes with the next garbage collection: ComfyUI is in the middle of unloading it
-        last = [_found]
+        last: list[Any] = [_found]
         last.append(last)
         _found = (None, None)
 

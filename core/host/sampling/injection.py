@@ -1,7 +1,7 @@
 """What an applied adapter adds at its sites, computed once, and when and where it does."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -79,11 +79,12 @@ class Injection:
             return self._of(site, kinds, q, text, mask, here)
         if not off.absent:
             return self._of(site, off.kinds(kinds), q, text, mask, here)
-        q, text, mask = (None if rows is None else off.present(rows) for rows in (q, text, mask))
-        if q is None:
+        present = off.present(q)
+        if present is None:
             return None
-        kinds = [kind for kind, is_off in zip(kinds, off.chunks, strict=True) if not is_off]
-        return off.spread(self._of(site, kinds, q, text, mask, here))
+        mask = None if mask is None else off.present(mask)
+        kept = [kind for kind, is_off in zip(kinds, off.chunks, strict=True) if not is_off]
+        return off.spread(self._of(site, kept, present, off.present(text), mask, here))
 
     def _of(self, site, kinds, q, text, mask, here):
         out = site(q, text, kinds, here.heads)
@@ -91,7 +92,8 @@ class Injection:
 
     def works(self, options: dict, run: Run) -> bool:
         """Whether the noise level is in the range."""
-        return run.within(run.levels(self.span), options.get("sigmas"))
+        sigmas: Any = options.get("sigmas")  # a whole range needs none
+        return run.within(run.levels(self.span), sigmas)
 
     def mask(self, q: torch.Tensor, here: Here, run: Run, rows: Rows) -> torch.Tensor | None:
         """The person's mask on the tokens of q [B,N,C], [B,N,1]; None without one, or where it can't be placed."""

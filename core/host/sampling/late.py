@@ -1,5 +1,7 @@
 """From which step on a face is there that comes late: counted in steps, as the adapters' authors count."""
 
+from typing import Any
+
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrapperExecutor, WrappersMP
@@ -8,7 +10,7 @@ from .. import keys
 from .spans import starts_at
 
 
-def outer_sample(executor: WrapperExecutor, *args, **kwargs) -> torch.Tensor:
+def outer_sample(executor: WrapperExecutor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """Around a run: the prompt with a face in it takes over from the plain one at a step, not at a noise level."""
     guider, sigmas = executor.class_obj, args[3].cpu()  # host read: once a run
     sampling = guider.model_patcher.get_model_object("model_sampling")

@@ -28,7 +28,7 @@ class IdentityOff:
     chunks: tuple[bool, ...]
     absent: bool
 
-    def kinds(self, cond_or_uncond: list[int]) -> list[int]:
+    def kinds(self, cond_or_uncond: Sequence[int]) -> list[int]:
         """ComfyUI's 0 (conditional) or 1 per chunk, with chunks without identity as unconditional."""
         return [1 if off else kind for off, kind in zip(self.chunks, cond_or_uncond, strict=True)]
 
@@ -151,11 +151,12 @@ class Rows:
 
     def masks(self, masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """A person's masks [M,H,W] on size[0] x size[1] tokens of every row -> [rows,N,1]. `places` must be known."""
-        made = {place: place.tokens(masks, size) for place in self.places}
+        places = self.places or ()
+        made = {place: place.tokens(masks, size) for place in places}
         if len(made) == 1:
             (tokens,) = made.values()
             return tokens if len(self.kinds) == 1 else tokens.repeat(len(self.kinds), 1, 1)
-        return torch.cat([made[place] for place in self.places])
+        return torch.cat([made[place] for place in places])
 
 
 def rows_of(options: dict, count: int) -> Rows:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import torch
@@ -11,6 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrapperExecutor, WrappersMP
 from comfy.samplers import CFGGuider
 
+from ...sizes import height_width
 from .. import keys
 from .rows import IdentityOff, Place, Rows
 from .spans import FOREVER, Span, levels_of
@@ -48,14 +50,14 @@ class Run:
         """`pictures`: how many the guider samples, latents of height and width `grid`; `sigmas`: its noise levels."""
         self.fired: set[tuple] = set()
         self.masks: dict[tuple, torch.Tensor] = {}
-        self.call = None  # the Call that is running
+        self.calls: list[Call] = []  # that are running, the innermost last
         self.guider, self.pictures, self.sigmas, self.grid = guider, pictures, sigmas, grid
-        self._whole = None  # the pictures that were evaluated last
-        self.row_map = None  # RowMap around another node's model function wrapper
+        self._whole: torch.Tensor | None = None  # the pictures that were evaluated last
+        self.row_map: RowMap | None = None  # RowMap around another node's model function wrapper
         self._kinds: dict[UUID, int] = {}
         self._levels: dict[Span, tuple[float, float]] = {}
         self._said: set[str] = set()
-        self._sigmas = None
+        self._sigmas: torch.Tensor | None = None
         self._sigma = 0.0
         if guider is not None:
             self.note(guider.conds)
@@ -65,7 +67,7 @@ class Run:
         for name, entries in conds.items():
             self._kinds.update({entry["uuid"]: _kind(name) for entry in entries})
 
-    def say(self, sentence: str, *values):
+    def say(self, sentence: str, *values: Any):
         """A warning, once in a run."""
         if sentence not in self._said:
             self._said.add(sentence)
@@ -98,7 +100,7 @@ class Run:
         self, lists: list, x: torch.Tensor, options: dict, off: list[bool] | None = None, absent: bool = False
     ) -> Iterator[Call]:
         """Know of an evaluation of lists of conditionings while it runs. `off`: which lists go without identity."""
-        outer = self.call
+        outer = self.calls[-1] if self.calls else None
         frames = self._window(options, x.shape[0]) or tuple(range(x.shape[0]))
         areas = {} if outer is None else dict(outer.areas)
         areas.update(_areas(lists, x))
@@ -107,15 +109,16 @@ class Run:
         else:
             kinds, renamed = self.kinds(lists), off is not None
             off = off or [False] * len(lists)
-        self.call = Call(kinds, off, absent, areas, frames, tuple(x.shape[-2:]), renamed, self._crop(x))
+        call = Call(kinds, off, absent, areas, frames, height_width(x.shape), renamed, self._crop(x))
+        self.calls.append(call)
         try:
-            yield self.call
+            yield call
         finally:
-            self.call = outer
+            self.calls.pop()
 
     def _crop(self, x):
         """Which part of the pictures x [B,C,H,W] is: nodes such as Sliding Window Guidance evaluate windows of them."""
-        if self.grid is None or tuple(x.shape[-2:]) == self.grid:
+        if self.grid is None or height_width(x.shape) == self.grid:
             self._whole = x
             return None
         if self._whole is None or x.ndim != 4 or x.shape[0] != self._whole.shape[0]:
@@ -136,7 +139,7 @@ class Run:
 
     def rows(self, x: torch.Tensor, options: dict, row_map: torch.Tensor | None = None) -> Rows:
         """The rows of a forward on x [B,C,H,W]; `row_map` is what tiles.RowMap sent along."""
-        call, numbers = self.call, options["cond_or_uncond"]
+        call, numbers = self.calls[-1] if self.calls else None, options["cond_or_uncond"]
         uuids = options.get("uuids") or ()
         if len(uuids) != len(numbers):  # another node has taken the batch apart
             uuids = (None,) * len(numbers)
@@ -145,12 +148,12 @@ class Run:
         if cut is not None and x.shape == cut.shape:  # nothing was cut
             cut = None
         sources = None if cut is None else row_numbers(row_map, x)
-        if sources is not None:
+        if sources is not None and self.row_map is not None:
             chunks = self.row_map.chunks
         if call is None:  # a node that calls the model by itself
             call = Call(
                 [min(number, 1) for number in range(max(numbers) + 1)], [False] * (max(numbers) + 1), False, {},
-                tuple(range(x.shape[0] // len(numbers))), tuple(x.shape[-2:]), False,
+                tuple(range(x.shape[0] // len(numbers))), height_width(x.shape), False,
             )  # fmt: skip
         blocks, size = self._blocks(x, options, call, len(chunks), sources)
         listed, marks = zip(*(chunks[chunk] for chunk, _ in blocks), strict=True)
@@ -201,7 +204,7 @@ class Run:
 
     def _inner_window(self, options, pictures):
         """A window that another node has cut since our call began: AnimateDiff-Evolved may stand on either side."""
-        return self._window(options, pictures) if self.call and pictures < len(self.call.frames) else None
+        return self._window(options, pictures) if self.calls and pictures < len(self.calls[-1].frames) else None
 
     # -- when --------------------------------------------------------------------------------------------------------
 
@@ -286,7 +289,7 @@ def opened(guider: CFGGuider, noise: torch.Tensor, sigmas: torch.Tensor) -> Iter
     if keys.RUN in options:
         yield options[keys.RUN]
         return
-    run = options[keys.RUN] = Run(guider, noise.shape[0], sigmas, tuple(noise.shape[-2:]))
+    run = options[keys.RUN] = Run(guider, noise.shape[0], sigmas, height_width(noise.shape))
     cutter = guider.model_options.get("model_function_wrapper")
     if cutter is not None:
         run.row_map = guider.model_options["model_function_wrapper"] = RowMap(cutter)
@@ -323,19 +326,20 @@ def apply_model(
     c_crossattn: torch.Tensor | None = None,
     control: dict | None = None,
     transformer_options: dict | None = None,
-    **rest,
+    **rest: Any,
 ) -> torch.Tensor:
     """One forward: say whose its rows are, and call all lists conditional or not where there are some of ours.
 
     A list of ours has a number that no other pack knows, so that must not get further than here.
     """
-    row_map, run = rest.pop(keys.ROW_MAP, None), (transformer_options or {}).get(keys.RUN)
-    if run is not None and keys.ROWS not in transformer_options and "cond_or_uncond" in transformer_options:
-        rows = run.rows(x, transformer_options, row_map)
-        numbers = list(transformer_options["cond_or_uncond"])  # attention couples lengthen the very list that they get
-        if run.call is not None and run.call.renamed:
-            numbers = [run.call.kinds[number] for number in numbers]
-        transformer_options = {**transformer_options, keys.ROWS: rows, "cond_or_uncond": numbers}
+    options, row_map = transformer_options or {}, rest.pop(keys.ROW_MAP, None)
+    run = options.get(keys.RUN)
+    if run is not None and keys.ROWS not in options and "cond_or_uncond" in options:
+        rows = run.rows(x, options, row_map)
+        numbers = list(options["cond_or_uncond"])  # attention couples lengthen the very list that they get
+        if run.calls and run.calls[-1].renamed:
+            numbers = [run.calls[-1].kinds[number] for number in numbers]
+        transformer_options = {**options, keys.ROWS: rows, "cond_or_uncond": numbers}
     return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **rest)
 
 

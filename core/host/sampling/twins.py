@@ -40,7 +40,7 @@ class TwinRun:
 
     def of_window(self, entries: list[dict]) -> list[dict]:
         """Conditionings as a context window has them that is running: what they have of each picture, of its own."""
-        frames, pictures = self.run.call.frames, self.run.pictures
+        frames, pictures = self.run.calls[-1].frames, self.run.pictures
         if len(frames) == pictures:
             return entries
         index = list(frames)

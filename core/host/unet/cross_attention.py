@@ -1,6 +1,7 @@
 """The attention patch: what ComfyUI calls at each cross-attention site, for every adapter applied there."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from comfy.ldm.modules.attention import optimized_attention
@@ -56,7 +57,7 @@ class IDPatch:
                 out = (out + callback(out, q, k, v, extra_options, **options)).to(q.dtype)
         return out
 
-    def add(self, callback: Callable, **kwargs):
+    def add(self, callback: Callable, **kwargs: Any):
         """Join this site as other packs do: `callback(out, q, k, v, extra_options, **kwargs)` is added to the rest."""
         self.strangers.append((callback, kwargs))
 
@@ -106,7 +107,7 @@ def inject(model: ModelPatcher, injection: Injection, sites: list[tuple[int, Sit
     return frozenset(site.key for _, site in sites)
 
 
-def join_blocks(executor: WrapperExecutor, *args, **kwargs) -> torch.Tensor:
+def join_blocks(executor: WrapperExecutor, *args: Any, **kwargs: Any) -> torch.Tensor:
     """Around a run: our patches go over those of packs that have taken whole blocks since (IPAdapter_plus on SD1.5).
 
     ComfyUI runs the patch of a site and forgets that of its block. The options are the run's own.

@@ -1,9 +1,14 @@
 """Self-attention in which rows with identity see the keys of their twins without it, as a patch."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from comfy.ldm.modules.attention import optimized_attention
+from comfy.model_patcher import ModelPatcher
 
 from ...attention import extra_key_attention
+from ...sizes import height_width
 from .. import keys
 from ..sampling.rows import rows_of
 from ..sampling.run import SELF
@@ -27,10 +32,10 @@ class ExtraKeys:
     def __deepcopy__(self, memo):
         return self
 
-    def models(self):
+    def models(self) -> list[ModelPatcher]:
         return self.base.models() if hasattr(self.base, "models") else []
 
-    def to(self, target):
+    def to(self, target: Any) -> "ExtraKeys":
         return ExtraKeys(self.key, self.base.to(target)) if hasattr(self.base, "to") else self
 
     def __call__(self, q, k, v, options):
@@ -78,7 +83,7 @@ class ExtraKeys:
         return optimized_attention(q, k, v, options["n_heads"], attn_precision=precision, transformer_options=options)
 
 
-def put_extra_keys(model, sites) -> frozenset:
+def put_extra_keys(model: ModelPatcher, sites: Iterable[tuple]) -> frozenset:
     """Take the self-attentions at `sites` (keys) on `model`, a clone of the caller's own, where they aren't ours yet.
 
     Returns their names in Run.fired.
@@ -93,5 +98,5 @@ def put_extra_keys(model, sites) -> frozenset:
 
 def token_grid(options: dict, tokens: int) -> tuple[int, int] | None:
     """(height, width) of the tokens of the layer that is running, or None where another node has merged some."""
-    size = tuple(options["activations_shape"][-2:])
+    size = height_width(options["activations_shape"])
     return size if size[0] * size[1] == tokens else None

@@ -2,6 +2,7 @@
 
 from comfy.model_patcher import ModelPatcher
 
+from ...sizes import height_width
 from ..sampling.injection import Here, Site
 
 _PATHS = {"input": "input_blocks.{}.1", "middle": "middle_block.1", "output": "output_blocks.{}.1"}
@@ -46,7 +47,7 @@ def attention_modules(model: ModelPatcher) -> dict:
 
 def running(options: dict) -> Here:
     """The cross-attention that is running, from its transformer options."""
-    return Here(options["n_heads"], tuple(options["activations_shape"][-2:]))
+    return Here(options["n_heads"], height_width(options["activations_shape"]))
 
 
 def _block(transformer):

@@ -3,6 +3,7 @@
 import torch
 
 from ...faces.regions.backdrop import BACKDROPS
+from ...sizes import height_width
 from ..faces.parser import needed_parser
 
 
@@ -11,5 +12,5 @@ def on_backdrop(backdrop: str, crops: torch.Tensor, file_name: str) -> torch.Ten
     if backdrop == "kept":
         return crops
     parser = needed_parser(f"{file_name} wants the face cut out of its picture")
-    labels = parser.labels(crops.movedim(1, -1), tuple(crops.shape[-2:]))
+    labels = parser.labels(crops.movedim(1, -1), height_width(crops.shape))
     return BACKDROPS[backdrop](crops, labels.to(crops.device))

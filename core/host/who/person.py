@@ -64,7 +64,7 @@ def gather(
     """
     look = spec.look
     _check_connected(spec, file_name, sources)
-    vision = eva() if look is not None and look.vision == EVA else sources.clip_vision
+    vision = eva() if eva is not None and look is not None and look.vision == EVA else sources.clip_vision
     faces = None
     if sources.image is not None and sources.encoder is not None:
         if spec.face_dim and sources.identity is None:
@@ -75,7 +75,7 @@ def gather(
     identity = _identity(sources, faces)
     if spec.face_dim and identity.is_empty or faces is not None and not faces.total:
         return Person(identity, FaceInput(), FaceInput(), is_empty=True)
-    vectors = seen = empty = unseen = None
+    vectors, seen, empty, unseen = torch.zeros(0, device=device), Seen(), Seen(), Seen()
     if spec.face_dim:
         _check_space(spec, file_name, identity.space, identity.dim)
         vectors = _vectors(spec, identity, sources.combine_embeds).to(device=device, dtype=torch.float32)
@@ -89,14 +89,14 @@ def gather(
             seen, empty = see(look, crops, vision, file_name, sources.popular)
         seen = seen.map(lambda rows: _combined(rows, sources.combine_embeds, spec).to(device))
         empty = empty.map(lambda rows: rows.to(device))
-        if vectors is not None and len(vectors) != len(seen.hidden[0]):
+        if spec.face_dim and len(vectors) != len(seen.hidden[0]):
             raise ValueError(
                 f"There are {len(vectors)} face vectors but {len(seen.hidden[0])} pictures; connect the photographs "
                 "that the identity was made of, or set ApplyIDAdapter's combine_embeds to average."
             )
         count = 1 if spec.together else len(seen.hidden[0])
         unseen = empty.map(lambda rows: rows.expand(count, *rows.shape[1:]))
-    nobody = None if vectors is None else torch.zeros_like(vectors[:1] if spec.together else vectors)
+    nobody = torch.zeros_like(vectors[:1] if spec.together else vectors)
     if sources.popular and spec.family == "instantid":
         nobody = _noise(identity).to(vectors).expand_as(vectors)
     equal = sources.combine_embeds == "concat"
@@ -111,8 +111,7 @@ def _noise(identity):
 
 def _check_connected(spec, file_name, sources):
     if spec.look is not None:
-        if spec.look.vision is not None:
-            check_vision(spec.look, sources.clip_vision, file_name)
+        check_vision(spec.look, sources.clip_vision, file_name)
         crop_needs = "" if spec.look.crop == "whole" else " and face_encoder, which finds the face in it"
         if sources.image is None or (crop_needs and sources.encoder is None):
             raise ValueError(

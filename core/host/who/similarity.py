@@ -38,12 +38,12 @@ def compare(
 
     With `centralised` the faces of the batch move towards those most like them first, if there are enough.
     """
-    if (identity is None) == (reference is None):
-        raise ValueError("IDSimilarity compares with one person: connect either identity or reference.")
-    if identity is None:
+    if identity is None and reference is not None:
         # Photographs without a face may be left out, but not all of them: see below.
         policy = "error" if on_no_face == "error" else "passthrough"
         identity, _ = encode_identity(encoder, reference, "mean", "0", policy, what="reference")
+    elif identity is None or reference is not None:
+        raise ValueError("IDSimilarity compares with one person: connect either identity or reference.")
     if identity.is_empty:
         raise ValueError(
             "There is nobody to compare with, because no photograph of the person has a face in it; connect an "

@@ -28,7 +28,7 @@ def see(
 
 def check_vision(look: Look, clip_vision: Any, file_name: str) -> None:
     """ValueError with one sentence unless the vision model that a look needs is connected, or needs not be."""
-    if look.vision == EVA:
+    if look.vision is None or look.vision == EVA:
         return
     vision = VISION[look.vision]
     if clip_vision is None:

@@ -22,7 +22,7 @@ class Folder:
     def __init__(self, tensors: Mapping[str, Tensor], epsilon: float):
         self.left = {key: tensor for key, tensor in tensors.items() if not key.endswith(_COUNTER)}
         self.epsilon = epsilon
-        self.folded = {}
+        self.folded: dict[str, Tensor] = {}
 
     def take(self, key: str) -> Tensor:
         """A tensor of the state dict in float64, which is then no longer left."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ....operations import Device, Dtype, Operations, Place
+from ....layer_types import Device, Dtype, LayerArgs, Operations
 
 CHIP_SIZE, DIM = 160, 512
 # name of a run of residual blocks -> blocks, and how much of a branch is added
@@ -69,7 +69,7 @@ class InceptionResnetV1(nn.Module):
 
     def __init__(self, device: Device = None, dtype: Dtype = None, operations: Operations = nn):
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype, "operations": operations}
+        place: LayerArgs = {"device": device, "dtype": dtype, "operations": operations}
 
         def layer(*shape):
             return Layer(*shape, **place)

@@ -8,7 +8,7 @@ result are zeros to the convolution, which no folded bias could give.
 import torch
 from torch import Tensor, nn
 
-from ....operations import Device, Dtype, Operations, Place
+from ....layer_types import Device, Dtype, LayerArgs, Operations
 from ...layers import PReLU
 
 CHIP_SIZE, DIM = 112, 512
@@ -41,7 +41,7 @@ class Unit(nn.Module):
         operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.norm = Affine(before, **place)
         self.conv1 = operations.Conv2d(before, after, 3, 1, 1, **place)
         self.prelu = PReLU(after, **place)
@@ -69,7 +69,7 @@ class IResNet(nn.Module):
         operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
-        place: Place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.depths = depths
         self.conv = operations.Conv2d(3, WIDTHS[0], 3, 1, 1, **place)
         self.prelu = PReLU(WIDTHS[0], **place)

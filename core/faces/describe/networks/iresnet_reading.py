@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ....operations import Device, Dtype, Operations
+from ....layer_types import Device, Dtype, Operations
 from ....weights import WeightsError, fill, fitting
 from .folding import Folder, after
 from .iresnet import DEPTHS, WIDTHS, IResNet
