@@ -29,6 +29,8 @@ def start():
     comfyui = importlib.import_module("comfy_server").find_comfyui()
     base = Path(tempfile.mkdtemp(prefix="facelets-"))
     importlib.import_module("comfy_in_process").make_importable(comfyui, base, ["--use-pytorch-cross-attention"])
+    if "likeness" in sys.modules:  # of the tests
+        return
     spec = importlib.util.spec_from_file_location("likeness", ROOT / "__init__.py",
                                                   submodule_search_locations=[str(ROOT)])  # fmt: skip
     sys.modules["likeness"] = importlib.util.module_from_spec(spec)
