@@ -12,7 +12,7 @@ demo: setup
 # COMFYUI_PATHS=/path/to/one:/path/to/another tests on each of these too, with what it requires in .venv-<its version>
 test: setup-test
 	@$(RUN) -m ruff check .
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 	@for path in $(subst :, ,$(COMFYUI_PATHS)); do \
 		version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$$path/comfyui_version.py"); \
 		echo "== ComfyUI $$version"; \

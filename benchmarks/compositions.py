@@ -31,9 +31,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
-    from comfy_process import HostPack, start_nodes
+    from comfy_process import load_likeness
 
-    pack = HostPack(start_nodes() / "custom_nodes/likeness")
+    pack = load_likeness()
     from composing import cases, families  # noqa: F401 - the families fill cases.CASES
     from composing.bench import Bench
     from composing.packs import Packs

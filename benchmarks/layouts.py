@@ -20,8 +20,7 @@ os.environ.setdefault("COMFYUI_ARGS", "--use-pytorch-cross-attention")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import torch
-from comfy_process import HostPack, start_nodes
-from host_cases import sample
+from comfy_process import TINY_MODELS, HostPack, load_likeness, start_nodes
 from layouts import shapes
 from safetensors.torch import save_file
 
@@ -97,6 +96,8 @@ def conditioning(kind, seed):
 
 def measure(pack, model, name: str, kind: str, folder: Path, latent: int) -> list[str]:
     """One row of the table."""
+    from host_cases import sample
+
     path = folder / f"{name}.safetensors"
     size = write(name, path)
     host, person = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person")
@@ -137,8 +138,9 @@ def main():
     parser.add_argument("--latent", type=int, default=32, help="side of the latent")
     arguments = parser.parse_args()
     base = start_nodes()
-    HostPack(base / "custom_nodes/likeness_tiny_models")
-    pack = HostPack(base / "custom_nodes/likeness")
+    HostPack(base / "custom_nodes" / TINY_MODELS.name)
+    pack = load_likeness()
+    from host_cases import sample
     from tiny.unet import unet
 
     chosen = {name: kind for name, kind in adapters(pack).items()

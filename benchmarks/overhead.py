@@ -16,7 +16,7 @@ os.environ.setdefault("COMFYUI_ARGS", "--use-pytorch-cross-attention")  # what C
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import torch
-from comfy_process import HostPack, start_nodes
+from comfy_process import TINY_MODELS, HostPack, load_likeness, start_nodes
 from torch.utils._python_dispatch import TorchDispatchMode
 
 HOST_READS = ("aten._local_scalar_dense", "aten.item", "aten.equal", "aten.nonzero")
@@ -76,9 +76,8 @@ def forward(model, cond, uncond, batch=1):
 
 def measure():
     """(case, count without, count with) for each case."""
-    base = start_nodes()
-    HostPack(base / "custom_nodes/likeness_tiny_models")
-    pack = HostPack(base / "custom_nodes/likeness")
+    HostPack(start_nodes() / "custom_nodes" / TINY_MODELS.name)
+    pack = load_likeness()
     from host_cases import adapter, apply, conditioning, identity
     from tiny.unet import unet
 

@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photograph", nargs="+", choices=photographs.people(), help="without any all of them")
     encoder = load_embedded()
-    found = photographs.labelled_faces(encoder.detect, parser.parse_args().photograph)
+    found = photographs.labelled_faces(lambda image, *_: encoder.detect(image), parser.parse_args().photograph)
     labels = [entry[:3] for entry in found]
     chippers = {
         "five landmarks": encoder.align,

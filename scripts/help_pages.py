@@ -56,8 +56,7 @@ def as_text(words: dict) -> str:
 
 def main():
     sys.path.insert(0, str(ROOT / "tests"))
-    comfy = importlib.import_module("comfy_process")
-    nodes = comfy.HostPack(comfy.start_nodes() / "custom_nodes/likeness").own_nodes()
+    nodes = importlib.import_module("comfy_process").load_likeness().own_nodes()
     schemas = {name: node.define_schema() for name, node in nodes.items()}
     for name, schema in schemas.items():
         path = PAGES / f"{name}.md"

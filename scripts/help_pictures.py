@@ -325,7 +325,7 @@ def main():
     sys.path.insert(0, str(TESTS))
     torch.set_num_threads(1)  # the models are too small for a second thread to help
     comfy, cases = importlib.import_module("comfy_process"), importlib.import_module("node_cases")
-    pack = comfy.HostPack(comfy.start_nodes() / "custom_nodes/likeness")
+    pack = comfy.load_likeness()
     pack.nodes["Given"] = cases.Given
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NODE", help="without any all of them")

@@ -76,7 +76,7 @@ def write(base: Path) -> list[Path]:
         np.save(path(f"models/likeness_directions/{name}.npy"), direction)
     group = photographs.picture("t1")
     for name in ("group.jpg", "pose.jpg"):
-        group.save(path(f"input/{name}"))
+        group.resize((640, 443)).save(path(f"input/{name}"))
     for seen in photographs.people()["t1"]["faces"]:
         if seen["person"] in FACES:
             left, top, right, bottom = seen["box"]

@@ -6,6 +6,7 @@ are left out, and the "same person" pairs come mostly from the same photographs 
 darkened, recoloured and compressed, then detected, aligned and described from the start.
 """
 
+import functools
 import io
 import itertools
 import json
@@ -32,13 +33,15 @@ def photographs() -> dict[str, Path]:
     return paths
 
 
+@functools.cache
 def people() -> dict[str, dict]:
     """Per photograph: "faces" with "person" and "box" (xyxy, pixels), and "false", detections that are no face."""
     return json.loads((ROOT / "tests" / "data" / "people.json").read_text())
 
 
+@functools.cache
 def picture(name: str) -> Image.Image:
-    """A photograph as an RGB picture."""
+    """A photograph as an RGB picture, read once: do not change it."""
     return Image.open(photographs()[name]).convert("RGB")
 
 
@@ -99,8 +102,8 @@ def moved(box, matrix: np.ndarray) -> tuple[float, float, float, float]:
 def labelled_faces(detect, names=None) -> list[tuple[str, str, str, object, int]]:
     """(photograph, alteration, person, detected faces, place among them) of every labelled face that was found.
 
-    detect: IMAGE -> Faces of one image. names: of photographs, None for all. A face counts as found when a detection
-    overlaps its box by half.
+    detect: (IMAGE, name, alteration) -> Faces of one image. names: of photographs, None for all. A face counts as found
+    when a detection overlaps its box by half.
     """
     found = []
     for name, seen in people().items():
@@ -109,7 +112,7 @@ def labelled_faces(detect, names=None) -> list[tuple[str, str, str, object, int]
         for alteration, change in ALTERATIONS.items():
             altered, matrix = change(picture(name))
             image = as_image(altered)
-            faces = detect(image)
+            faces = detect(image, name, alteration)
             for face in seen["faces"]:
                 box = moved(face["box"], matrix)
                 overlaps = [overlap(box, other.box) for other in faces.on_host]

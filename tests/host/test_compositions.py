@@ -24,8 +24,7 @@ def case(pack):
 
 @pytest.fixture
 def mixed(pack, case):
-    options = pack.module("core.host.adapters.adapter").Settings(mixed_attention=True)
-    return apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", options=options)
+    return feature(pack, case, "mixed")
 
 
 def left_half(pictures=1):
@@ -69,15 +68,17 @@ def tiled(model, batch):
     return model
 
 
-def features(pack, case):
-    """Everything that this pack puts on a model, as (model, positive, negative)."""
-    masked = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=left_half())
-    options = pack.module("core.host.adapters.adapter").Settings(mixed_attention=True)
-    mixed = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", options=options)
-    modes = ("noise_blend", "shared_attention", "freecure")
-    cured = {f"cure {mode}": (case.cure(mode=mode), *case.conditionings) for mode in modes}
-    separate = (case.cure(trajectory="separate"), *case.conditionings)
-    return {"masked": masked, "mixed": mixed, "separate": separate, **cured}
+def feature(pack, case, name):
+    """Something that this pack puts on a model, by NAMES: (model, positive, negative)."""
+    if name == "identity":
+        return case.model, *case.conditionings
+    if name == "separate":
+        return case.cure(trajectory="separate"), *case.conditionings
+    if name.startswith("cure "):
+        return case.cure(mode=name.removeprefix("cure ")), *case.conditionings
+    options = pack.module("core.host.adapters.adapter").Settings(mixed_attention=name == "mixed")
+    mask = left_half() if name == "masked" else None
+    return apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=mask, options=options)
 
 
 NAMES = ["masked", "mixed", "separate", "cure noise_blend", "cure shared_attention"]
@@ -85,7 +86,7 @@ NAMES = ["masked", "mixed", "separate", "cure noise_blend", "cure shared_attenti
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tiles_in_one_batch_are_what_they_are_one_by_one(pack, case, name):
-    model, *prompts = features(pack, case)[name]
+    model, *prompts = feature(pack, case, name)
     one = sample(tiled(model, 1), *prompts)
     torch.testing.assert_close(sample(tiled(model, 2), *prompts), one, **CLOSE)
     assert (one - sample(tiled(case.plain, 1), *case.prompts)).abs().max() > 1e-2
@@ -107,8 +108,7 @@ def test_area_prompts_leave_the_unconditional_rows_alone(pack, case, name):
     import nodes
 
     area = nodes.ConditioningSetArea().append
-    found = {"identity": (case.model, *case.conditionings), **features(pack, case)}[name]
-    model, positive, negative = found
+    model, positive, negative = feature(pack, case, name)
     here = area(positive, 64, 128, 0, 0, 1.0)[0]
     got = sample(model, here, negative)
     both = [*negative, *area(negative, 64, 128, 0, 0, 1.0)[0]]
@@ -138,7 +138,7 @@ def windows(model, length=3):
 @pytest.mark.parametrize("name", NAMES)
 def test_context_windows_have_the_masks_and_keys_of_their_own_pictures(pack, case, name):
     """The pictures of a batch have nothing to do with each other in these models, so windows change nothing."""
-    model, *prompts = features(pack, case)[name]
+    model, *prompts = feature(pack, case, name)
     if name == "masked":
         frames = torch.cat([left_half(), 1 - left_half(), torch.ones(1, 128, 128), torch.zeros(1, 128, 128)])
         model, *prompts = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=frames)
@@ -148,8 +148,11 @@ def test_context_windows_have_the_masks_and_keys_of_their_own_pictures(pack, cas
     torch.testing.assert_close(got, sample(model, *prompts, shape=shape, steps=steps), **CLOSE)
 
 
-@pytest.mark.parametrize("which", ["cond", "uncond"])
-@pytest.mark.parametrize("name", ["mixed", "separate", "cure noise_blend", "cure shared_attention", "cure freecure"])
+@pytest.mark.parametrize(
+    ("name", "which"),
+    [("mixed", "cond"), ("mixed", "uncond"), ("separate", "cond"), ("cure noise_blend", "uncond"),
+     ("cure shared_attention", "cond"), ("cure freecure", "uncond")],
+)  # fmt: skip
 def test_one_more_evaluation_within_a_step_changes_nothing(pack, case, name, which):
     """What PAG, SAG, SEG, SLG and their kin do, at scale 0."""
     import comfy.samplers
@@ -159,7 +162,7 @@ def test_one_more_evaluation_within_a_step_changes_nothing(pack, case, name, whi
         comfy.samplers.calc_cond_batch(args["model"], lists, args["input"], args["sigma"], args["model_options"])
         return args["denoised"]
 
-    model, *prompts = features(pack, case)[name]
+    model, *prompts = feature(pack, case, name)
     more = model.clone()
     more.set_model_sampler_post_cfg_function(once_more)
     assert torch.equal(sample(more, *prompts, steps=3), sample(model, *prompts, steps=3))
@@ -244,7 +247,7 @@ def test_easy_cache_leaves_out_forwards_under_the_cure_too(case):
 
 @pytest.mark.parametrize("name", ["identity", "cure noise_blend", "mixed"])
 def test_a_batch_is_what_its_pictures_are_alone(pack, case, name):
-    model, *prompts = {"identity": (case.model, *case.conditionings), **features(pack, case)}[name]
+    model, *prompts = feature(pack, case, name)
     import comfy.sample
 
     noise = randn(2, 4, 16, 16, seed=1)
@@ -286,7 +289,7 @@ def test_windows_of_the_picture_that_a_node_evaluates_once_more(pack, case, name
         seen.append(comfy.samplers.calc_cond_batch(args["model"], lists, part, args["sigma"], options)[0])
         return args["denoised"]
 
-    model, *prompts = features(pack, case)[name]
+    model, *prompts = feature(pack, case, name)
     more, seen = model.clone(), []
     more.set_model_sampler_post_cfg_function(once_more)
     assert torch.equal(sample(more, *prompts, steps=2), sample(model, *prompts, steps=2))
@@ -309,7 +312,7 @@ def test_a_mask_knows_which_window_of_the_picture_is_evaluated(pack, case):
         sample(more, *prompts, steps=1)
         return seen[0]
 
-    masked, *prompts = features(pack, case)["masked"]
+    masked, *prompts = feature(pack, case, "masked")
     plain = window(case.plain, case.prompts)
     assert torch.equal(window(masked, prompts), plain)
     assert (window(case.model, case.conditionings) - plain).abs().max() > 1e-2
@@ -362,7 +365,7 @@ def test_a_guider_that_asks_for_its_lists_one_after_the_other(pack, case, name):
             positive, negative = predict(self.conds["positive"], None), predict(self.conds["negative"])
             return negative + (positive - negative) * self.cfg
 
-    model, *prompts = features(pack, case)[name]
+    model, *prompts = feature(pack, case, name)
     results = []
     for kind in (comfy.samplers.CFGGuider, OneByOne):
         guider = kind(model)

@@ -24,6 +24,7 @@ def seen_masks(case, steps=4, **options):
     return found
 
 
+@pytest.mark.parametrize("kind", ["sd15", "sdxl"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("trajectory", TRAJECTORIES)
 def test_the_cure_changes_the_picture_and_repeats_itself(case, mode, trajectory):

@@ -15,7 +15,7 @@ from descriptor_files import adaface, e4e, facenet, transface
 from likeness.core.faces.spaces import is_space, space_of
 from likeness.core.host.comfyui import managed
 from likeness.core.host.faces import encoder_files
-from node_cases import ComfyError, outputs
+from node_cases import ComfyError, face, outputs
 from onnx import helper
 
 
@@ -83,7 +83,16 @@ def singles(pack):
     shutil.rmtree(folder)
 
 
-def test_single_files_are_told_apart_by_their_content(singles):
+@pytest.fixture(scope="module")
+def seen():
+    """A photograph, and the three faces that the detector of a pack without one finds on it."""
+    image = photographs.as_image(photographs.picture("sample1"))
+    faces = encoder_files.load_module("embedded", "auto").detect(image, 0.9)
+    assert faces.total == 3
+    return image, faces
+
+
+def test_single_files_are_told_apart_by_their_content(singles, seen):
     torch.save(facenet()[1], singles / "a.pt")
     torch.save({"state_dict": adaface(18)[1]}, singles / "b.ckpt")
     shutil.copy(onnx_files.file("sface", width=4), singles / "c.onnx")
@@ -97,13 +106,12 @@ def test_single_files_are_told_apart_by_their_content(singles):
     for name, space, dim, size in kinds:
         module = encoder_files.load_module(f"face_encoders/{name}", "auto")
         assert (module.space.startswith(space), module.dim, module.alignment.side) == (True, dim, size), name
-        image = photographs.as_image(photographs.picture("sample1"))
-        faces = module.detect(image, 0.9)
-        vectors = module.embed(image, faces)
-        assert vectors.shape == (faces.total, dim) and faces.total == 3 and vectors.isfinite().all()
+        vectors = module.embed(*seen)
+        assert type(module.detector).__name__ == "Verified"
+        assert vectors.shape == (3, dim) and vectors.isfinite().all()
 
 
-def test_an_encoder_of_the_artists_own_goes_by_its_description(pack, singles):
+def test_an_encoder_of_the_artists_own_goes_by_its_description(pack, singles, seen):
     """Person re-identification, say: windows that are taller than wide, around where the body is."""
     picture = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 3, 256, 128))
     vector = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
@@ -112,10 +120,8 @@ def test_an_encoder_of_the_artists_own_goes_by_its_description(pack, singles):
     (singles / "reid.json").write_text('{"template": "person", "mean": 0, "std": 255}')
     os.utime(singles)
     module = encoder_files.load_module("face_encoders/reid.onnx", "auto")
-    image = photographs.as_image(photographs.picture("sample1"))
-    faces = module.detect(image, 0.9)
-    assert module.align(image, faces).shape == (3, 3, 256, 128)
-    torch.testing.assert_close(module.embed(image, faces), module.align(image, faces).mean((2, 3)), atol=1e-4, rtol=0)
+    assert module.align(*seen).shape == (3, 3, 256, 128)
+    torch.testing.assert_close(module.embed(*seen), module.align(*seen).mean((2, 3)), atol=1e-4, rtol=0)
     before = encoder_files.encoder_fingerprint(["face_encoders/reid.onnx"])
     (singles / "reid.json").write_text('{"template": "eyes"}')
     assert encoder_files.encoder_fingerprint(["face_encoders/reid.onnx"]) != before
@@ -153,7 +159,7 @@ def refused(pack, **chosen):
 
 
 def test_the_report_tells_what_the_pack_knows(pack, buffalo):
-    image = photographs.as_image(photographs.picture("sample1"))
+    image = face("A")
     known = {"number", "box", "landmarks", "confidence"}
     details = {"pose", "landmarks_106", "landmarks_68", "age", "gender"}
     cases = (("insightface/buffalo_l", True, known | details), ("embedded", True, known | {"pose"}),
@@ -163,13 +169,13 @@ def test_the_report_tells_what_the_pack_knows(pack, buffalo):
         report = outputs(pack, "DetectFaces", face_encoder=encoder, image=image, order="largest", index="all",
                          on_no_face="error", details=wanted)[4]  # fmt: skip
         assert len(encoder.get_models()) == (2 if expected >= details else 1)  # the rest is read when it is asked for
-        faces = json.loads(report)["images"][0]["faces"]
-        assert len(faces) == 3 and all(set(face) == expected for face in faces)
-        for face in faces if wanted else ():
-            assert set(face["pose"]) == {"pitch", "yaw", "roll"}
-        for face in faces if expected >= details else ():
-            assert len(face["landmarks_106"]) == 106 and len(face["landmarks_68"][0]) == 3
-            assert face["gender"] in ("male", "female") and isinstance(face["age"], int)
+        [told] = json.loads(report)["images"][0]["faces"]
+        assert set(told) == expected
+        if wanted:
+            assert set(told["pose"]) == {"pitch", "yaw", "roll"}
+        if expected >= details:
+            assert len(told["landmarks_106"]) == 106 and len(told["landmarks_68"][0]) == 3
+            assert told["gender"] in ("male", "female") and isinstance(told["age"], int)
 
 
 def test_what_is_missing_or_damaged_is_said(pack, buffalo):
@@ -217,12 +223,12 @@ def test_an_adapter_is_applied_with_faces_of_its_encoder_only(pack):
     model, text = unet("sdxl"), host_cases.conditioning()
     for space, fits in (("antelopev2-glintr100", True), ("antelopev2-glintr100:0123abcd", True),
                         ("auraface-glintr100:0123abcd", False), ("dlib-resnet34-128", False)):  # fmt: skip
-        face = host_cases.identity(pack, space=space)
+        person = host_cases.identity(pack, space=space)
         if fits:
-            assert host_cases.apply(pack, model, text, text, loaded, face)[0] is not model
+            assert host_cases.apply(pack, model, text, text, loaded, person)[0] is not model
             continue
         with pytest.raises(ValueError, match=f"takes faces from antelopev2-glintr100 .* was made by {space}"):
-            host_cases.apply(pack, model, text, text, loaded, face)
+            host_cases.apply(pack, model, text, text, loaded, person)
 
 
 def test_half_precision_only_where_it_is_fast(pack, monkeypatch):

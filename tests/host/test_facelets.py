@@ -88,12 +88,12 @@ def test_every_site_gets_the_identity(drawn):
     assert len(patches) == len(SITE_WIDTHS) == 7 and ("middle", 0, 0) in patches
 
 
-def test_identities_of_photographs_are_refused(pack, graph):
-    photograph = {"class_type": "LoadFaceEncoder", "inputs": {"encoder": "embedded", "detector": "auto"}}
-    photograph["inputs"]["min_confidence"] = 0.5
+def test_identities_of_photographs_are_refused(pack, graph, executor):
+    inputs = {"encoder": "embedded", "detector": "auto", "min_confidence": 0.5, "search": "plain"}
+    photograph = {"class_type": "LoadFaceEncoder", "inputs": inputs}
     mixed = changed({**graph, "other": photograph}, "16", face_encoder=["other", 0])
     with pytest.raises(ComfyError, match="facelets-128.*dlib-resnet34-128|dlib-resnet34-128.*facelets-128"):
-        pack.run_graph(mixed)
+        pack.run_graph(mixed, executor)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -1,12 +1,9 @@
-"""Facelets' models one by one: what their builders take and reckon, and that the bare modules can be trained."""
+"""Facelets' models one by one: what their builders take and reckon."""
 
 import pytest
 import torch
 from comfy_versions import show_previews, vae_bytes
-from facelets import networks
-from facelets.generator import Generator, Noised, half_precision, quicken
 from facelets_files import contents
-from torch import nn
 
 
 @pytest.fixture(scope="module")
@@ -52,74 +49,3 @@ def test_without_colours_there_are_no_previews(facelets, weights, monkeypatch):
     show_previews(monkeypatch, latent_preview.LatentPreviewMethod.Auto)
     model = facelets.build_model(weights["unet"])
     assert latent_preview.get_previewer(model.load_device, model.model.latent_format) is None
-
-
-def test_the_bare_modules_can_be_trained(pack):
-    """In fp32, without autocast: nothing on the way overwrites what the backward pass needs."""
-    from tiny.weights import fill
-
-    def parts(result):
-        return result if isinstance(result, list | tuple) else [result]
-
-    latents, steps, context = torch.randn(2, 8, 16, 16), torch.tensor([10.0, 700.0]), torch.randn(2, 16, 128)
-    passes = {
-        "unet": (networks.new_unet(), lambda module: module(latents, steps, context)),
-        "control_net": (
-            networks.new_control_net(),
-            lambda module: sum(module(latents, torch.rand(2, 3, 128, 128), steps, context).values(), []),
-        ),
-        "autoencoder": (
-            networks.new_autoencoder(),
-            lambda module: module.decode(module.encode(torch.rand(2, 3, 64, 64))),
-        ),
-        "text_encoder": (networks.new_text_encoder(), lambda module: module(torch.randint(0, 49408, (2, 77)))[0]),
-    }
-    for name, (module, run) in passes.items():
-        fill(module, seed=1).requires_grad_(True)
-        sum(part.square().mean() for part in parts(run(module))).backward()
-        without = [key for key, parameter in module.named_parameters() if parameter.grad is None]
-        assert not without, f"{name}: {without}"
-
-
-@pytest.fixture
-def trained(pack):
-    """The generator's U-Net alone, as training has it, with random weights."""
-
-    class Bare:
-        unet = networks.new_unet()
-
-    torch.manual_seed(2)
-    for parameter in Bare.unet.parameters():
-        nn.init.normal_(parameter, std=0.05)
-    quicken(Bare.unet)
-    return Bare
-
-
-@pytest.fixture
-def noised():
-    latents = torch.randn(2, 8, 16, 16, generator=torch.Generator().manual_seed(3))
-    return Noised(latents, torch.tensor([10.0, 700.0]), None, None)
-
-
-def test_residuals_are_added_as_comfyui_adds_a_control_nets(trained, noised):
-    """ComfyUI adds them in place, which autograd does not forgive; what comes out must be the same."""
-    context, control = torch.randn(2, 77, 128), networks.new_control_net()
-    for parameter in control.parameters():
-        nn.init.normal_(parameter, std=0.05)
-    with half_precision():
-        residuals = control(noised.latents, torch.rand(2, 3, 128, 128), noised.times, context)
-    residuals = {name: [4 * part.detach() for part in residuals[name]] for name in ("output", "middle")}
-    ours = Generator.velocity(trained, noised, context, residuals)
-    copies = {name: [part.clone() for part in parts] for name, parts in residuals.items()}
-    with torch.no_grad(), half_precision():
-        theirs = trained.unet(noised.latents, noised.times, context=context, control=copies, transformer_options={})
-    assert torch.equal(ours, theirs.float())
-    assert (ours - Generator.velocity(trained, noised, context)).abs().max() > 0.1 * ours.abs().max()
-    ours.sum().backward()
-
-
-def test_half_precision_changes_little(trained, noised):
-    context = torch.randn(2, 77, 128)
-    exact = trained.unet(noised.latents, noised.times, context=context, transformer_options={})
-    quick = Generator.velocity(trained, noised, context)
-    assert quick.dtype == torch.float32 and (quick - exact).abs().max() < 0.03 * exact.abs().max()

@@ -17,6 +17,12 @@ def image():
 
 
 @pytest.fixture(scope="module")
+def everybody(pack, encoder, image):
+    """What DetectFaces gives for the whole photograph."""
+    return detect(pack, encoder, image)
+
+
+@pytest.fixture(scope="module")
 def landmarks():
     """FACE_LANDMARKS of A and C on the photograph."""
     meshes = json.loads((photographs.ROOT / "tests/data/face_mesh.json").read_text())
@@ -75,8 +81,8 @@ def test_a_picture_where_mediapipe_found_nobody(pack, encoder, image, landmarks)
     )
 
 
-def test_only_the_boxes_are_searched(pack, encoder, image):
-    everybody, *_ = detect(pack, encoder, image)
+def test_only_the_boxes_are_searched(pack, encoder, image, everybody):
+    everybody, *_ = everybody
     boxes = [[as_box("A"), as_box("F")]]
     faces, _, _, report = detect(pack, encoder, image, bounding_boxes=boxes)
     assert faces.counts == (2,) and everybody.total == 6 and report["images"][0]["boxes_without_face"] == []
@@ -143,11 +149,14 @@ def test_bad_structures_and_both_at_once(pack, encoder, image, landmarks):
     assert "x, y, width and height in pixels" in refused(pack, encoder, image, bounding_boxes=(1, 2, 3, 4))
 
 
-def test_mask_from_box_is_the_mask_as_ever(pack, encoder, image):
-    faces, _, plain, _ = detect(pack, encoder, image)
-    _, _, named, _ = detect(pack, encoder, image, mask_from="box", soft_edge=0.0)
+def test_mask_from_box_is_the_mask_as_ever(pack, encoder, everybody):
+    faces, _, plain, _ = everybody
     overlay = pack.module("core.faces.regions.overlay")
-    assert torch.equal(plain, overlay.box_masks(faces).cpu()) and torch.equal(named, plain)
+    assert torch.equal(plain, overlay.box_masks(faces).cpu())
+    (_, _, plain, _), (_, _, named, _) = (
+        detect(pack, encoder, face("A"), **more) for more in ({}, {"mask_from": "box", "soft_edge": 0.0})
+    )
+    assert torch.equal(named, plain)
 
 
 def test_mask_from_landmarks(pack, encoder):

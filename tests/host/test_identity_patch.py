@@ -8,11 +8,6 @@ import torch
 from host_cases import SITES, adapter, apply, attn2, conditioning, identity, peer_patch, randn, sample
 
 
-@pytest.fixture(scope="module", params=["sd15", "sdxl"])
-def kind(request):
-    return request.param
-
-
 @pytest.fixture(scope="module")
 def models(pack):
     from tiny.unet import unet
@@ -54,6 +49,7 @@ def count_fired(pack, model):
     return fired
 
 
+@pytest.mark.parametrize("kind", SITES)
 def test_every_site_fires(pack, models, adapters, kind, prompt):
     patched, positive, negative = apply(pack, models[kind], *prompt, adapters[kind])
     fired = count_fired(pack, patched)
@@ -63,6 +59,7 @@ def test_every_site_fires(pack, models, adapters, kind, prompt):
     assert sum(key[:2] == ("middle", 0) for key in fired) == {"sd15": 1, "sdxl": 10}[kind]
 
 
+@pytest.mark.parametrize("kind", SITES)
 def test_the_identity_changes_the_picture(pack, models, adapters, kind, prompt):
     plain = sample(models[kind], *prompt)
     one = sample(*apply(pack, models[kind], *prompt, adapters[kind], identity(pack, 1)))
@@ -126,8 +123,8 @@ def test_a_mask_limits_where_the_residual_is(pack, models, adapters, kind, promp
     assert (everywhere - base).abs().amax(dim=-1).min() > 1e-3
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 17, 25), (3, 4, 16, 16), (2, 4, 8, 20)])
-@pytest.mark.parametrize("masks", [1, 2, 5])
+@pytest.mark.parametrize("kind", SITES)
+@pytest.mark.parametrize(("shape", "masks"), [((1, 4, 17, 25), 2), ((3, 4, 16, 16), 1), ((2, 4, 8, 20), 5)])
 def test_odd_sizes_and_mask_batches(pack, models, adapters, kind, prompt, shape, masks):
     mask = (randn(masks, 99, 61, seed=3) > 0).float()
     result = sample(*apply(pack, models[kind], *prompt, adapters[kind], mask=mask), shape=shape, steps=1)
@@ -264,6 +261,7 @@ def test_losing_sites_to_a_later_node_is_said_aloud(pack, models, adapters, capl
     assert "1 of 70 attention layers" in caplog.text and "after ApplyIDAdapter" in caplog.text
 
 
+@pytest.mark.parametrize("kind", SITES)
 def test_weight_types_shape_the_blocks(pack, models, adapters, kind, prompt):
     linear = sample(*apply(pack, models[kind], *prompt, adapters[kind]), steps=1)
     for weight_type in pack.module("core.adapters").WEIGHT_TYPES[1:]:

@@ -71,7 +71,7 @@ def test_without_a_folder_or_a_file_there_is_none(pack, host, caplog):
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("name", ["79999_iter.pth", "parsing_bisenet.pt", "face_parsing.bin", "any.safetensors"])
+@pytest.mark.parametrize("name", ["79999_iter.pth", "any.safetensors"])
 def test_a_file_is_found_by_what_it_holds(host, published, expected, folder, name):
     import comfy.model_management as mm
 

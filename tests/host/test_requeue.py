@@ -1,23 +1,20 @@
 """Queueing again and again: the same pixels, an untouched model upstream, nothing that grows."""
 
 import gc
-import shutil
 
+import photographs
 import pytest
 import torch
-from graphs import example_on_tiny_models, group_photograph
+from graphs import example_on_tiny_models
 
 ADAPTER, IMAGE, MODEL = "9", "14", "1"
 
 
 @pytest.fixture(scope="module")
 def graph(pack, tiny_files):
-    """The example workflow on the tiny models and a real photograph."""
-    shutil.copy(group_photograph(), pack.base / "input/person.jpg")
-    graph = example_on_tiny_models(size=128, steps=1)
-    [loader] = [node for node in graph.values() if node["class_type"] == "LoadFaceEncoder"]
-    loader["inputs"]["search"] = "plain"  # the tiny models draw nobody, and nobody is looked for long
-    return graph
+    """The example workflow on the tiny models and a face of a real photograph."""
+    photographs.picture("t1").crop((340, 100, 640, 400)).save(pack.base / "input/person.jpg")
+    return example_on_tiny_models(size=128, steps=1)
 
 
 def run(pack, graph, executor, weight):
@@ -32,7 +29,7 @@ def test_requeues_change_nothing_and_leave_nothing(pack, graph):
     options, wrappers = dict(upstream.model_options["transformer_options"]), dict(upstream.wrappers)
     weights = {key: value.clone() for key, value in upstream.model.state_dict().items()}
     tensors = []
-    for _ in range(4):
+    for _ in range(3):
         # Another weight in between, so that ApplyIDAdapter and all behind it run anew; the rest is cached.
         other, _, _ = run(pack, graph, executor, 0.4)
         again, model, patched = run(pack, graph, executor, 0.8)
@@ -45,9 +42,5 @@ def test_requeues_change_nothing_and_leave_nothing(pack, graph):
     assert upstream.model_options["transformer_options"] == options and dict(upstream.wrappers) == wrappers
     assert all(torch.equal(value, weights[key]) for key, value in upstream.model.state_dict().items())
     assert tensors[-1] <= tensors[1], f"tensors alive after each run: {tensors}"
-
-
-def test_without_the_cache_the_pixels_are_the_same(pack, graph):
-    one, *_ = run(pack, graph, pack.executor(), 0.8)
-    two, *_ = run(pack, graph, pack.executor(), 0.8)
-    assert torch.equal(one, two)
+    without_the_cache, *_ = run(pack, graph, pack.executor(), 0.8)
+    assert torch.equal(without_the_cache, first)

@@ -38,14 +38,12 @@ def reference(model):
     return unet
 
 
-# Rectangles of a 16x16 mask with edges between an even and an odd index: there bilinear (ours) and bicubic (diffusers')
-# halving give the same numbers, so that the two masks agree at both token grids, 16x16 and 8x8.
-MASKS = {"no mask": None, "left half": (slice(0, 16), slice(0, 7)), "rectangle": (slice(5, 11), slice(3, 13))}
+# Edges of the 16x16 mask's rectangle lie between an even and an odd index: there bilinear (ours) and bicubic
+# (diffusers') halving give the same numbers, so that the two masks agree at both token grids, 16x16 and 8x8.
+MASKS = {"no mask": None, "rectangle": (slice(5, 11), slice(3, 13))}
 
 
-@pytest.mark.parametrize(
-    ("region", "with_control"), [("no mask", False), ("left half", False), ("no mask", True), ("rectangle", True)]
-)
+@pytest.mark.parametrize(("region", "with_control"), [("no mask", False), ("rectangle", True)])
 def test_eight_steps_with_guidance_agree(pack, model, reference, controls, region, with_control):
     from parity.diffusers_reference import denoise
 

@@ -34,7 +34,7 @@ def place(server):
     (folder / "renamed.bin").write_bytes((folder / GOOD).read_bytes())
     save_file({"x.lora_down.weight": torch.ones(1)}, server.base / "input/lora.safetensors")
     save_file({"vector": torch.ones(4)}, server.base / "secret.safetensors", {"format": "likeness.identity.1"})
-    for name, image in {"anna": face("A"), "carl": face("C"), "nobody": blank()}.items():
+    for name, image in {"anna": face("A"), "carl": face("C"), "nobody": blank(96)}.items():
         pixels = (image[0] * 255).round().byte().numpy()
         Image.fromarray(pixels).save(server.base / f"input/{name}.png")
     return server
@@ -132,7 +132,7 @@ def test_a_choice_that_is_not_offered_is_refused_at_once(place, changes):
 
 
 def test_photographs_without_the_face_asked_for(place):
-    assert "No face was found in the image (256x256 pixels)" in failed(place, person_graph("nobody.png"))
+    assert "No face was found in the image (96x96 pixels)" in failed(place, person_graph("nobody.png"))
     assert "Face index '0,,2' is not understood" in failed(place, person_graph("anna.png", face_index="0,,2"))
     assert "it has one, number 0" in failed(place, person_graph("anna.png", face_index="99"))
     assert "Identity from 1 of 1 faces" in shown(place, person_graph("anna.png"), "report")

@@ -7,8 +7,10 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def picture(server):
-    return server.upload_image(photographs.photographs()["t1"])
+def picture(server, tmp_path_factory):
+    path = tmp_path_factory.mktemp("people") / "six.png"
+    photographs.picture("t1").resize((640, 443)).save(path)
+    return server.upload_image(path)
 
 
 def graph(picture, class_type, **inputs):

@@ -12,9 +12,11 @@ TEXT = "the words of the prompt"
 
 
 @pytest.fixture(scope="module")
-def saved(server):
+def saved(server, tmp_path_factory):
     """The graph that ran, what its nodes said, and the server."""
-    name = server.upload_image(photographs.photographs()["t1"])
+    path = tmp_path_factory.mktemp("saved") / "t1.jpg"
+    photographs.picture("t1").resize((640, 443)).save(path)
+    name = server.upload_image(path)
     encoder = {"encoder": "embedded", "detector": "auto", "min_confidence": 0.5}
     person = {"face_encoder": ["encoder", 0], "combine": "mean", "face_index": "0", "on_no_face": "error"}
     graph = {

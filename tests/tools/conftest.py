@@ -1,3 +1,3 @@
-"""Tests of what no artist gets, scripts/ and benchmarks/: `make test-tools`. Some want the pack in ComfyUI."""
+"""Tests of what no artist gets: scripts/, benchmarks/, and the models, files and servers that other tests use."""
 
-from host.conftest import pack  # noqa: F401
+from host.conftest import comfyui, pack, tiny_files  # noqa: F401

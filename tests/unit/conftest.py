@@ -1,28 +1,49 @@
 """What several files of unit tests look at, computed once in a process."""
 
+import functools
+
 import photographs
 import pytest
 import torch
 
 
 @pytest.fixture(scope="session")
-def labelled(device):
-    """Every labelled face that the embedded encoder finds (photographs.labelled_faces)."""
+def embedded(device):
+    """The face encoder that ships with the pack. It is everybody's: tests change nothing in it."""
     from likeness.core.faces.embedded import load_embedded
 
-    encoder = load_embedded(device=device)
-    return photographs.labelled_faces(lambda image: encoder.detect(image.to(device)))
+    return load_embedded(device=device)
 
 
 @pytest.fixture(scope="session")
-def vectors(labelled, device):
-    """One descriptor per labelled face [N, 128]."""
-    from likeness.core.faces.embedded import load_embedded
+def seen(embedded, device):
+    """Photograph's name -> (IMAGE, the Faces that the embedded encoder finds on it): each is searched once."""
 
-    encoder, of_picture = load_embedded(device=device), {}
+    @functools.cache
+    def seen(name):
+        image = photographs.as_image(photographs.picture(name)).to(device)
+        return image, embedded.detect(image)
+
+    return seen
+
+
+@pytest.fixture(scope="session")
+def labelled(embedded, seen, device):
+    """Every labelled face that the embedded encoder finds (photographs.labelled_faces)."""
+
+    def detect(image, name, alteration):
+        return seen(name)[1] if alteration == "as it is" else embedded.detect(image.to(device))
+
+    return photographs.labelled_faces(detect)
+
+
+@pytest.fixture(scope="session")
+def vectors(embedded, labelled, device):
+    """One descriptor per labelled face [N, 128]."""
+    of_picture = {}
     for name, alteration, _, (image, faces), _ in labelled:
         if (name, alteration) not in of_picture:
-            of_picture[name, alteration] = encoder.embed(image.to(device), faces).cpu()
+            of_picture[name, alteration] = embedded.embed(image.to(device), faces).cpu()
     return torch.stack([of_picture[name, alteration][place] for name, alteration, _, _, place in labelled])
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import runpy
 
 import numpy as np
 import photographs
@@ -69,19 +68,6 @@ def test_weights_are_the_published_numbers():
         if quantised:
             assert stored[f"{name}.quantisation"].tolist() == [quantised["scale"], quantised["min"]]
     assert offset == len(data)
-
-
-def test_conversion_gives_the_same_bytes(tmp_path):
-    convert = runpy.run_path(str(ROOT / "scripts" / "convert_embedded.py"))
-    package = ROOT / "build" / "face-api" / "package"
-    contents = {
-        "mtcnn": convert["mtcnn"](),
-        "dlib_resnet34": convert["descriptor"](package),
-        "landmarks68": convert["landmarks68"](package),
-    }
-    for name, content in contents.items():
-        convert["write_safetensors"](tmp_path / name, *content)
-        assert (tmp_path / name).read_bytes() == (EMBEDDED / f"{name}.safetensors").read_bytes()
 
 
 def test_notice_names_every_file_with_its_checksum():

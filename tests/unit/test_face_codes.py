@@ -1,7 +1,6 @@
 """e4e and TransFace against plain networks of their descriptions: narrow ones by numbers, published ones by keys."""
 
 import descriptor_files
-import photographs
 import pytest
 import torch
 from likeness.core.faces.align.alignment import FivePoints
@@ -9,7 +8,6 @@ from likeness.core.faces.align.ffhq import FFHQ
 from likeness.core.faces.align.templates import ARCFACE_TEMPLATE
 from likeness.core.faces.describe import e4e, transface
 from likeness.core.faces.describe.descriptors import load_descriptor
-from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.encoder import FaceEncoder
 from likeness.core.faces.found import Faces, HostFace
 from likeness.core.faces.identity.quality import quality_of
@@ -105,10 +103,10 @@ def test_incomplete_files_are_refused(kind):
 
 
 @pytest.fixture(scope="module")
-def photograph(device):
+def photograph(embedded, seen):
     """A photograph, two of the faces in it, and the network of 68 landmarks."""
-    embedded, image = load_embedded(device=device), photographs.as_image(photographs.picture("t1")).to(device)
-    return image, embedded.detect(image).select("largest", "0,1"), embedded.points68
+    image, faces = seen("t1")
+    return image, faces.select("largest", "0,1"), embedded.points68
 
 
 @torch.no_grad()

@@ -2,10 +2,8 @@
 
 import cv2
 import numpy as np
-import photographs
 import pytest
 import torch
-from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.found import Faces, HostFace
 from likeness.core.faces.given import faces_of
 from likeness.core.faces.regions import masks
@@ -14,13 +12,11 @@ from on_device import StaysOnDevice
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 
-@pytest.fixture(scope="module", params=["t1", "sample4"])
-def found(request):
+@pytest.fixture(scope="module")
+def found(embedded, seen):
     """A photograph, its faces and their 68 landmarks."""
-    encoder = load_embedded()
-    image = photographs.as_image(photographs.picture(request.param))
-    faces = encoder.detect(image)
-    return image, faces, encoder.landmarks68(image, faces)
+    image, faces = seen("t1")
+    return image, faces, embedded.landmarks68(image, faces)
 
 
 def cut_out(points, size):

@@ -3,13 +3,11 @@
 import math
 
 import numpy as np
-import photographs
 import pytest
 import torch
 from likeness.core.faces.align.ffhq import FFHQ, ffhq_transform
 from likeness.core.faces.align.transforms import transform_points
 from likeness.core.faces.crops import CROPS
-from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.encoder import FaceEncoder
 from likeness.core.faces.found import Faces, HostFace
 from likeness.core.faces.points.landmarks68 import Landmarks68
@@ -32,10 +30,9 @@ def published_quad(landmarks):
 
 
 @pytest.fixture(scope="module")
-def found(device):
-    encoder = load_embedded(device=device)
-    image = photographs.as_image(photographs.picture("t1")).to(device)
-    return encoder, image, encoder.detect(image).select("largest", "0,1,2")
+def found(embedded, seen):
+    image, faces = seen("t1")
+    return embedded, image, faces.select("largest", "0,1,2")
 
 
 @pytest.mark.parametrize("size", [256, 512, 97])

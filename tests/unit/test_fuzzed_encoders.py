@@ -42,7 +42,7 @@ def refused(found, sentence):
     assert sentence in found.text, found.text
 
 
-@pytest.mark.parametrize("number", range(60))
+@pytest.mark.parametrize("number", range(24))
 def test_a_damaged_file_works_or_is_refused_in_one_sentence(outcome, number):
     # of another seed than the thousands; state dicts are large, so the fewest of them
     chosen = case(number, seed=77)
@@ -62,7 +62,7 @@ def test_a_bomb_is_refused(outcome, name, seed, sentence):
     refused(outcome(f"{name}.onnx", bombs.BOMBS[name](random.Random(seed)), role), sentence)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("damage", in_states.DAMAGE)
 def test_a_hostile_state_dict_is_refused(outcome, damage, seed):
     data = in_states.DAMAGE[damage](whole.state("small"), random.Random(seed))

@@ -6,7 +6,6 @@ import numpy as np
 import photographs
 import pytest
 import torch
-from likeness.core.faces.embedded import load_embedded
 from likeness.core.faces.given import boxes_of, faces_of, mesh_faces
 
 SIZE = (886, 1280)  # of the photograph t1
@@ -30,10 +29,8 @@ def given(*frames, size=SIZE):
 
 
 @pytest.mark.parametrize("points", [478, 468])
-def test_five_points_of_a_mesh_are_those_of_the_detector(meshes, points):
-    image = photographs.as_image(photographs.picture("t1"))
-    encoder = load_embedded()
-    detected = encoder.detect(image)
+def test_five_points_of_a_mesh_are_those_of_the_detector(embedded, seen, meshes, points):
+    image, detected = seen("t1")
     [found] = mesh_faces(given([mesh(meshes[person][:points]) for person in "AC"]), 1, SIZE)
     faces = faces_of([found], SIZE, torch.device("cpu"))
     assert faces.counts == (2,) and [face.score for face in found] == [0.8, 0.8]
@@ -43,7 +40,7 @@ def test_five_points_of_a_mesh_are_those_of_the_detector(meshes, points):
         [place] = [i for i, face in enumerate(detected.on_host) if photographs.overlap(face.box, known) > 0.5]
         apart = (faces.landmarks[at] - detected.landmarks[place]).norm(dim=1)
         assert (apart < 0.12 * (known[2] - known[0])).all()  # the two find other points of the nose
-        vectors = encoder.embed(image, faces)[at], encoder.embed(image, detected)[place]
+        vectors = embedded.embed(image, faces)[at], embedded.embed(image, detected)[place]
         assert torch.cosine_similarity(*vectors, dim=0) > 0.95
 
 

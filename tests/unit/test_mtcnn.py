@@ -84,7 +84,7 @@ def found(candidates, image=0):
     return tuple(column[image][candidates.valid[image]].cpu() for column in columns)
 
 
-@pytest.mark.parametrize("name", ["t1", *(f"sample{number}" for number in range(1, 7))])
+@pytest.mark.parametrize("name", ["t1", "sample2", "sample5"])
 def test_same_faces_as_facenet_pytorch(detector, reference, device, name):
     picture = photographs.picture(name)
     if name != "t1":

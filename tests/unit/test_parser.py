@@ -52,9 +52,7 @@ def check_same(parser, published, image, device):
     return expected.argmax(1)
 
 
-@pytest.mark.parametrize(
-    ("batch", "height", "width"), [(1, 512, 512), (1, 300, 431), (1, 900, 640), (2, 512, 512), (2, 128, 96)]
-)
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 512, 512), (1, 900, 640), (2, 128, 96)])
 def test_same_classes_as_facexlib(parser, published, device, batch, height, width):
     labels = check_same(parser, published, pictures(batch, height, width), device)
     assert labels.shape == (batch, SIDE, SIDE) and len(labels.unique()) > 5

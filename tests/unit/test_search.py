@@ -172,7 +172,7 @@ def test_small_faces_are_as_if_they_were_not_there(device):
 
 
 def test_pictures_of_any_size(device):
-    for height, width in ((1, 1), (3, 900), (20, 20), (1500, 2000)):
+    for height, width in ((1, 1), (3, 900), (20, 20), (750, 1000)):
         faces = search(none, torch.rand(1, height, width, 3, device=device), "thorough")
         assert faces.counts == (0,) and faces.boxes.shape == (0, 4)
 

@@ -3,10 +3,10 @@
 import photographs
 import pytest
 import torch
+from likeness.core.faces.detect import verify
 from likeness.core.faces.detect.candidates import Candidates
 from likeness.core.faces.detect.mtcnn import FACES, MTCNN
-from likeness.core.faces.detect.verify import CERTAIN, STEADY, TILT, VERIFIED, Verified
-from likeness.core.faces.embedded import load_embedded
+from likeness.core.faces.detect.verify import CERTAIN, STEADY, TILT, Verified
 from likeness.core.faces.points.landmarks68 import Landmarks68
 from on_device import StaysOnDevice
 from torch import nn
@@ -16,23 +16,23 @@ PLACES = torch.tensor([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.6
 
 
 @pytest.fixture(scope="module")
-def encoder(device):
-    return load_embedded(device=device)
+def encoder(embedded):
+    return embedded
 
 
 @pytest.fixture(scope="module")
-def finds(encoder, device):
+def finds(encoder, seen):
     """(photograph, image, boxes and landmarks that MTCNN finds, per find the labelled person or None)."""
-    seen = []
+    looked = []
     for name in ("t1", "sample2", "sample4"):
-        image = photographs.as_image(photographs.picture(name)).to(device)
+        image, _ = seen(name)
         found = encoder.detector.detector(image)
         boxes, landmarks = found.boxes[found.valid], found.landmarks[found.valid]
         faces = photographs.people()[name]["faces"]
         who = [next((face["person"] for face in faces if photographs.overlap(box, face["box"]) > 0.5), None)
                for box in boxes.tolist()]  # fmt: skip
-        seen.append((name, image, boxes, landmarks, who))
-    return seen
+        looked.append((name, image, boxes, landmarks, who))
+    return looked
 
 
 def everywhere(boxes):
@@ -84,9 +84,10 @@ class Given(nn.Module):
         return self.candidates
 
 
-def test_only_the_least_certain_are_looked_at_again(encoder, device):
+def test_only_the_least_certain_are_looked_at_again(encoder, device, monkeypatch):
     """More doubtful finds than VERIFIED in a grey picture: the others and the certain ones are taken at their word."""
-    count = VERIFIED + 8
+    monkeypatch.setattr(verify, "VERIFIED", 4)
+    count = 12
     corner = torch.arange(count, device=device) * 30.0
     box = torch.stack([corner, corner * 0, corner + 25, corner * 0 + 25], 1)[None]
     points = box[:, :, None, :2] + PLACES.to(device) * 25
@@ -121,9 +122,8 @@ def test_empty_places_do_no_harm(encoder, device):
     assert not encoder.detector(torch.rand(2, 9, 9, 3, device=device)).valid.any()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_nothing_is_read_back(dtype):
+def test_nothing_is_read_back():
     with FakeTensorMode(), StaysOnDevice():
-        module = Verified(MTCNN("cuda", dtype), Landmarks68("cuda", dtype))
-        found = module(torch.rand(2, 240, 320, 3, device="cuda", dtype=dtype))
+        module = Verified(MTCNN("cuda", torch.float16), Landmarks68("cuda", torch.float16))
+        found = module(torch.rand(2, 240, 320, 3, device="cuda", dtype=torch.float16))
         assert found.valid.device.type == "cuda" and found.valid.shape == (2, FACES)

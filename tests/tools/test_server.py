@@ -1,4 +1,4 @@
-"""A real ComfyUI process with the pack in it, over HTTP and WebSocket."""
+"""A real ComfyUI process over HTTP and WebSocket, as tests, benchmarks and the demo start and ask it."""
 
 import io
 
@@ -15,11 +15,8 @@ def picture(server, entry):
     return np.asarray(Image.open(io.BytesIO(server.view(**saved))))
 
 
-def test_the_pack_is_there(server):
+def test_what_the_server_says_of_itself(server):
     assert server.system_stats()["devices"][0]["type"] == "cpu"
-    info = server.object_info("ApplyIDAdapter")
-    assert info["category"] == "Likeness" and info["python_module"] == "custom_nodes.likeness"
-    assert "IMPORT FAILED): " + str(server.base) not in server.log_tail(10_000)
     with pytest.raises(ComfyError, match="no node NoSuchNode"):
         server.object_info("NoSuchNode")
 
