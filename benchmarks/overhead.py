@@ -77,18 +77,18 @@ def forward(model, cond, uncond, batch=1):
 def measure():
     """(case, count without, count with) for each case."""
     HostPack(start_nodes() / "custom_nodes" / TINY_MODELS.name)
-    pack = load_likeness()
+    load_likeness()
     from host_cases import adapter, apply, conditioning, identity
     from tiny.unet import unet
 
-    model, prompt, loaded = unet("sdxl"), (conditioning(seed=1), conditioning(seed=2)), adapter(pack)
+    model, prompt, loaded = unet("sdxl"), (conditioning(seed=1), conditioning(seed=2)), adapter()
     mask = torch.zeros(1, 32, 32)
     mask[..., :16] = 1
 
     def patched(times=1, **options):
         result = (model, *prompt)
         for number in range(times):
-            result = apply(pack, *result, loaded, identity(pack, number), **options)
+            result = apply(*result, loaded, identity(number), **options)
         return result
 
     cases = {

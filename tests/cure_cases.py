@@ -4,6 +4,8 @@ import functools
 
 import host_cases
 import torch
+from likeness.core.host.cure.apply import apply_cure
+from likeness.core.host.sampling.strength import Strength
 
 MODES = ["noise_blend", "shared_attention", "both", "freecure"]
 TRAJECTORIES = ["shared", "separate"]
@@ -34,19 +36,19 @@ def prompt(kind, text=PROMPT):
 class Case:
     """A tiny model with an identity applied, and its two prompts."""
 
-    def __init__(self, pack, kind, model, adapter, text=PROMPT, **strength):
-        self.pack, self.kind, self.plain, self.adapter = pack, kind, model, adapter
+    def __init__(self, kind, model, adapter, text=PROMPT, **strength):
+        self.kind, self.plain, self.adapter = kind, model, adapter
         self.prompts = prompt(kind, text), prompt(kind, "blurry")
         self.text = text
-        self.model, *self.conditionings = host_cases.apply(pack, model, *self.prompts, adapter, kind=kind, **strength)
+        self.model, *self.conditionings = host_cases.apply(model, *self.prompts, adapter, kind=kind, **strength)
         self._uncured = {}
 
     def cure(self, model=None, weight=1.0, start_at=0.0, end_at=1.0, **options):
         """core.host.cure.apply.apply_cure on the model with the identity, by keyword."""
-        how = self.pack.module("core.host.sampling.strength").Strength(weight, start_at, end_at)
+        how = Strength(weight, start_at, end_at)
         options = {"prompt": self.text, **options}
         model = self.model if model is None else model
-        return self.pack.module("core.host.cure.apply").apply_cure(model, clip(self.kind), strength=how, **options)
+        return apply_cure(model, clip(self.kind), strength=how, **options)
 
     def sample(self, model, **options):
         return host_cases.sample(model, *self.conditionings, **{"steps": 2, **options})

@@ -9,6 +9,11 @@ import onnx_files
 import photographs
 import torch
 from descriptor_files import transface
+from likeness.core.faces.align.alignment import arcface
+from likeness.core.faces.encoder import FaceEncoder
+from likeness.core.host.comfyui.managed import managed
+from likeness.core.host.faces import encoder
+from likeness.core.host.faces.encoder_files import load_module
 from parser_files import reference
 from PIL import Image
 from tiny.consistentid import consistentid
@@ -106,15 +111,14 @@ class _Features(torch.nn.Module):
         return self.layer(torch.nn.functional.adaptive_avg_pool2d(chips, 8).flatten(1))
 
 
-def _encoder(pack, dim, space):
+def _encoder(dim, space):
     """A face encoder whose vectors have `dim` numbers, and are said to be of a space."""
-    module = pack.module("core.host.faces.encoder_files").load_module("embedded", "auto")
-    described = pack.module("core.faces.encoder").FaceEncoder(
-        module.detector, _Features(dim), space, dim, pack.module("core.faces.align.alignment").arcface(112),
+    module = load_module("embedded", "auto")
+    described = FaceEncoder(
+        module.detector, _Features(dim), space, dim, arcface(112),
         module.points68,
     )  # fmt: skip
-    encoder = pack.module("core.host.faces.encoder")
-    patcher = pack.module("core.host.comfyui.managed").managed(described.eval().requires_grad_(False))
+    patcher = managed(described.eval().requires_grad_(False))
     return encoder.LoadedEncoder(space, patcher, 0.5, "auto")
 
 
@@ -144,7 +148,7 @@ def _arc2face_unet():
     return ModelPatcher(model, load_device=torch.device("cpu"), offload_device=torch.device("cpu"))
 
 
-def loaders(pack, folder: Path) -> dict:
+def loaders(folder: Path) -> dict:
     """(class, file) of every loader for whose file there is no small one -> what it would hand out, made when called.
 
     ComfyUI knows CLIP models and text widths by their published sizes only; CurricularFace has one size, and e4e's code
@@ -157,8 +161,8 @@ def loaders(pack, folder: Path) -> dict:
         ("CLIPVisionLoader", "clip-vit-large-patch14.safetensors"): lambda: clip_vision(folder, "clip-l"),
         ("CLIPLoader", "arc2face_encoder.bin"): _arc2face_text_encoder,
         ("UNETLoader", "arc2face.safetensors"): _arc2face_unet,
-        ("LoadFaceEncoder", "face_encoders/e4e_ffhq_encode.pt"): lambda: _encoder(pack, 18 * CODE, "e4e-tiny:0"),
+        ("LoadFaceEncoder", "face_encoders/e4e_ffhq_encode.pt"): lambda: _encoder(18 * CODE, "e4e-tiny:0"),
         ("LoadFaceEncoder", "face_encoders/glint360k_curricular_face_r101_backbone.bin"): lambda: _encoder(
-            pack, FACE_DIM, SPACE
+            FACE_DIM, SPACE
         ),
     }

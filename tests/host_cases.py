@@ -1,6 +1,12 @@
 """Ready-made material for tests of the patched model: adapters, identities, conditionings, sampling, peers' patches."""
 
 import torch
+from likeness.core import adapters
+from likeness.core.faces.identity.identity import combine_identity
+from likeness.core.host.adapters import adapter as adapter_module
+from likeness.core.host.comfyui import managed
+from likeness.core.host.who.person import Sources
+from likeness.core.weights import WeightFile
 
 SPACE = "dlib-resnet34-128"
 SITES = {"sd15": 16, "sdxl": 70}
@@ -11,30 +17,27 @@ def randn(*shape, seed):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def identity(pack, seed=0, dim=128, space=SPACE):
+def identity(seed=0, dim=128, space=SPACE):
     """An identity from two random vectors."""
     vectors = randn(2, dim, seed=seed) / dim**0.5
-    made, _ = pack.module("core.faces.identity.identity").combine_identity(space, vectors, torch.ones(2), "mean")
+    made, _ = combine_identity(space, vectors, torch.ones(2), "mean")
     return made
 
 
-def adapter(pack, kind="sdxl", seed=0, dtype=None):
+def adapter(kind="sdxl", seed=0, dtype=None):
     """A tiny InstantID adapter, loaded by the pack's own loader."""
     from tiny.files import FACE_SPACE, instantid
 
     metadata = {"likeness.face_space": FACE_SPACE}
-    return loaded_adapter(pack, instantid(kind, seed), f"tiny_{kind}.safetensors", metadata, dtype=dtype)
+    return loaded_adapter(instantid(kind, seed), f"tiny_{kind}.safetensors", metadata, dtype=dtype)
 
 
-def loaded_adapter(pack, nested, name="tiny.safetensors", metadata=None, overrides=None, dtype=None):
+def loaded_adapter(nested, name="tiny.safetensors", metadata=None, overrides=None, dtype=None):
     """A LoadedAdapter of a checkpoint as `{top: {key: tensor}}`, loaded by the pack's own loader."""
     flat = {f"{top}.{key}": value for top, part in nested.items() for key, value in part.items()}
-    adapters, managed = pack.module("core.adapters"), pack.module("core.host.comfyui.managed")
-    file = pack.module("core.weights").WeightFile(name, flat, metadata or {})
+    file = WeightFile(name, flat, metadata or {})
     module = adapters.load_adapter(file, overrides or adapters.AUTO, dtype=dtype, operations=managed.OPERATIONS)
-    return pack.module("core.host.adapters.adapter").LoadedAdapter(
-        name, module.spec, managed.managed(module), module.lora
-    )
+    return adapter_module.LoadedAdapter(name, module.spec, managed.managed(module), module.lora)
 
 
 def conditioning(kind="sdxl", seed=0, length=77):
@@ -42,15 +45,14 @@ def conditioning(kind="sdxl", seed=0, length=77):
     return [[randn(1, length, _TEXT_WIDTH[kind], seed=seed), {"pooled_output": randn(1, 32, seed=seed + 1)}]]
 
 
-def apply(pack, model, positive, negative, loaded=None, face=None, mask=None, kind="sdxl", options=None, **strength):
+def apply(model, positive, negative, loaded=None, face=None, mask=None, kind="sdxl", options=None, **strength):
     """ApplyIDAdapter's work: returns (model, positive, negative)."""
-    host = pack.module("core.host.adapters.adapter")
-    strength = host.Strength(**{"weight": 0.8, **strength})
-    sources = pack.module("core.host.who.person").Sources(face or identity(pack))
-    loaded = loaded or adapter(pack, kind)
-    return host.apply_adapter(model, positive, negative, loaded, sources, strength, mask, options or host.Settings())[
-        :3
-    ]
+    strength = adapter_module.Strength(**{"weight": 0.8, **strength})
+    sources = Sources(face or identity())
+    loaded = loaded or adapter(kind)
+    return adapter_module.apply_adapter(
+        model, positive, negative, loaded, sources, strength, mask, options or adapter_module.Settings()
+    )[:3]
 
 
 def sample(

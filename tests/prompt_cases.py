@@ -3,16 +3,18 @@
 import torch
 from cure_cases import clip
 from host_cases import loaded_adapter
+from likeness.core.faces.identity.identity import combine_identity
+from likeness.core.host.prompts import id_prompt
+from likeness.core.host.who.person import Sources
 
 SPACE = "buffalo_l-w600k_r50"
 
 
-def encode(pack, adapter, prompt, kind="sdxl", trigger="img", start_merge_at=0.0, text_encoder=None, **sources):
+def encode(adapter, prompt, kind="sdxl", trigger="img", start_merge_at=0.0, text_encoder=None, **sources):
     """IDTextEncode's work."""
-    sources = pack.module("core.host.who.person").Sources(**sources)
+    sources = Sources(**sources)
     made = clip(kind) if text_encoder is None else text_encoder
-    host = pack.module("core.host.prompts.id_prompt")
-    return host.encode_id_prompt(made, adapter, prompt, sources, trigger, start_merge_at)
+    return id_prompt.encode_id_prompt(made, adapter, prompt, sources, trigger, start_merge_at)
 
 
 def text_encode(prompt, kind="sdxl"):
@@ -41,19 +43,19 @@ def photographs(count, seed=3):
     return torch.rand(count, 40, 32, 3, generator=torch.Generator().manual_seed(seed))
 
 
-def person(pack, count=1):
+def person(count=1):
     """Somebody of `count` photographs, in PhotoMaker V2's space."""
     vectors = 20 * torch.randn(count, 512, generator=torch.Generator().manual_seed(4)) / 512**0.5
-    return pack.module("core.faces.identity.identity").combine_identity(SPACE, vectors, torch.ones(count), "mean")[0]
+    return combine_identity(SPACE, vectors, torch.ones(count), "mean")[0]
 
 
-def photomaker_adapter(pack, version):
+def photomaker_adapter(version):
     from tiny.photomaker import photomaker
 
-    return loaded_adapter(pack, photomaker(version), f"photomaker-{version}.bin")
+    return loaded_adapter(photomaker(version), f"photomaker-{version}.bin")
 
 
-def who(pack, version, count=1):
+def who(version, count=1):
     """The sources of a person for a version of PhotoMaker."""
     given = {"image": photographs(count)}
-    return given | ({"identity": person(pack, count)} if version == "v2" else {})
+    return given | ({"identity": person(count)} if version == "v2" else {})

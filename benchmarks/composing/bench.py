@@ -7,6 +7,13 @@ from functools import cached_property, partial
 import cure_cases
 import host_cases
 import torch
+from likeness.core import adapters
+from likeness.core.host.adapters import adapter as adapter_module
+from likeness.core.host.comfyui import managed
+from likeness.core.host.cure import apply
+from likeness.core.host.sampling import strength
+from likeness.core.host.who import person as person_module
+from likeness.core.weights import WeightFile
 
 KIND = "sd15"
 SIZE = 16  # latent cells; pictures are eight times as large
@@ -75,7 +82,7 @@ class Bench:
 
     @cached_property
     def adapter(self):
-        return host_cases.adapter(self.pack, KIND)
+        return host_cases.adapter(KIND)
 
     @cached_property
     def prompts(self):
@@ -87,20 +94,18 @@ class Bench:
         from tiny.ip_adapter import flat
         from tiny.uniportrait import faceid, router
 
-        alone = host_cases.loaded_adapter(self.pack, faceid())
-        file = self.pack.module("core.weights").WeightFile("router.bin", flat(router()), {})
-        managed = self.pack.module("core.host.comfyui.managed")
-        made = self.pack.module("core.adapters").load_router(file, alone.spec, operations=managed.OPERATIONS)
+        alone = host_cases.loaded_adapter(faceid())
+        file = WeightFile("router.bin", flat(router()), {})
+        made = adapters.load_router(file, alone.spec, operations=managed.OPERATIONS)
         return replace(alone, router=managed.managed(made))
 
     def routed_person(self, number: int):
         """Somebody as UniPortrait sees people."""
         from tiny.uniportrait import hidden, vectors
 
-        adapters, person = self.pack.module("core.adapters"), self.pack.module("core.host.who.person")
         face = adapters.FaceInput(vectors(seed=number), adapters.Seen((hidden(seed=number),)))
         nobody = adapters.FaceInput(torch.zeros_like(face.vectors), adapters.Seen((hidden(seed=99),)))
-        return person.Person(person.no_identity(), face, nobody)
+        return person_module.Person(person_module.no_identity(), face, nobody)
 
     def sample(self, model, positive, negative, steps=2, cfg=4.0, noise=None, latent=None, scheduler="simple", **more):
         """The latent that KSampler gives, with Euler; `more`: for comfy.sample.sample."""
@@ -145,19 +150,19 @@ def _nothing(bench, model, positive, negative, mask):
 
 
 def _identity(bench, model, positive, negative, mask, mixed=False, span=(0.0, 1.0)):
-    chosen = bench.pack.module("core.host.adapters.adapter").Settings(mixed_attention=mixed)
+    chosen = adapter_module.Settings(mixed_attention=mixed)
     return host_cases.apply(
-        bench.pack, model, positive, negative, bench.adapter, kind=KIND, weight=1.0, mask=mask, options=chosen,
+        model, positive, negative, bench.adapter, kind=KIND, weight=1.0, mask=mask, options=chosen,
         start_at=span[0], end_at=span[1],
     )  # fmt: skip
 
 
 def _routed(bench, model, positive, negative, mask):
     """Two people who share the picture out; with a mask one in it and the other in the rest."""
-    host, applied = bench.pack.module("core.host.adapters.adapter"), (model, positive, negative)
+    applied = (model, positive, negative)
     for number, own in ((1, mask), (2, None if mask is None else 1 - mask)):
         person = bench.routed_person(number)
-        applied = host.apply_person(*applied, bench.router, person, host.Strength(1.0), own)
+        applied = adapter_module.apply_person(*applied, bench.router, person, adapter_module.Strength(1.0), own)
     return applied
 
 
@@ -165,8 +170,7 @@ def _cure(mode="noise_blend", trajectory="shared", span=(0.0, 1.0)):
     def add(bench, model, positive, negative, mask):
         """With a mask the identity is everywhere, and the cure in the mask alone."""
         model, positive, negative = _identity(bench, model, positive, negative, None)
-        cure, strength = bench.pack.module("core.host.cure.apply"), bench.pack.module("core.host.sampling.strength")
-        cured = cure.apply_cure(
+        cured = apply.apply_cure(
             model, cure_cases.clip(KIND), cure_cases.PROMPT if mask is None else NO_ATTRIBUTE,
             mode=mode, trajectory=trajectory, strength=strength.Strength(1.0, *span), mask=mask,
         )  # fmt: skip

@@ -30,7 +30,7 @@ WAYS = [Way(*way) for way in product(DEPTHS, REFINES)]
 def only_the_pass(graph: Graph, text: str, way: Way):
     """A MODEL that does nothing but the pass, with the prompt itself in place of the one that lacks an expression."""
     # the expression only makes a pass, and what it is about is replaced
-    apply = pack.module("core.host.cure.apply").apply
+    apply = pack.module("core.host.cure.apply").apply_cure
     model = apply(graph.model, stack().clip, "a portrait, laughing", abstract_pass=way.depth)
     hooks = model.get_wrappers("outer_sample", pack.module("core.host.keys").CURE)[0].__self__
     same = pack.module("core.host.conditioning.prompt").encode(stack().clip, text)

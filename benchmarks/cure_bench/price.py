@@ -68,7 +68,7 @@ def facelets(steps: int, cfg: float, repeats: int) -> Subject:
 def stable_diffusion(steps: int, cells: int, repeats: int) -> Subject:
     """SD1.5 in its full size with an InstantID adapter, all weights random, fp32; latents of cells x cells."""
     kind = "sd15_full"
-    made = Case(pack, kind, unet(kind), adapter(pack, kind))
+    made = Case(kind, unet(kind), adapter(kind))
     title = f"SD1.5's U-Net with an adapter, random weights, {8 * cells} x {8 * cells}, {steps} steps of Euler, CFG 4"
     return Subject(
         title, made.model, clip(kind), made.text,
@@ -79,7 +79,7 @@ def stable_diffusion(steps: int, cells: int, repeats: int) -> Subject:
 def cured(subject: Subject, end_at: float = 1.0, **options):
     """AttributeCure on the subject's model."""
     how = pack.module("core.host.sampling.strength").Strength(1.0, 0.0, end_at)
-    apply = pack.module("core.host.cure.apply").apply
+    apply = pack.module("core.host.cure.apply").apply_cure
     return apply(subject.model, subject.clip, subject.text, strength=how, **options)
 
 

@@ -27,13 +27,13 @@ def tiny_files(comfyui, tiny_models):
 
 
 @pytest.fixture(scope="session")
-def cases(pack):
+def cases():
     """A tiny model with an identity applied (cure_cases.Case) of each kind."""
     from cure_cases import Case
     from host_cases import SITES, adapter
     from tiny.unet import unet
 
-    return {kind: Case(pack, kind, unet(kind), adapter(pack, kind)) for kind in SITES}
+    return {kind: Case(kind, unet(kind), adapter(kind)) for kind in SITES}
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def small_grid():
 
 
 @pytest.fixture(scope="module")
-def applied(pack):
+def applied():
     """The inputs of ApplyIDAdapter that have nothing to do with who the person is."""
     import host_cases
     from tiny.unet import unet
@@ -78,7 +78,7 @@ def applied(pack):
         "model": unet("sd15"),
         "positive": host_cases.conditioning("sd15", seed=1),
         "negative": host_cases.conditioning("sd15", seed=2),
-        "adapter": host_cases.adapter(pack, "sd15"),
+        "adapter": host_cases.adapter("sd15"),
         "weight": 0.8,
         "start_at": 0.0,
         "end_at": 1.0,
@@ -88,7 +88,7 @@ def applied(pack):
 
 
 @pytest.fixture(scope="module")
-def overhead(pack):
+def overhead():
     spec = importlib.util.spec_from_file_location("overhead", ROOT / "benchmarks/overhead.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

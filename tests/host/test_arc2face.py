@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from likeness.core.faces.identity.identity import combine_identity
 from node_cases import face, outputs, sentence
 from prompt_cases import clip
 from torch.nn import functional as F
@@ -22,7 +23,7 @@ def reference():
 
 
 @pytest.fixture(scope="module")
-def encoder_clip(pack, reference):
+def encoder_clip(reference):
     """The same through ComfyUI's CLIP loader, from the keys of Hugging Face's pytorch_model.bin."""
     import comfy.sd
 
@@ -35,14 +36,14 @@ def encoder_clip(pack, reference):
     return comfy.sd.load_text_encoder_state_dicts([state], model_options=options)
 
 
-def somebody(pack, dim=512, count=1, space="arcface:12345678"):
+def somebody(dim=512, count=1, space="arcface:12345678"):
     vectors = 20 * torch.randn(count, dim, generator=torch.Generator().manual_seed(4))
-    return pack.module("core.faces.identity.identity").combine_identity(space, vectors, torch.ones(count), "mean")[0]
+    return combine_identity(space, vectors, torch.ones(count), "mean")[0]
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_face_is_the_fifth_token(pack, reference, encoder_clip, count):
-    person = somebody(pack, count=count)
+    person = somebody(count=count)
     [[[context, _]]] = outputs(pack, "Arc2FaceTextEncode", clip=encoder_clip, identity=person, on_no_face="error")
     ids = torch.tensor([[49406, 1125, 539, 320, 1014, 2533, *[49407] * 71]])
     token = F.pad(person.vector / person.vector.norm(), (0, WIDTH - 512))
@@ -61,10 +62,10 @@ def test_who_and_what_does_not_fit(pack, encoder_clip):
     def said(**given):
         return sentence(pack, "Arc2FaceTextEncode", on_no_face="error", **given)
 
-    person = somebody(pack)
+    person = somebody()
     assert "takes one person: connect either identity" in said(clip=encoder_clip)
     assert "takes one person" in said(clip=encoder_clip, image=face("A", 64))
-    text = said(clip=encoder_clip, identity=somebody(pack, dim=128, space="dlib-resnet34-128"))
+    text = said(clip=encoder_clip, identity=somebody(dim=128, space="dlib-resnet34-128"))
     assert "takes faces of 512 numbers" in text and "dlib-resnet34-128 (128 numbers)" in text
     assert "(1 encoders, text width 48)" in said(clip=clip("sd15"), identity=person)
     assert "(2 encoders, text width 64)" in said(clip=clip("sdxl"), identity=person)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from comfy_process import ComfyError
 from comfy_versions import flux_settings
+from likeness.core.host.comfyui.folders import why_not_found
+from likeness.core.host.comfyui.masks import as_masks
 from node_cases import Wired, blank, face, outputs, run_node, sentence
 from safetensors.torch import save_file
 from tiny.files import instantid
@@ -164,7 +166,7 @@ def test_adapter_names_that_lead_nowhere(pack, secret, name):
     with pytest.raises(ValueError, match="was not found; put its file into"):
         pack.nodes["LoadIDAdapter"].execute(name)
     for value in (5, None, ["instantid", 0, 0], {"a": 1}):
-        assert "was not found" in pack.module("core.host.comfyui.folders").why_not_found(value)
+        assert "was not found" in why_not_found(value)
 
 
 @pytest.mark.parametrize("name", [name + place for name in NAMES for place in (" [input]", " [output]", "")])
@@ -185,7 +187,7 @@ def test_identities_are_saved_inside_the_output_folder_only(pack, tmp_path, pref
     before = tree(pack.base, tmp_path)
     with caplog.at_level(logging.CRITICAL):
         text = sentence(
-            pack, "SaveIdentity", identity=host_cases.identity(pack), filename_prefix=prefix.format(root=tmp_path)
+            pack, "SaveIdentity", identity=host_cases.identity(), filename_prefix=prefix.format(root=tmp_path)
         )
     assert "can't be saved as" in text and "must be a name inside ComfyUI's output folder, such as" in text
     assert tree(pack.base, tmp_path) == before
@@ -197,7 +199,7 @@ def test_identities_are_saved_inside_the_output_folder_only(pack, tmp_path, pref
 def test_odd_prefixes_stay_inside(pack, prefix):
     output = pack.base / "output"
     before = tree(pack.base)
-    result = run_node(pack, "SaveIdentity", identity=host_cases.identity(pack), filename_prefix=prefix)
+    result = run_node(pack, "SaveIdentity", identity=host_cases.identity(), filename_prefix=prefix)
     [saved] = result.outputs["node"]["identities"]
     assert (new := tree(pack.base).keys() - before.keys()) == {output / saved["subfolder"] / saved["filename"]}
     assert outputs(pack, "LoadIdentity", identity_file=f"{new.pop().relative_to(output)} [output]")[0].count == 2
@@ -228,8 +230,8 @@ def test_a_bad_identity_file(pack):
 def test_an_adapter_for_another_model(pack, applied, model, adapter):
     from tiny.unet import unet
 
-    inputs = {**applied, "model": unet(model), "adapter": host_cases.adapter(pack, adapter)}
-    text = sentence(pack, "ApplyIDAdapter", **inputs, identity=host_cases.identity(pack))
+    inputs = {**applied, "model": unet(model), "adapter": host_cases.adapter(adapter)}
+    text = sentence(pack, "ApplyIDAdapter", **inputs, identity=host_cases.identity())
     sites = host_cases.SITES
     assert f"tiny_{adapter}.safetensors is an InstantID adapter for" in text
     assert f"({sites[adapter]} attention sites" in text and f"({sites[model]} sites" in text
@@ -251,13 +253,13 @@ def test_a_model_that_is_no_unet(pack, applied):
     config.set_inference_dtype(torch.float32, None)
     cpu = torch.device("cpu")
     flux = ModelPatcher(config.get_model({}), load_device=cpu, offload_device=cpu)
-    text = sentence(pack, "ApplyIDAdapter", **{**applied, "model": flux}, identity=host_cases.identity(pack))
+    text = sentence(pack, "ApplyIDAdapter", **{**applied, "model": flux}, identity=host_cases.identity())
     assert "work with SD1.5 and SDXL models here, but the connected model is Flux; load one of those" in text
 
 
 def test_an_identity_of_another_encoder(pack, applied):
-    by_space = host_cases.identity(pack, space="antelopev2-glintr100")
-    by_size = host_cases.identity(pack, dim=512)
+    by_space = host_cases.identity(space="antelopev2-glintr100")
+    by_size = host_cases.identity(dim=512)
     for identity, numbers in ((by_space, 128), (by_size, 512)):
         text = sentence(pack, "ApplyIDAdapter", **applied, identity=identity)
         assert "takes faces from dlib-resnet34-128 (128 numbers)" in text
@@ -266,7 +268,7 @@ def test_an_identity_of_another_encoder(pack, applied):
 
 def test_comparing_across_encoders_is_refused(pack, encoder):
     inputs = {"face_encoder": encoder, "image": face(), "threshold": 0.0, "on_no_face": "error"}
-    other = host_cases.identity(pack, space="antelopev2-glintr100")
+    other = host_cases.identity(space="antelopev2-glintr100")
     assert "use the same encoder for both" in sentence(pack, "IDSimilarity", **inputs, identity=other)
 
 
@@ -274,14 +276,14 @@ def test_comparing_across_encoders_is_refused(pack, encoder):
     "wires", [[], ["image"], ["face_encoder"], ["identity", "image"], ["identity", "face_encoder", "image"]]
 )
 def test_apply_id_adapter_wants_one_person(pack, encoder, applied, wires):
-    there = {"identity": host_cases.identity(pack), "image": face(), "face_encoder": encoder}
+    there = {"identity": host_cases.identity(), "image": face(), "face_encoder": encoder}
     text = sentence(pack, "ApplyIDAdapter", **applied, **{name: there[name] for name in wires})
     assert text == "This node takes one person: connect either identity, or face_encoder and image together."
 
 
 @pytest.mark.parametrize("wires", [[], ["identity", "reference"]])
 def test_id_similarity_wants_one_person(pack, encoder, wires):
-    there = {"identity": host_cases.identity(pack), "reference": face()}
+    there = {"identity": host_cases.identity(), "reference": face()}
     inputs = {"face_encoder": encoder, "image": face(), "threshold": 0.0, "on_no_face": "error"}
     text = sentence(pack, "IDSimilarity", **inputs, **{name: there[name] for name in wires})
     assert text == "IDSimilarity compares with one person: connect either identity or reference."
@@ -298,7 +300,7 @@ def test_tensors_that_are_no_picture(pack, encoder, applied, shape):
     image = torch.zeros(shape)
     detecting = {"face_encoder": encoder, "order": "largest", "index": "all", "on_no_face": "passthrough"}
     encoding = {"face_encoder": encoder, "combine": "mean", "face_index": "0", "on_no_face": "passthrough"}
-    comparing = {"face_encoder": encoder, "identity": host_cases.identity(pack), "threshold": 0.0, "on_no_face": "skip"}
+    comparing = {"face_encoder": encoder, "identity": host_cases.identity(), "threshold": 0.0, "on_no_face": "skip"}
     for name, inputs in {
         "DetectFaces": detecting,
         "EncodeIdentity": encoding,
@@ -346,23 +348,22 @@ def test_pictures_with_wrong_numbers_are_not_just_without_a_face(pack, encoder, 
     ],
     ids=["nan", "uint8", "0..255", "empty"],
 )
-def test_masks_that_are_none(pack, mask, words):
-    as_masks = pack.module("core.host.comfyui.masks").as_masks
+def test_masks_that_are_none(mask, words):
     with pytest.raises(ValueError, match=f"The attn_mask {words}.*; connect one as Load Image"):
         as_masks(mask, "attn_mask")
     assert torch.equal(as_masks(torch.tensor([[-0.1, 0.5, 1.2]]), "mask"), torch.tensor([[[0.0, 0.5, 1.0]]]))
 
 
-def test_an_adapter_that_looks_at_the_whole_picture_wants_colours(pack):
+def test_an_adapter_that_looks_at_the_whole_picture_wants_colours():
     from prompt_cases import encode, photomaker_adapter
 
     image = torch.full((1, 8, 8, 3), torch.nan)
     with pytest.raises(ValueError, match="The image holds values that are not numbers"):
-        encode(pack, photomaker_adapter(pack, "v1"), "a woman img", image=image)
+        encode(photomaker_adapter("v1"), "a woman img", image=image)
 
 
 def test_a_mask_that_is_none(pack, applied):
-    inputs = {**applied, "identity": host_cases.identity(pack), "attn_mask": torch.ones(1, 1, 8, 8)}
+    inputs = {**applied, "identity": host_cases.identity(), "attn_mask": torch.ones(1, 1, 8, 8)}
     text = sentence(pack, "ApplyIDAdapter", **inputs)
     assert "must be a MASK [batch, height, width], but this one has the shape [1, 1, 8, 8]; connect" in text
 
@@ -424,4 +425,4 @@ def test_names_over_a_wire_are_known_when_they_arrive(pack, folder):
 @pytest.mark.parametrize(("name", "value"), [("weight", 9.0), ("start_at", -0.1), ("end_at", 1.5)])
 def test_numbers_out_of_range_are_still_refused_by_comfyui(pack, applied, name, value):
     with pytest.raises(ComfyError, match=f"Value {value} (bigger|smaller) than"):
-        outputs(pack, "ApplyIDAdapter", **{**applied, name: value}, identity=host_cases.identity(pack))
+        outputs(pack, "ApplyIDAdapter", **{**applied, name: value}, identity=host_cases.identity())

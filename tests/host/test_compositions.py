@@ -8,6 +8,7 @@ import pytest
 import torch
 from cure_cases import Case
 from host_cases import adapter, apply, conditioning, randn, sample
+from likeness.core.host.adapters.adapter import Settings
 
 TILE, STEP = 10, 6  # of a latent that is 16 wide: the second tile begins at cell 6
 # Latents reach 20 and more; rows that are computed in other batches are rounded otherwise, by a few units of the last
@@ -16,15 +17,15 @@ CLOSE = {"atol": 2e-4, "rtol": 5e-5}
 
 
 @pytest.fixture(scope="module")
-def case(pack):
+def case():
     from tiny.unet import unet
 
-    return Case(pack, "sd15", unet("sd15"), adapter(pack, "sd15"))
+    return Case("sd15", unet("sd15"), adapter("sd15"))
 
 
 @pytest.fixture
-def mixed(pack, case):
-    return feature(pack, case, "mixed")
+def mixed(case):
+    return feature(case, "mixed")
 
 
 def left_half(pictures=1):
@@ -68,7 +69,7 @@ def tiled(model, batch):
     return model
 
 
-def feature(pack, case, name):
+def feature(case, name):
     """Something that this pack puts on a model, by NAMES: (model, positive, negative)."""
     if name == "identity":
         return case.model, *case.conditionings
@@ -76,53 +77,53 @@ def feature(pack, case, name):
         return case.cure(trajectory="separate"), *case.conditionings
     if name.startswith("cure "):
         return case.cure(mode=name.removeprefix("cure ")), *case.conditionings
-    options = pack.module("core.host.adapters.adapter").Settings(mixed_attention=name == "mixed")
+    options = Settings(mixed_attention=name == "mixed")
     mask = left_half() if name == "masked" else None
-    return apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=mask, options=options)
+    return apply(case.plain, *case.prompts, case.adapter, kind="sd15", mask=mask, options=options)
 
 
 NAMES = ["masked", "mixed", "separate", "cure noise_blend", "cure shared_attention"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tiles_in_one_batch_are_what_they_are_one_by_one(pack, case, name):
-    model, *prompts = feature(pack, case, name)
+def test_tiles_in_one_batch_are_what_they_are_one_by_one(case, name):
+    model, *prompts = feature(case, name)
     one = sample(tiled(model, 1), *prompts)
     torch.testing.assert_close(sample(tiled(model, 2), *prompts), one, **CLOSE)
     assert (one - sample(tiled(case.plain, 1), *case.prompts)).abs().max() > 1e-2
 
 
-def test_a_mask_knows_where_a_tile_lies(pack, case):
+def test_a_mask_knows_where_a_tile_lies(case):
     """Cells that only the right tile shows are those of the plain model while the mask is white on the left of it."""
     mask = torch.zeros(1, 128, 128)
     mask[..., : 8 * STEP] = 1
-    masked = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=mask)
+    masked = apply(case.plain, *case.prompts, case.adapter, kind="sd15", mask=mask)
     got, plain = sample(tiled(masked[0], 2), *masked[1:], steps=1), sample(tiled(case.plain, 2), *case.prompts, steps=1)
     torch.testing.assert_close(got[..., TILE:], plain[..., TILE:], **CLOSE)
     assert (got - plain)[..., :STEP].abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("name", ["identity", "mixed", "cure shared_attention"])
-def test_area_prompts_leave_the_unconditional_rows_alone(pack, case, name):
+def test_area_prompts_leave_the_unconditional_rows_alone(case, name):
     """ComfyUI makes the negative list an entry for that area, which says the negative prompt."""
     import nodes
 
     area = nodes.ConditioningSetArea().append
-    model, positive, negative = feature(pack, case, name)
+    model, positive, negative = feature(case, name)
     here = area(positive, 64, 128, 0, 0, 1.0)[0]
     got = sample(model, here, negative)
     both = [*negative, *area(negative, 64, 128, 0, 0, 1.0)[0]]
     torch.testing.assert_close(got, sample(model, here, both), **CLOSE)
 
 
-def test_a_mask_and_an_area_prompt(pack, case):
+def test_a_mask_and_an_area_prompt(case):
     """A person in the left half, and a prompt for the right half alone."""
     import nodes
 
     def right(prompt):
         return nodes.ConditioningSetArea().append(prompt, 64, 128, 64, 0, 1.0)[0]
 
-    model, *prompts = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=left_half())
+    model, *prompts = apply(case.plain, *case.prompts, case.adapter, kind="sd15", mask=left_half())
     got = sample(model, *map(right, prompts), steps=1)
     assert torch.equal(got, sample(case.plain, *map(right, case.prompts), steps=1))
 
@@ -136,12 +137,12 @@ def windows(model, length=3):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_context_windows_have_the_masks_and_keys_of_their_own_pictures(pack, case, name):
+def test_context_windows_have_the_masks_and_keys_of_their_own_pictures(case, name):
     """The pictures of a batch have nothing to do with each other in these models, so windows change nothing."""
-    model, *prompts = feature(pack, case, name)
+    model, *prompts = feature(case, name)
     if name == "masked":
         frames = torch.cat([left_half(), 1 - left_half(), torch.ones(1, 128, 128), torch.zeros(1, 128, 128)])
-        model, *prompts = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", mask=frames)
+        model, *prompts = apply(case.plain, *case.prompts, case.adapter, kind="sd15", mask=frames)
     shape = (4, 4, 16, 16)
     steps = 3  # ComfyUI's windows compare the noise levels of all pictures with those of all steps: four with four
     got = sample(windows(model), *prompts, shape=shape, steps=steps)
@@ -153,7 +154,7 @@ def test_context_windows_have_the_masks_and_keys_of_their_own_pictures(pack, cas
     [("mixed", "cond"), ("mixed", "uncond"), ("separate", "cond"), ("cure noise_blend", "uncond"),
      ("cure shared_attention", "cond"), ("cure freecure", "uncond")],
 )  # fmt: skip
-def test_one_more_evaluation_within_a_step_changes_nothing(pack, case, name, which):
+def test_one_more_evaluation_within_a_step_changes_nothing(case, name, which):
     """What PAG, SAG, SEG, SLG and their kin do, at scale 0."""
     import comfy.samplers
 
@@ -162,7 +163,7 @@ def test_one_more_evaluation_within_a_step_changes_nothing(pack, case, name, whi
         comfy.samplers.calc_cond_batch(args["model"], lists, args["input"], args["sigma"], args["model_options"])
         return args["denoised"]
 
-    model, *prompts = feature(pack, case, name)
+    model, *prompts = feature(case, name)
     more = model.clone()
     more.set_model_sampler_post_cfg_function(once_more)
     assert torch.equal(sample(more, *prompts, steps=3), sample(model, *prompts, steps=3))
@@ -178,7 +179,7 @@ def test_perp_neg_as_a_node_has_nobody_in_its_empty_prompt(case):
 
 
 @pytest.mark.parametrize("part", [(0.0, 0.5), (0.3, 1.0)])
-def test_ranges_go_by_the_schedule_of_the_run(pack, case, part):
+def test_ranges_go_by_the_schedule_of_the_run(case, part):
     """A node behind ours that changes the schedule, as before ours."""
     from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
 
@@ -186,8 +187,8 @@ def test_ranges_go_by_the_schedule_of_the_run(pack, case, part):
         return ModelSamplingContinuousEDM().patch(model, "v_prediction", 120.0, 0.002)[0]
 
     span = dict(zip(("start_at", "end_at"), part, strict=True))
-    after, *prompts = apply(pack, case.plain, *case.prompts, case.adapter, kind="sd15", **span)
-    before, *_ = apply(pack, edm(case.plain), *case.prompts, case.adapter, kind="sd15", **span)
+    after, *prompts = apply(case.plain, *case.prompts, case.adapter, kind="sd15", **span)
+    before, *_ = apply(edm(case.plain), *case.prompts, case.adapter, kind="sd15", **span)
     got = sample(edm(after), *prompts, steps=4, scheduler="normal")
     assert torch.equal(got, sample(before, *prompts, steps=4, scheduler="normal"))
     cured = case.cure(after, **span), case.cure(before, **span)
@@ -246,8 +247,8 @@ def test_easy_cache_leaves_out_forwards_under_the_cure_too(case):
 
 
 @pytest.mark.parametrize("name", ["identity", "cure noise_blend", "mixed"])
-def test_a_batch_is_what_its_pictures_are_alone(pack, case, name):
-    model, *prompts = feature(pack, case, name)
+def test_a_batch_is_what_its_pictures_are_alone(case, name):
+    model, *prompts = feature(case, name)
     import comfy.sample
 
     noise = randn(2, 4, 16, 16, seed=1)
@@ -260,7 +261,7 @@ def test_a_batch_is_what_its_pictures_are_alone(pack, case, name):
     torch.testing.assert_close(run(noise), torch.cat([run(noise[:1]), run(noise[1:])]), **CLOSE)
 
 
-def test_packs_that_take_whole_blocks_may_stand_on_either_side(pack, case):
+def test_packs_that_take_whole_blocks_may_stand_on_either_side(case):
     blocks = {key[:2] for key in host_cases.attn2(case.model)}
 
     def theirs(model):
@@ -270,7 +271,7 @@ def test_packs_that_take_whole_blocks_may_stand_on_either_side(pack, case):
             model.set_model_attn2_replace(patch, *block)
         return model
 
-    first = apply(pack, theirs(case.plain), *case.prompts, case.adapter, kind="sd15")[0]
+    first = apply(theirs(case.plain), *case.prompts, case.adapter, kind="sd15")[0]
     behind = theirs(case.model)
     got = case.sample(behind)
     torch.testing.assert_close(got, case.sample(first), **CLOSE)
@@ -279,7 +280,7 @@ def test_packs_that_take_whole_blocks_may_stand_on_either_side(pack, case):
 
 
 @pytest.mark.parametrize("name", ["masked", "mixed", "cure noise_blend", "cure shared_attention"])
-def test_windows_of_the_picture_that_a_node_evaluates_once_more(pack, case, name):
+def test_windows_of_the_picture_that_a_node_evaluates_once_more(case, name):
     """What Sliding Window Guidance does: a part of the latent, in a second evaluation, at scale 0; and its mask."""
     import comfy.samplers
 
@@ -289,14 +290,14 @@ def test_windows_of_the_picture_that_a_node_evaluates_once_more(pack, case, name
         seen.append(comfy.samplers.calc_cond_batch(args["model"], lists, part, args["sigma"], options)[0])
         return args["denoised"]
 
-    model, *prompts = feature(pack, case, name)
+    model, *prompts = feature(case, name)
     more, seen = model.clone(), []
     more.set_model_sampler_post_cfg_function(once_more)
     assert torch.equal(sample(more, *prompts, steps=2), sample(model, *prompts, steps=2))
     assert all(part.shape[-1] == 10 and part.isfinite().all() for part in seen)
 
 
-def test_a_mask_knows_which_window_of_the_picture_is_evaluated(pack, case):
+def test_a_mask_knows_which_window_of_the_picture_is_evaluated(case):
     """A person on the left is in no window of the right half."""
     import comfy.samplers
 
@@ -312,7 +313,7 @@ def test_a_mask_knows_which_window_of_the_picture_is_evaluated(pack, case):
         sample(more, *prompts, steps=1)
         return seen[0]
 
-    masked, *prompts = feature(pack, case, "masked")
+    masked, *prompts = feature(case, "masked")
     plain = window(case.plain, case.prompts)
     assert torch.equal(window(masked, prompts), plain)
     assert (window(case.model, case.conditionings) - plain).abs().max() > 1e-2
@@ -353,7 +354,7 @@ def test_merged_tokens_are_said(mixed, caplog):
 
 
 @pytest.mark.parametrize("name", ["cure noise_blend", "separate", "mixed"])
-def test_a_guider_that_asks_for_its_lists_one_after_the_other(pack, case, name):
+def test_a_guider_that_asks_for_its_lists_one_after_the_other(case, name):
     """The conditional prediction first, with no other list or with an empty one behind; CFG as ever."""
     import comfy.samplers
 
@@ -365,7 +366,7 @@ def test_a_guider_that_asks_for_its_lists_one_after_the_other(pack, case, name):
             positive, negative = predict(self.conds["positive"], None), predict(self.conds["negative"])
             return negative + (positive - negative) * self.cfg
 
-    model, *prompts = feature(pack, case, name)
+    model, *prompts = feature(case, name)
     results = []
     for kind in (comfy.samplers.CFGGuider, OneByOne):
         guider = kind(model)

@@ -6,6 +6,14 @@ import shutil
 import pytest
 import torch
 from host_cases import conditioning
+from likeness.core.faces.identity.identity import combine_identity
+from likeness.core.faces.regions.parser import CLASSES
+from likeness.core.host.adapters import adapter
+from likeness.core.host.conditioning import prompt as prompt_module
+from likeness.core.host.faces.parser import find_parser
+from likeness.core.host.prompts import id_prompt
+from likeness.core.host.who import person as person_module
+from likeness.core.vision.clip_tower import clip_square
 from node_cases import face, sentence
 from parser_files import reference
 from prompt_cases import SPACE, clip, encode, encode_ids, text_encode, token_ids
@@ -27,7 +35,7 @@ def parser(pack):
     folder = pack.base / "models/face_parsing"
     folder.mkdir(exist_ok=True)
     torch.save(reference(seed=3).state_dict(), folder / "face_parsing.pth")
-    yield pack.module("core.host.faces.parser").find_parser()
+    yield find_parser()
     shutil.rmtree(folder)
 
 
@@ -50,22 +58,21 @@ def clip_vision(comfyui, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def adapters(pack):
+def adapters():
     from host_cases import loaded_adapter
 
-    return {kind: loaded_adapter(pack, consistentid(kind), f"ConsistentID-{kind}.bin") for kind in WORDS}
+    return {kind: loaded_adapter(consistentid(kind), f"ConsistentID-{kind}.bin") for kind in WORDS}
 
 
-def parts_plainly(pack, parser, image, clip_vision):
+def parts_plainly(parser, image, clip_vision):
     """The parts that are there, as CLIP sees them, in the order of their numbers."""
     import cv2
     import numpy as np
 
-    names = pack.module("core.faces.regions.parser").CLASSES
     labels = parser.labels(image)[0]
     found, pictures = [], []
     for part, pair in enumerate(IN_TURN):
-        number = next((names.index(name) for name in pair if name and (labels == names.index(name)).any()), None)
+        number = next((CLASSES.index(name) for name in pair if name and (labels == CLASSES.index(name)).any()), None)
         if number is None:
             continue
         mask = np.zeros(labels.shape, np.uint8)
@@ -76,8 +83,7 @@ def parts_plainly(pack, parser, image, clip_vision):
         mask = F.interpolate(mask, image.shape[1:3], mode="bicubic", antialias=True).clamp(0, 1)[0, 0, :, :, None]
         found.append(part)
         pictures.append(image[0] * mask)
-    square = pack.module("core.vision.clip_tower").clip_square
-    pictures = square(torch.stack(pictures).movedim(-1, 1), clip_vision.image_size).movedim(1, -1)
+    pictures = clip_square(torch.stack(pictures).movedim(-1, 1), clip_vision.image_size).movedim(1, -1)
     return found, clip_vision.encode_image(pictures).penultimate_hidden_states
 
 
@@ -91,14 +97,14 @@ def part_tokens(hidden, kind):
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
-def test_parts_go_into_the_words_of_the_caption(pack, adapters, parser, clip_vision, kind):
+def test_parts_go_into_the_words_of_the_caption(adapters, parser, clip_vision, kind):
     image = face("A", 96)
     source = {"image": torch.cat([image, face("A", 96).flip(2)]), "clip_vision": clip_vision}
-    [[plain, before], [context, after]] = encode(pack, adapters[kind], PROMPT, kind, start_merge_at=0.6, **source)
+    [[plain, before], [context, after]] = encode(adapters[kind], PROMPT, kind, start_merge_at=0.6, **source)
     assert (before["start_percent"], before["end_percent"]) == (0.0, 0.6)
     assert (after["start_percent"], after["end_percent"]) == (0.6, 1.0)
 
-    found, hidden = parts_plainly(pack, parser, image, clip_vision)
+    found, hidden = parts_plainly(parser, image, clip_vision)
     assert len(found) > 2
     said = [phrase for part, phrase in zip((0, 2, 1, 3, 4), WORDS[kind], strict=True) if part in found]
     ids, positions = token_ids(PROMPT + ("Detail:" if kind == "sd15" else "; Detail:"), kind), []
@@ -122,30 +128,30 @@ def test_parts_go_into_the_words_of_the_caption(pack, adapters, parser, clip_vis
     size = clip_vision.image_size
     with torch.inference_mode():
         _, nothing, *_ = clip_vision.model(pixel_values=torch.zeros(1, 3, size, size), intermediate_output=-2)
-    prompts, positive = pack.module("core.host.conditioning.prompt"), [[plain, before], [context, after]]
+    positive = [[plain, before], [context, after]]
     [[text, options]] = negative = text_encode("blurry", kind)
-    [[became, marked]] = twice = prompts.with_nobody(negative, positive, adapters[kind].patcher)
+    [[became, marked]] = twice = prompt_module.with_nobody(negative, positive, adapters[kind].patcher)
     empty = part_tokens(nothing, kind).expand(-1, len(found), -1)
     expected = fused(text[:, positions], empty, consistentid(kind)["FacialEncoder"])
     torch.testing.assert_close(became[:, positions], expected, atol=1e-4, rtol=0)
     assert torch.equal(became[:, others], text[:, others]) and (became - text).abs().max() > 0.1
     assert torch.equal(text, text_encode("blurry", kind)[0][0]) and options.keys() < marked.keys()
-    assert prompts.with_nobody(twice, positive, adapters[kind].patcher)[0][0] is became  # once is enough
+    assert prompt_module.with_nobody(twice, positive, adapters[kind].patcher)[0][0] is became  # once is enough
 
-    [[alone, _]] = encode(pack, adapters[kind], PROMPT, kind, start_merge_at=1.0, **source)
+    [[alone, _]] = encode(adapters[kind], PROMPT, kind, start_merge_at=1.0, **source)
     assert torch.equal(alone, text_encode(PROMPT, kind)[0][0])
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sdxl"])
 @pytest.mark.parametrize("room", [0, -1, -40])
-def test_a_prompt_that_leaves_no_room_goes_behind_the_caption(pack, kind, room):
+def test_a_prompt_that_leaves_no_room_goes_behind_the_caption(kind, room):
     """With a mark for each phrase, prompt and caption have to fit into 77 tokens with start and end, as the authors
     count; what is over is no reason to cut anything off."""
     opening, phrases = "Detail:" if kind == "sd15" else "; Detail:", WORDS[kind]
     said = opening + " ".join(f"{phrase}," for phrase in phrases)
     words = 77 - 2 - len(phrases) - len(token_ids(f". {said}", kind)) - room
     prompt = "(snow:1.3)" + " snow" * (words - 1) + ". "
-    text, positions = pack.module("core.host.prompts.id_prompt")._with_caption(clip(kind), prompt, opening, phrases)
+    text, positions = id_prompt._with_caption(clip(kind), prompt, opening, phrases)
     assert text == (prompt + said if room >= 0 else f"{said} Caption:{prompt}")
     chunks = next(iter(clip(kind).tokenize(text).values()))
     tokens = [token for chunk in chunks for token, _ in chunk]
@@ -154,25 +160,28 @@ def test_a_prompt_that_leaves_no_room_goes_behind_the_caption(pack, kind, room):
     assert tokens.count(snow) == words and max(positions) < 77 and len(chunks) == (2 if room == -40 else 1)
 
 
-def test_the_whole_with_apply_id_adapter(pack, adapters, parser, clip_vision, caplog):
+def test_the_whole_with_apply_id_adapter(adapters, parser, clip_vision, caplog):
     from tiny.unet import unet
 
-    host, people = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person")
     vectors = torch.randn(1, 512, generator=torch.Generator().manual_seed(1))
-    person, _ = pack.module("core.faces.identity.identity").combine_identity(SPACE, vectors, torch.ones(1), "mean")
-    sources = people.Sources(person, image=face("A", 96), clip_vision=clip_vision)
+    person, _ = combine_identity(SPACE, vectors, torch.ones(1), "mean")
+    sources = person_module.Sources(person, image=face("A", 96), clip_vision=clip_vision)
     positive = encode(
-        pack, adapters["sd15"], PROMPT, "sd15", start_merge_at=0.6, image=sources.image, clip_vision=clip_vision
+        adapters["sd15"], PROMPT, "sd15", start_merge_at=0.6, image=sources.image, clip_vision=clip_vision
     )
     model, negative = unet("sd15"), conditioning("sd15", seed=2)
     with caplog.at_level(logging.WARNING):
-        strength = host.Strength(1.0)
-        patched, after, unlike, _ = host.apply_adapter(model, positive, negative, adapters["sd15"], sources, strength)
+        strength = adapter.Strength(1.0)
+        patched, after, unlike, _ = adapter.apply_adapter(
+            model, positive, negative, adapters["sd15"], sources, strength
+        )
         assert not caplog.records and after is positive
         assert not torch.equal(unlike[0][0], negative[0][0]) and unlike[0][1]["pooled_output"] is not None
-        unapplied = host.apply_adapter(model, positive, negative, adapters["sd15"], sources, host.Strength(0.0))
+        unapplied = adapter.apply_adapter(model, positive, negative, adapters["sd15"], sources, adapter.Strength(0.0))
         assert unapplied[2] is negative
-        host.apply_adapter(model, text_encode(PROMPT, "sd15"), negative, adapters["sd15"], sources, host.Strength(1.0))
+        adapter.apply_adapter(
+            model, text_encode(PROMPT, "sd15"), negative, adapters["sd15"], sources, adapter.Strength(1.0)
+        )
     assert "encode the positive prompt with ID Text Encode" in caplog.text
     assert len(patched.patches) == 128
 

@@ -3,10 +3,12 @@
 import pytest
 import torch
 from host_cases import adapter, apply, conditioning, identity, sample
+from likeness.core.host.adapters.adapter import Settings
+from likeness.core.host.prompts import landmarks as landmarks_module
 
 
 @pytest.fixture(scope="module")
-def graph(pack, comfyui):
+def graph(comfyui):
     """SDXL with an identity, its ControlNet, and a control image."""
     import comfy.controlnet
     from tiny.files import controlnet
@@ -16,34 +18,33 @@ def graph(pack, comfyui):
     net = comfy.controlnet.load_controlnet_state_dict(weights)
     prompts = conditioning(seed=1), conditioning(seed=2)
     model = unet("sdxl")
-    loaded = adapter(pack)
-    applied = apply(pack, model, *prompts, loaded, identity(pack))
+    loaded = adapter()
+    applied = apply(model, *prompts, loaded, identity())
     return model, prompts, applied, net, torch.rand(1, 128, 128, 3), loaded
 
 
-def controlled(pack, graph, conds, reads):
-    landmarks = pack.module("core.host.prompts.landmarks")
-    return landmarks.add_control_net(*conds, graph[3], graph[4], landmarks.Strength(0.8), reads=reads)
+def controlled(graph, conds, reads):
+    return landmarks_module.add_control_net(*conds, graph[3], graph[4], landmarks_module.Strength(0.8), reads=reads)
 
 
-def test_identity_and_prompt_differ_and_auto_takes_what_is_there(pack, graph):
+def test_identity_and_prompt_differ_and_auto_takes_what_is_there(graph):
     _, plain, (model, *conds), *_ = graph
-    pictures = {reads: sample(model, *controlled(pack, graph, conds, reads), steps=1) for reads in
+    pictures = {reads: sample(model, *controlled(graph, conds, reads), steps=1) for reads in
                 ("auto", "identity", "prompt")}  # fmt: skip
     assert torch.equal(pictures["auto"], pictures["identity"])
     assert (pictures["auto"] - pictures["prompt"]).abs().max() > 1e-3
-    as_ordinary = sample(model, *controlled(pack, graph, plain, "auto"), steps=1)
+    as_ordinary = sample(model, *controlled(graph, plain, "auto"), steps=1)
     assert torch.equal(pictures["prompt"], as_ordinary)
     assert all("cross_attn_controlnet" in options for _, options in conds[0])  # upstream keeps its own
 
 
-def test_a_person_in_one_of_two_prompts_is_said(pack, graph, caplog):
+def test_a_person_in_one_of_two_prompts_is_said(graph, caplog):
     _, plain, (_, *conds), *_ = graph
-    controlled(pack, graph, (conds[0], plain[1]), "auto")
+    controlled(graph, (conds[0], plain[1]), "auto")
     assert "only the positive prompt of LandmarkControl comes from ApplyIDAdapter" in caplog.text
     caplog.clear()
-    controlled(pack, graph, conds, "auto")
-    controlled(pack, graph, plain, "auto")
+    controlled(graph, conds, "auto")
+    controlled(graph, plain, "auto")
     assert not caplog.text
 
 
@@ -68,8 +69,8 @@ def reader(name, read):
 class Chain:
     """Puts people and ControlNets, which note in `read` what they read, on `conds` in any order."""
 
-    def __init__(self, pack, nodes, model, conds, picture, loaded):
-        self.pack, self.nodes, self.model, self.conds = pack, nodes, model, conds
+    def __init__(self, nodes, model, conds, picture, loaded):
+        self.nodes, self.model, self.conds = nodes, model, conds
         self.picture, self.loaded, self.read = picture, loaded, {}
 
     def ordinary(self, name="ordinary"):
@@ -79,14 +80,13 @@ class Chain:
         return self
 
     def landmarks(self, reads="auto", name="landmarks"):
-        host = self.pack.module("core.host.prompts.landmarks")
-        net, strength = reader(name, self.read), host.Strength(0.8)
-        self.conds = host.add_control_net(*self.conds, net, self.picture, strength, reads=reads)
+        net, strength = reader(name, self.read), landmarks_module.Strength(0.8)
+        self.conds = landmarks_module.add_control_net(*self.conds, net, self.picture, strength, reads=reads)
         return self
 
     def person(self, **options):
-        options = self.pack.module("core.host.adapters.adapter").Settings(**options)
-        made = apply(self.pack, self.model, *self.conds, self.loaded, identity(self.pack), options=options)
+        options = Settings(**options)
+        made = apply(self.model, *self.conds, self.loaded, identity(), options=options)
         self.model, *self.conds = made
         return self
 
@@ -97,11 +97,11 @@ class Chain:
 
 
 @pytest.fixture
-def chain(pack, comfyui, graph):
+def chain(comfyui, graph):
     import nodes
 
     model, prompts, _, _, picture, loaded = graph
-    return Chain(pack, nodes, model, prompts, picture, loaded)
+    return Chain(nodes, model, prompts, picture, loaded)
 
 
 IDENTITY, PROMPT = {"landmarks": 16}, {"ordinary": 77}
@@ -142,7 +142,7 @@ def test_another_packs_tokens_stay_for_its_net(chain):
     assert chain.tokens() == {"theirs": 4, "landmarks": 20, "behind": 4, "ours": 20}
 
 
-def test_rows_without_identity_read_nobody_and_the_same_prompt(pack, chain):
+def test_rows_without_identity_read_nobody_and_the_same_prompt(chain):
     """Mixed attention adds a row that only the prompt knows; at CFG 1 there is no unconditional one."""
     prompt = chain.conds[0][0][0]
     chain.person(mixed_attention=True).landmarks().ordinary()
@@ -169,6 +169,6 @@ def test_a_chain_that_a_pack_copies_link_by_link_reads_the_same(chain):
     assert chain.tokens() == IDENTITY | PROMPT
 
 
-def test_without_an_identity_there_is_none_to_read(pack, graph):
+def test_without_an_identity_there_is_none_to_read(graph):
     with pytest.raises(ValueError, match="these prompts carry none; connect positive and negative from ApplyIDAdapter"):
-        controlled(pack, graph, graph[1], "identity")
+        controlled(graph, graph[1], "identity")

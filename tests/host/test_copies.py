@@ -3,13 +3,14 @@
 import host_cases
 import pytest
 import torch
+from likeness.core.host.facelets.load import load_facelets
 
 NAMES = ("model", "clip", "vae", "adapter", "face_encoder")
 
 
 @pytest.fixture(scope="module")
-def facelets(pack):
-    model, clip, vae, _, adapter, encoder = pack.module("core.host.facelets.load").load_facelets()
+def facelets():
+    model, clip, vae, _, adapter, encoder = load_facelets()
     return dict(zip(NAMES, (model, clip.patcher, vae.patcher, adapter.patcher, encoder.patcher), strict=True))
 
 
@@ -40,13 +41,13 @@ def test_facelets_can_be_made_again(facelets, name):
         assert other.model.latent_format.latent_rgb_factors == facelets[name].model.latent_format.latent_rgb_factors
 
 
-def test_what_runs_beside_a_cured_model_can_be_made_again(pack, tiny_files):
+def test_what_runs_beside_a_cured_model_can_be_made_again(tiny_files):
     """A bank of keys and values, which no file holds: nodes for several GPUs copy what a model brings along."""
     from tiny.unet import unet
 
     rows = host_cases.conditioning("sd15"), host_cases.conditioning("sd15", seed=1)
     mask = torch.rand(1, 32, 32)
-    model = host_cases.apply(pack, unet("sd15"), *rows, kind="sd15", mask=mask)[0]
+    model = host_cases.apply(unet("sd15"), *rows, kind="sd15", mask=mask)[0]
     [bank] = {id(one): one for one in model.model_patches_models()}.values()
     assert len(bank.model.sites) == 16
     assert_equal_and_apart(bank, again(bank, disable_dynamic=True))

@@ -130,22 +130,22 @@ def test_another_packs_adapter_with_a_foundation(cases):
         assert (case.sample(cured) - case.sample(foreign)).abs().max() > 1e-3
 
 
-def test_two_people_one_cured(pack, case, kind):
+def test_two_people_one_cured(case, kind):
     """The left person is cured; what the mask leaves out stays as it was in a single step."""
     left, right = torch.zeros(1, 64, 64), torch.zeros(1, 64, 64)
     left[..., :32], right[..., 32:] = 1, 1
-    anna, bert = identity(pack, 5), identity(pack, 6)
-    one = apply(pack, case.plain, *case.prompts, case.adapter, anna, left, kind=kind)
-    both = apply(pack, *one, case.adapter, bert, right, kind=kind)
+    anna, bert = identity(5), identity(6)
+    one = apply(case.plain, *case.prompts, case.adapter, anna, left, kind=kind)
+    both = apply(*one, case.adapter, bert, right, kind=kind)
     cured = case.cure(both[0], mask=left)
     plain, result = sample(*both, steps=1), sample(cured, *both[1:], steps=1)
     torch.testing.assert_close(result[..., 8:], plain[..., 8:], atol=2e-3, rtol=0)
     assert (result[..., :8] - plain[..., :8]).abs().max() > 1e-3
 
 
-def test_applied_after_the_cure_works_the_same(pack, case, kind):
+def test_applied_after_the_cure_works_the_same(case, kind):
     cured = case.cure(case.plain)
-    late = apply(pack, cured, *case.prompts, case.adapter, kind=kind)
+    late = apply(cured, *case.prompts, case.adapter, kind=kind)
     torch.testing.assert_close(sample(*late), case.sample(case.cure()), atol=1e-4, rtol=1e-4)
 
 
@@ -198,6 +198,6 @@ def test_memory_returns_to_the_baseline(sd15):
 def test_half_precision_models(case, kind):
     from tiny.unet import unet
 
-    case = Case(case.pack, kind, unet(kind, dtype=torch.bfloat16), case.adapter)
+    case = Case(kind, unet(kind, dtype=torch.bfloat16), case.adapter)
     for mode in MODES:
         assert case.sample(case.cure(mode=mode), steps=1).isfinite().all()

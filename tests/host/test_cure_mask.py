@@ -8,6 +8,7 @@ import pytest
 import torch
 from cure_cases import PROMPT
 from graphs import ROOT
+from likeness.core.host.cure.latest import latest_masks
 from node_cases import outputs, sentence
 
 GREEN = torch.tensor([0.0, 1.0, 0.0])
@@ -125,15 +126,15 @@ def test_a_run_that_breaks_off_leaves_no_masks(pack, sd15, observed):
     assert "run a sampler with it first" in sentence(pack, "CureMask", model=cured, image=picture(1, 32, 32, 3))
 
 
-def test_masks_live_as_long_as_their_model(pack, sd15):
+def test_masks_live_as_long_as_their_model(sd15):
     cured = sd15.cure()
     sd15.sample(cured)
-    masks = weakref.ref(pack.module("core.host.cure.latest").latest_masks(cured))
+    masks = weakref.ref(latest_masks(cured))
     assert masks().device.type == "cpu" and masks().shape == (1, 16, 16)
     sd15.sample(cured, seed=2)
     gc.collect()
     assert masks() is None  # only those of one run are kept
-    masks = weakref.ref(pack.module("core.host.cure.latest").latest_masks(cured))
+    masks = weakref.ref(latest_masks(cured))
     del cured
     gc.collect()
     assert masks() is None

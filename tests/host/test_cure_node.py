@@ -9,6 +9,10 @@ from comfy_process import ROOT, ComfyError
 from cure_cases import PROMPT, clip
 from graphs import text_to_image
 from host_cases import peer_patch
+from likeness.core.host.cure import run as run_module
+from likeness.core.host.sampling import rows as rows_module
+from likeness.core.host.sampling.run import Run
+from likeness.core.host.unet import maps, self_attention
 from node_cases import Wired, outputs, sentence
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
@@ -166,10 +170,9 @@ def test_host_reads(case, overhead):
     assert reads["blend"] == 0 and reads["range"] == 1 and 1 <= reads["keys"] <= 2 and reads["maps"] <= 2, reads
 
 
-def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
-    run_module, rows = pack.module("core.host.cure.run"), pack.module("core.host.sampling.rows")
-    maps, keys = pack.module("core.host.unet.maps"), pack.module("core.host.unet.self_attention")
-    guider, alive = SimpleNamespace(conds={}, cfg=4.0), pack.module("core.host.sampling.run").Run()
+def test_the_patches_run_on_cuda_without_a_host_sync(case):
+    rows = rows_module
+    guider, alive = SimpleNamespace(conds={}, cfg=4.0), Run()
     blocks = rows.in_chunks([1, 0, 0], 6, [0, 1, 2], rows.IdentityOff((False, False, True), False))
 
     def run_of(mode, **step):
@@ -198,13 +201,13 @@ def test_the_patches_run_on_cuda_without_a_host_sync(pack, case):
         index = torch.zeros(2, 5, dtype=torch.long, device="cuda")
         sharing._tokens[(8, 8), blocks.places[0]] = index, torch.zeros(2, 5, device="cuda")
         sharing.gives_keys, sharing._key_mask = True, mask
-        patch = keys.ExtraKeys(("output", 2, 0), base=lambda q, k, v, o: q)
+        patch = self_attention.ExtraKeys(("output", 2, 0), base=lambda q, k, v, o: q)
         assert patch(n, n, n, {**options, "likeness_twins": sharing}).shape == n.shape and not sharing.keys
         with pytest.raises(DataDependentOutputException):
             float(mask.sum())
 
 
-def test_the_vocabulary_is_data(pack):
+def test_the_vocabulary_is_data():
     words = json.loads((ROOT / "core/cure/vocabulary.json").read_text())
     groups = [group["words"] for groups in words["place"].values() for group in groups]
     every = [phrase for phrases in (*groups, *words["abstract"].values()) for phrase in phrases]

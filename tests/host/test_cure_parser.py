@@ -4,13 +4,15 @@ import logging
 
 import pytest
 import torch
+from likeness.core.host.comfyui.managed import managed
+from likeness.core.host.faces.parser import find_parser
 
 
 class Vae:
     """A VAE of eight pixels a cell, without a network; what it was shown is kept."""
 
-    def __init__(self, pack):
-        self.patcher = pack.module("core.host.comfyui.managed").managed(torch.nn.Linear(1, 1))
+    def __init__(self):
+        self.patcher = managed(torch.nn.Linear(1, 1))
         self.seen = []
 
     def decode(self, latent):
@@ -19,13 +21,13 @@ class Vae:
 
 
 @pytest.fixture
-def vae(pack):
-    return Vae(pack)
+def vae():
+    return Vae()
 
 
 @pytest.fixture
-def parser(pack, parser_file):
-    return pack.module("core.host.faces.parser").find_parser()
+def parser(parser_file):
+    return find_parser()
 
 
 def run(case, **options):

@@ -93,7 +93,7 @@ def with_text(case, text):
     import host_cases
 
     _, positive, negative = host_cases.apply(
-        case.pack, case.plain, prompt(case.kind, text), case.prompts[1], case.adapter, kind=case.kind
+        case.plain, prompt(case.kind, text), case.prompts[1], case.adapter, kind=case.kind
     )
     return positive, negative
 

@@ -6,22 +6,24 @@ import pytest
 import torch
 from cure_cases import GUIDERS, MODES, PROMPT, TRAJECTORIES, clip, custom, prompt
 from host_cases import adapter, apply, randn, sample
+from likeness.core.host.conditioning.prompt import encode
+from likeness.core.host.cure.hooks import CureHooks
+from likeness.core.host.cure.trajectory import OwnTrajectory
 
 
 def test_identity_absent_is_exactly_the_plain_model(case):
     """`separate`: the foundation's own forward, bit for bit what the model without ApplyIDAdapter computes."""
-    hooks = case.pack.module("core.host.cure.hooks").CureHooks
-    seen, original = [], hooks.guided
+    seen, original = [], CureHooks.guided
 
     def spying(self, run, guider, x, *rest):
         seen.append(original(self, run, guider, x, *rest))
         return seen[-1]
 
-    hooks.guided = spying
+    CureHooks.guided = spying
     try:
         case.sample(case.cure(trajectory="separate"), steps=3)
     finally:
-        hooks.guided = original
+        CureHooks.guided = original
     plain = []
     sample_with_callback(
         case.plain, case.conditionings, lambda step, denoised, x, total: plain.append(denoised.clone())
@@ -82,18 +84,17 @@ def test_samplers(sd15, name, trajectory):
 
 def test_a_trajectory_of_its_own_is_the_plain_models(case):
     """With Euler's sampler the foundation of `separate` walks exactly where the plain model would."""
-    own = case.pack.module("core.host.cure.trajectory").OwnTrajectory
-    seen, original = [], own.follow
+    seen, original = [], OwnTrajectory.follow
 
     def spying(self, x, sigmas):
         seen.append(original(self, x, sigmas)[0].clone())
         return seen[-1], None
 
-    own.follow = spying
+    OwnTrajectory.follow = spying
     try:
         case.sample(case.cure(trajectory="separate"), steps=4)
     finally:
-        own.follow = original
+        OwnTrajectory.follow = original
     plain = []
     sample_with_callback(case.plain, case.conditionings, lambda i, denoised, x, total: plain.append(x.clone()), steps=4)
     for one, other in zip(seen, plain, strict=True):
@@ -102,13 +103,13 @@ def test_a_trajectory_of_its_own_is_the_plain_models(case):
 
 @pytest.mark.parametrize("trajectory", TRAJECTORIES)
 def test_second_order_samplers_pay_no_evaluation_twice(sd15, trajectory):
-    hooks, count = sd15.pack.module("core.host.cure.hooks").CureHooks, []
-    original = hooks.guided
-    hooks.guided = lambda self, *arguments: count.append(1) or original(self, *arguments)
+    count = []
+    original = CureHooks.guided
+    CureHooks.guided = lambda self, *arguments: count.append(1) or original(self, *arguments)
     try:
         sd15.sample(sd15.cure(trajectory=trajectory), sampler="heun", steps=4)
     finally:
-        hooks.guided = original
+        CureHooks.guided = original
     assert len(count) == {"shared": 0, "separate": 4}[trajectory]
 
 
@@ -181,7 +182,7 @@ def test_inversion_returns_the_picture(sd15):
     for mode in ("freecure", "noise_blend"):  # plain DDIM inversion, and one refinement
         cured = sd15.cure(prompt="a portrait, laughing", abstract_pass=0.5, mode=mode)
         hooks = cured.get_wrappers("outer_sample", "likeness_cure")[0].__self__
-        same = sd15.pack.module("core.host.conditioning.prompt").encode(clip("sd15"), PROMPT)
+        same = encode(clip("sd15"), PROMPT)
         cured = sd15.model.clone()
         only_the_pass = dataclasses.replace(hooks.plan, template=same, attributes=(), lacking=None)
         type(hooks)(only_the_pass).install(cured)
@@ -204,11 +205,10 @@ def test_prompts_of_different_lengths(sd15):
     """A prompt of two chunks and a negative of one: every chunk is told right all the same."""
     text = "a portrait, " + "very " * 90 + ", curly red hair, laughing"
     positive = apply(
-        sd15.pack,
         sd15.plain,
         prompt(sd15.kind, text),
         prompt(sd15.kind, "bad"),
-        adapter(sd15.pack, sd15.kind),
+        adapter(sd15.kind),
         kind=sd15.kind,
     )
     assert positive[1][0][0].shape[1] == 154

@@ -7,6 +7,7 @@ import host_cases
 import numpy as np
 import pytest
 import torch
+from likeness.core.host.who import directions as directions_module
 from node_cases import outputs, sentence
 
 
@@ -23,9 +24,9 @@ def directions(pack):
 
 
 def test_sliders_are_chained(pack, directions):
-    names = pack.module("core.host.who.directions").names()
+    names = directions_module.names()
     assert names == ["age.npy", "own/smile.pt"]
-    code = host_cases.identity(pack, dim=9216, space="e4e-x:0")
+    code = host_cases.identity(dim=9216, space="e4e-x:0")
     older, smiling = {"direction": "age.npy", "strength": 0.5}, {"direction": "own/smile.pt", "strength": -1.0}
     [moved] = outputs(pack, "EditIdentity", identity=code, layers="0-7", **older)
     [moved] = outputs(pack, "EditIdentity", identity=moved, layers="all", **smiling)
@@ -36,12 +37,12 @@ def test_sliders_are_chained(pack, directions):
 
 
 def test_what_the_artist_reads(pack, directions):
-    code = host_cases.identity(pack, dim=9216, space="e4e-x:0")
+    code = host_cases.identity(dim=9216, space="e4e-x:0")
     asked = {"identity": code, "direction": "age.npy", "strength": 1.0, "layers": "0-7"}
     text = sentence(pack, "EditIdentity", **{**asked, "direction": "../../secret.npy"})
     assert "The direction '../../secret.npy' was not found" in text and "likeness_directions" in text
     assert "are not understood" in sentence(pack, "EditIdentity", **{**asked, "layers": "20"})
-    assert "made by dlib" in sentence(pack, "EditIdentity", **{**asked, "identity": host_cases.identity(pack)})
+    assert "made by dlib" in sentence(pack, "EditIdentity", **{**asked, "identity": host_cases.identity()})
     (directions / "age.npy").write_bytes(b"\x93NUMPY\x01")
     assert "age.npy is no array of numbers, or damaged" in sentence(pack, "EditIdentity", **asked)
 

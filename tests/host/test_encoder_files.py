@@ -206,7 +206,7 @@ def test_a_replaced_file_is_read_again(buffalo):
     assert encoder_files.encoder_fingerprint(("embedded", "auto")) == ""
 
 
-def test_adapters_take_the_encoder_by_its_name(pack):
+def test_adapters_take_the_encoder_by_its_name():
     """A published file is known by its content; another export of it is believed its folder's and its own name."""
     published = "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf"
     assert space_of(published, "whatever-x") == "antelopev2-glintr100"
@@ -215,23 +215,23 @@ def test_adapters_take_the_encoder_by_its_name(pack):
     assert not is_space(space_of("ab" * 32, "auraface-glintr100"), "antelopev2-glintr100")
 
 
-def test_an_adapter_is_applied_with_faces_of_its_encoder_only(pack):
+def test_an_adapter_is_applied_with_faces_of_its_encoder_only():
     from tiny.unet import unet
 
-    loaded = host_cases.adapter(pack)
+    loaded = host_cases.adapter()
     loaded = replace(loaded, spec=replace(loaded.spec, face_space="antelopev2-glintr100"))
     model, text = unet("sdxl"), host_cases.conditioning()
     for space, fits in (("antelopev2-glintr100", True), ("antelopev2-glintr100:0123abcd", True),
                         ("auraface-glintr100:0123abcd", False), ("dlib-resnet34-128", False)):  # fmt: skip
-        person = host_cases.identity(pack, space=space)
+        person = host_cases.identity(space=space)
         if fits:
-            assert host_cases.apply(pack, model, text, text, loaded, person)[0] is not model
+            assert host_cases.apply(model, text, text, loaded, person)[0] is not model
             continue
         with pytest.raises(ValueError, match=f"takes faces from antelopev2-glintr100 .* was made by {space}"):
-            host_cases.apply(pack, model, text, text, loaded, person)
+            host_cases.apply(model, text, text, loaded, person)
 
 
-def test_half_precision_only_where_it_is_fast(pack, monkeypatch):
+def test_half_precision_only_where_it_is_fast(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert managed.half_precision() is torch.bfloat16
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)

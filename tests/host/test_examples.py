@@ -20,7 +20,7 @@ def loaders(pack, tiny_files, tmp_path_factory):
     models = pack.base / "models"
     known = {pack.base / "input", *models.glob("*"), *models.glob("insightface/models/*")}
     written = example_files.write(pack.base)
-    yield example_files.loaders(pack, tmp_path_factory.mktemp("clip"))
+    yield example_files.loaders(tmp_path_factory.mktemp("clip"))
     for path in written:
         path.unlink()
     for folder in {path.parent for path in written} - known:

@@ -6,21 +6,24 @@ import dataclasses
 import pytest
 import torch
 from host_cases import adapter, apply, conditioning, identity, loaded_adapter, randn, sample
+from likeness.core.adapters import FaceInput
+from likeness.core.host.adapters.adapter import Settings
+from likeness.core.host.sampling import rows
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 
 @pytest.fixture(scope="module")
-def model(pack):
+def model():
     from tiny.unet import unet
 
     return unet("sd15")
 
 
 @pytest.fixture(scope="module")
-def fact(pack):
+def fact():
     from tiny.fact import nested
 
-    return loaded_adapter(pack, nested(), "fact.ckpt")
+    return loaded_adapter(nested(), "fact.ckpt")
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +31,16 @@ def prompt():
     return conditioning("sd15", seed=10), conditioning("sd15", seed=20)
 
 
-def face(pack, seed=0):
+def face(seed=0):
     from tiny.fact import FACE_DIM
 
-    return identity(pack, seed, FACE_DIM, "transface-anything:0123")
+    return identity(seed, FACE_DIM, "transface-anything:0123")
 
 
 @pytest.fixture
-def applied(pack, model, prompt, fact):
+def applied(model, prompt, fact):
     def applied(seed=0, mask=None, onto=None, **strength):
-        return apply(pack, *(onto or (model, *prompt)), fact, face(pack, seed), mask, **{"weight": 0.5, **strength})
+        return apply(*(onto or (model, *prompt)), fact, face(seed), mask, **{"weight": 0.5, **strength})
 
     return applied
 
@@ -47,7 +50,7 @@ def patch_of(model):
     return patch
 
 
-def test_every_gate_fires(pack, model, prompt, applied):
+def test_every_gate_fires(model, prompt, applied):
     patched = applied()
     [scope] = patched[0].get_wrappers("outer_sample", "likeness")
     assert len(scope.sites) == 16 and ("gate", "middle", 0, 0) in scope.sites
@@ -95,10 +98,10 @@ def test_a_mask_limits_where_a_gate_adds(applied):
     assert (everywhere - x.view(2, 8, 8, 128)).abs().amax(-1).min() > 1e-3
 
 
-def test_company_in_either_order_is_one_picture(pack, model, prompt, applied):
-    instantid = adapter(pack, "sd15")
-    first = applied(onto=apply(pack, model, *prompt, instantid, weight=0.5))
-    second = apply(pack, *applied(), instantid, weight=0.5)
+def test_company_in_either_order_is_one_picture(model, prompt, applied):
+    instantid = adapter("sd15")
+    first = applied(onto=apply(model, *prompt, instantid, weight=0.5))
+    second = apply(*applied(), instantid, weight=0.5)
     torch.testing.assert_close(sample(*first), sample(*second), atol=3e-4, rtol=1e-4)
     assert (sample(*first) - sample(*applied())).abs().max() > 1e-3
 
@@ -126,9 +129,8 @@ def test_comfyui_loads_the_weights_and_clones_share_them(applied, fact):
 
 
 @pytest.mark.parametrize("absent", [True, False])
-def test_identity_off_for_some_chunks(pack, applied, absent):
+def test_identity_off_for_some_chunks(applied, absent):
     """Chunks: conditional, the cure's foundation, unconditional."""
-    rows = pack.module("core.host.sampling.rows")
     x = randn(6, 64, 128, seed=4)
     options = {"n_heads": 8, "cond_or_uncond": [0, 0, 1], "sigmas": torch.ones(6), "block": ("middle", 0),
                "block_index": 0, "activations_shape": [6, 128, 8, 8]}  # fmt: skip
@@ -147,38 +149,38 @@ def test_identity_off_for_some_chunks(pack, applied, absent):
     assert torch.equal(patch(x, switched_off(True, True, True, absent=True)), x)
 
 
-def test_the_cure_knows_the_identity(pack, model, fact):
+def test_the_cure_knows_the_identity(model, fact):
     from cure_cases import Case
 
-    case = Case(pack, "sd15", model, fact, face=face(pack))
+    case = Case("sd15", model, fact, face=face())
     plain, cured = case.sample(case.model), case.sample(case.cure(attributes="green hat"))
     assert cured.isfinite().all() and (cured - plain).abs().max() > 1e-5
 
 
-def test_every_photograph_gives_tokens(pack, model, prompt, fact):
-    bank = patch_of(apply(pack, model, *prompt, fact, face(pack))[0]).applied[0][0].patcher.model
+def test_every_photograph_gives_tokens(model, prompt, fact):
+    bank = patch_of(apply(model, *prompt, fact, face())[0]).applied[0][0].patcher.model
     assert {site.k.shape[1] for site in bank.sites} == {32}
-    one = dataclasses.replace(face(pack), vectors=face(pack).vectors[:1])
-    bank = patch_of(apply(pack, model, *prompt, fact, one)[0]).applied[0][0].patcher.model
+    one = dataclasses.replace(face(), vectors=face().vectors[:1])
+    bank = patch_of(apply(model, *prompt, fact, one)[0]).applied[0][0].patcher.model
     assert {site.k.shape[1] for site in bank.sites} == {16}
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_half_precision_models(pack, prompt, fact, dtype):
+def test_half_precision_models(prompt, fact, dtype):
     from tiny.unet import unet
 
-    patched, *conditionings = apply(pack, unet("sd15", dtype=dtype), *prompt, fact, face(pack))
+    patched, *conditionings = apply(unet("sd15", dtype=dtype), *prompt, fact, face())
     bank = patch_of(patched).applied[0][0].patcher.model
     assert {parameter.dtype for parameter in bank.parameters()} == {dtype}
     assert {parameter.dtype for parameter in fact.patcher.model.parameters()} == {torch.float32}
     assert sample(patched, *conditionings, steps=1).isfinite().all()
 
 
-def test_nothing_is_read_on_cuda(pack, fact):
+def test_nothing_is_read_on_cuda(fact):
     with FakeTensorMode(allow_non_fake_inputs=True):
         vectors = torch.empty(2, fact.spec.face_dim, device="cuda")
         module = fact.patcher.model
-        tokens = module.project(pack.module("core.adapters").FaceInput(vectors))
+        tokens = module.project(FaceInput(vectors))
         gate = module.sites(torch.cat([tokens, tokens]))[0]
         x = torch.empty(4, 64, 32, device="cuda", dtype=torch.float16)
         added = gate.scaled(0.5)(x, x, [1, 0], 8)
@@ -186,8 +188,8 @@ def test_nothing_is_read_on_cuda(pack, fact):
     assert added.device.type == "cuda" and added.dtype == torch.float16
 
 
-def test_style_rows_of_mixed_attention_go_without_gates(pack, model, prompt, fact):
-    options = pack.module("core.host.adapters.adapter").Settings(mixed_attention=True)
-    mixed = sample(*apply(pack, model, *prompt, fact, face(pack), options=options, weight=0.5))
-    alone = sample(*apply(pack, model, *prompt, fact, face(pack), weight=0.5))
+def test_style_rows_of_mixed_attention_go_without_gates(model, prompt, fact):
+    options = Settings(mixed_attention=True)
+    mixed = sample(*apply(model, *prompt, fact, face(), options=options, weight=0.5))
+    alone = sample(*apply(model, *prompt, fact, face(), weight=0.5))
     assert mixed.isfinite().all() and (mixed - alone).abs().max() > 1e-4

@@ -11,6 +11,7 @@ import pytest
 import torch
 from comfy_process import ROOT, ComfyError
 from full_disk import full_disk
+from likeness.core.host.who import identity
 
 SAMPLER, PICTURE = "19", "20"
 CURED = {"mode": "both", "trajectory": "separate", "abstract_pass": 0.5}
@@ -115,22 +116,22 @@ def test_a_face_encoder_that_runs_out_of_memory(pack, executor, example):
 
 
 def test_an_identity_that_finds_no_room_leaves_no_file(pack):
-    host, folder = pack.module("core.host.who.identity"), pack.base / "output"
+    folder = pack.base / "output"
     before = set(folder.rglob("*"))
     with full_disk(1000), pytest.raises(ValueError) as caught:
-        host.save(host_cases.identity(pack), "room")
+        identity.save(host_cases.identity(), "room")
     text = str(caught.value)
     assert text.startswith("The identity can't be saved as 'room' (File too large); filename_prefix must be a name")
     assert text.endswith("the folder must be writable and have room.") and set(folder.rglob("*")) == before
-    assert host.save(host_cases.identity(pack), "room")["filename"] == "room_00001_.safetensors"
+    assert identity.save(host_cases.identity(), "room")["filename"] == "room_00001_.safetensors"
 
 
 def test_many_that_save_at_once_take_no_number_twice(pack):
     """Two ComfyUIs may share an output folder."""
-    host, people = pack.module("core.host.who.identity"), [host_cases.identity(pack, seed) for seed in range(24)]
+    people = [host_cases.identity(seed) for seed in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        saved = list(pool.map(lambda person: host.save(person, "crowd/one")["filename"], people))
+        saved = list(pool.map(lambda person: identity.save(person, "crowd/one")["filename"], people))
     assert sorted(saved) == [f"one_{number:05}_.safetensors" for number in range(1, 25)]
     for name, person in zip(saved, people, strict=True):
-        assert torch.equal(host.load_identity_named(f"crowd/{name} [output]").vector, person.vector)
+        assert torch.equal(identity.load_identity_named(f"crowd/{name} [output]").vector, person.vector)
     assert len(list((pack.base / "output/crowd").iterdir())) == 24

@@ -6,6 +6,8 @@ import numpy as np
 import photographs
 import pytest
 import torch
+from likeness.core.faces.given import boxes_of
+from likeness.core.faces.regions import overlay
 from node_cases import blank, face, outputs, sentence
 
 PHOTOGRAPH = "t1"
@@ -101,7 +103,7 @@ def test_boxes_for_other_nodes_are_those_of_the_chosen_faces(pack, encoder):
     inputs = {"face_encoder": encoder, "image": image, "order": "largest", "index": "0", "on_no_face": "skip"}
     faces, *_, boxes = outputs(pack, "DetectFaces", **inputs)
     assert [len(own) for own in boxes] == [1, 0, 1]
-    first, _, last = pack.module("core.faces.given").boxes_of(boxes, 3)
+    first, _, last = boxes_of(boxes, 3)
     for [box], found in zip((first, last), faces.on_host, strict=True):
         assert box == pytest.approx(found.box)
     assert [(box["label"], box["score"]) for own in boxes for box in own] == [("face", f.score) for f in faces.on_host]
@@ -151,7 +153,6 @@ def test_bad_structures_and_both_at_once(pack, encoder, image, landmarks):
 
 def test_mask_from_box_is_the_mask_as_ever(pack, encoder, everybody):
     faces, _, plain, _ = everybody
-    overlay = pack.module("core.faces.regions.overlay")
     assert torch.equal(plain, overlay.box_masks(faces).cpu())
     (_, _, plain, _), (_, _, named, _) = (
         detect(pack, encoder, face("A"), **more) for more in ({}, {"mask_from": "box", "soft_edge": 0.0})

@@ -25,7 +25,7 @@ def schedules(model, steps, names=None):
 
 
 @pytest.mark.parametrize(("steps", "share"), SHARES)
-def test_steps_with_the_face_are_the_authors(pack, model, steps, share):
+def test_steps_with_the_face_are_the_authors(model, steps, share):
     """Their loop: `if i <= start_merge_step` without the face, `start_merge_step = int(share * steps)`."""
     sampling = model.get_model_object("model_sampling")
     by_level = []
@@ -39,7 +39,7 @@ def test_steps_with_the_face_are_the_authors(pack, model, steps, share):
     assert not all(by_level)  # what noise levels alone give is another thing
 
 
-def test_a_part_of_a_run_goes_by_noise_levels(pack, model):
+def test_a_part_of_a_run_goes_by_noise_levels(model):
     sampling = model.get_model_object("model_sampling")
     for sigmas in schedules(model, 20, ["normal", "karras", "simple"]):
         for part in (sigmas[5:], sigmas[:8], sigmas[-1:]):
@@ -47,7 +47,7 @@ def test_a_part_of_a_run_goes_by_noise_levels(pack, model):
 
 
 @pytest.mark.parametrize("sampler", ["euler", "dpm_2"])
-def test_a_run_changes_from_one_prompt_to_the_other(pack, model, sampler):
+def test_a_run_changes_from_one_prompt_to_the_other(model, sampler):
     """Five steps of a schedule on which the noise level alone would bring the face in one step early; dpm_2 looks at
     levels between the steps as well."""
     [[plain, options]], [[merged, _]] = conditioning("sd15", seed=1), conditioning("sd15", seed=2)
@@ -78,7 +78,7 @@ def test_a_run_changes_from_one_prompt_to_the_other(pack, model, sampler):
     assert runs[0] == expected and runs[1] != expected
 
 
-def test_what_another_node_wrote_over_it_stays(pack, model):
+def test_what_another_node_wrote_over_it_stays(model):
     sampling = model.get_model_object("model_sampling")
     [sigmas, *_] = schedules(model, 10)
     for entry in (

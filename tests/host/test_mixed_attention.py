@@ -6,6 +6,13 @@ import pytest
 import torch
 from cure_cases import GUIDERS, Case, clip, custom, prompt
 from host_cases import apply, identity, loaded_adapter, sample
+from likeness.core.host.adapters import adapter as adapter_module
+from likeness.core.host.adapters import mixed
+from likeness.core.host.prompts import id_prompt
+from likeness.core.host.sampling import spans
+from likeness.core.host.sampling.run import Run
+from likeness.core.host.unet.self_attention import ExtraKeys
+from likeness.core.host.who.person import Sources
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 SITES = {"sd15": ("output", 5, 0), "sdxl": ("middle", 0, 7)}
@@ -13,16 +20,16 @@ SITES = {"sd15": ("output", 5, 0), "sdxl": ("middle", 0, 7)}
 
 def mixing(case, style=0.0, model=None, prompts=None, on=True, **options):
     """Apply the case's adapter with mixed attention: returns (model, positive, negative)."""
-    chosen = case.pack.module("core.host.adapters.adapter").Settings(mixed_attention=on, style_strength=style)
+    chosen = adapter_module.Settings(mixed_attention=on, style_strength=style)
     model, prompts = case.plain if model is None else model, prompts or case.prompts
-    return apply(case.pack, model, *prompts, case.adapter, kind=case.kind, options=chosen, **options)
+    return apply(model, *prompts, case.adapter, kind=case.kind, options=chosen, **options)
 
 
 def attn1(model):
     return model.model_options["transformer_options"].get("patches_replace", {}).get("attn1", {})
 
 
-def recorded(pack, model, key):
+def recorded(model, key):
     """The model with its self-attention at `key` written down: [(q, k, v, out, chunk kinds, which are off)]."""
     seen, key_of_rows = [], "likeness_rows"
     ours, model = attn1(model)[key], model.clone()
@@ -50,10 +57,10 @@ def softmax_attention(q, k, v, heads):
 
 
 @pytest.mark.parametrize("style", [0.0, 0.6])
-def test_one_site_is_the_formula(pack, case, kind, style):
+def test_one_site_is_the_formula(case, kind, style):
     """Out = Attn(Q_id, [K_id ; K_text], [V_id ; V_text]), K_id and V_id moved by AdaIN-mean; the rest as ever."""
     model, *prompts = mixing(case, style)
-    model, seen = recorded(pack, model, SITES[kind])
+    model, seen = recorded(model, SITES[kind])
     sample(model, *prompts, steps=1, shape=(2, 4, 16, 16))
     [(q, k, v, out, kinds, off)] = seen
     assert sorted(zip(kinds, off, strict=True)) == [(0, False), (0, True), (1, False)]
@@ -110,20 +117,22 @@ def test_the_text_only_rows_are_the_plain_models(case):
     assert (conditional - personal[0]).abs().max() > 1e-3
 
 
-def test_a_face_in_the_prompt_is_not_in_the_text_only_rows(pack, cases):
+def test_a_face_in_the_prompt_is_not_in_the_text_only_rows(cases):
     """PhotoMaker: they have the class word as it was before the face went in."""
     from tiny.photomaker import photomaker
 
-    case, host = cases["sdxl"], pack.module("core.host.adapters.adapter")
-    adapter = loaded_adapter(pack, photomaker("v1"), "photomaker-v1.bin")
+    case = cases["sdxl"]
+    adapter = loaded_adapter(photomaker("v1"), "photomaker-v1.bin")
     image = torch.rand(1, 40, 32, 3, generator=torch.Generator().manual_seed(3))
-    sources = pack.module("core.host.who.person").Sources(image=image)
+    sources = Sources(image=image)
     text = "photo of a woman img, red hair"
-    prompts = pack.module("core.host.prompts.id_prompt")
+    prompts = id_prompt
     positive = prompts.encode_id_prompt(clip("sdxl"), adapter, text, sources, "img", 0.0)
-    applied = (positive, case.prompts[1], adapter, sources, host.Strength(1.0))
-    model, *prompts, _ = host.apply_adapter(case.plain, *applied, settings=host.Settings(mixed_attention=True))
-    alone, *_ = host.apply_adapter(case.plain, *applied)
+    applied = (positive, case.prompts[1], adapter, sources, adapter_module.Strength(1.0))
+    model, *prompts, _ = adapter_module.apply_adapter(
+        case.plain, *applied, settings=adapter_module.Settings(mixed_attention=True)
+    )
+    alone, *_ = adapter_module.apply_adapter(case.plain, *applied)
     personal, _, text_only = predictions(model, prompts)
     plain = [[prompt("sdxl", "photo of a woman, red hair")[0][0], positive[0][1]]]
     torch.testing.assert_close(text_only, predictions(alone, (plain, case.prompts[1]))[0], atol=1e-4, rtol=1e-4)
@@ -194,7 +203,7 @@ def test_guiders(sd15, guider):
 def test_chained_adapters_share_one_pass(sd15):
     left, right = torch.zeros(1, 64, 64), torch.zeros(1, 64, 64)
     left[..., :32], right[..., 32:] = 1, 1
-    anna, bert = identity(sd15.pack, 5), identity(sd15.pack, 6)
+    anna, bert = identity(5), identity(6)
 
     def both(first, second, on=(True, True)):
         one = mixing(sd15, 0.2, face=first[0], mask=first[1], on=on[0])
@@ -239,7 +248,7 @@ def test_another_packs_self_attention_stays_on(sd15):
     theirs = sd15.plain.clone()
     theirs.set_model_attn1_replace(lambda q, k, v, options: calls.append(len(q)) or q, *key)
     model, *prompts = mixing(sd15, model=theirs)
-    model, seen = recorded(sd15.pack, model, key)
+    model, seen = recorded(model, key)
     sample(model, *prompts, steps=1)
     [(q, _, _, out, kinds, off)] = seen
     for place, pair in enumerate(zip(kinds, off, strict=True)):
@@ -272,7 +281,7 @@ def test_with_the_attribute_cure_there_is_one_sentence(sd15):
 def test_half_precision_models(sd15):
     from tiny.unet import unet
 
-    low = Case(sd15.pack, "sd15", unet("sd15", dtype=torch.bfloat16), sd15.adapter)
+    low = Case("sd15", unet("sd15", dtype=torch.bfloat16), sd15.adapter)
     assert sample(*mixing(low, 0.5), steps=1).isfinite().all()
 
 
@@ -284,18 +293,16 @@ def test_a_whole_range_reads_nothing_from_the_device(sd15, overhead):
     assert whole == plain and partial == plain + 1
 
 
-def test_the_patch_runs_on_cuda_without_a_host_sync(pack):
-    names = ("adapters.mixed", "sampling.twins", "sampling.rows", "sampling.spans")
-    mixed, twins, rows_of, spans = (pack.module(f"core.host.{name}") for name in names)
-    patch = pack.module("core.host.unet.self_attention").ExtraKeys(("middle", 0, 0), base=lambda q, k, v, options: q)
+def test_the_patch_runs_on_cuda_without_a_host_sync():
+    patch = ExtraKeys(("middle", 0, 0), base=lambda q, k, v, options: q)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        mixes, lives = (mixed.Mix(spans.Span(0.0, 1.0), 0.5),), pack.module("core.host.sampling.run").Run()
+        mixes, lives = (mixed.Mix(spans.Span(0.0, 1.0), 0.5),), Run()
         run = mixed.MixedRun(mixes, None, [{"uuid": 1}], [{"uuid": 2}], lives)
         rows = torch.empty(6, 64, 128, device="cuda")
         assert run.begin_step(None)
-        off = rows_of.IdentityOff((False, False, True), True)
+        off = rows.IdentityOff((False, False, True), True)
         options = {
-            "likeness_twins": run, "likeness_rows": rows_of.in_chunks([1, 0, 0], 6, [0, 1, 2], off), "n_heads": 4,
+            "likeness_twins": run, "likeness_rows": rows.in_chunks([1, 0, 0], 6, [0, 1, 2], off), "n_heads": 4,
             "activations_shape": [6, 128, 8, 8],
         }  # fmt: skip
         out = patch(rows, rows, rows, options)

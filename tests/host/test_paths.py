@@ -88,7 +88,7 @@ def outside(pack, tmp_path):
 def test_no_name_leads_out_of_the_folders(pack, outside, opened, name):
     node, ending, others, words = FILES[name]
     if node == "EditIdentity":
-        others = {**others, "identity": host_cases.identity(pack, dim=9216, space="e4e-x:0")}
+        others = {**others, "identity": host_cases.identity(dim=9216, space="e4e-x:0")}
     pack.nodes[node].define_schema()  # what is listed for a combo is no name of the graph's
     for asked in (text.format(outside=outside, end=ending) for text in NAMES):
         opened.clear()
@@ -133,7 +133,7 @@ def test_every_input_that_names_a_file_is_tested(pack):
 def test_no_node_makes_a_link_and_none_is_made_to_lead_out(pack, tmp_path):
     """Links are the owner's, who may keep models elsewhere; a name through one ends below it, or nowhere."""
     (tmp_path / "inside").mkdir()
-    person = host_cases.identity(pack)
+    person = host_cases.identity()
     save_file({"a": torch.ones(1)}, tmp_path / "secret.safetensors")
     link = pack.base / "input/link"
     link.symlink_to(tmp_path / "inside", target_is_directory=True)

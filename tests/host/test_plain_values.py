@@ -4,6 +4,7 @@ import host_cases
 import pytest
 import torch
 from comfy_process import ComfyError
+from likeness.core.host.prompts import landmarks
 from node_cases import Wired, WiredNumber, face, outputs
 
 SOCKETS = ("IMAGE", "MASK", "MODEL", "CLIP", "VAE", "CONTROL_NET", "CONDITIONING", "LATENT")
@@ -45,15 +46,14 @@ def test_a_word_over_a_wire_that_is_not_offered(pack, encoder, applied):
 
 
 @pytest.mark.parametrize("shape", [(), (8,), (1, 4, 8), (1, 4, 0, 8), (0, 4, 8, 8)])
-def test_a_latent_without_a_size(pack, shape):
-    landmarks = pack.module("core.host.prompts.landmarks")
+def test_a_latent_without_a_size(shape):
     with pytest.raises(ValueError, match=r"^A LATENT has the shape \[batch, channels, height, width\], but"):
         landmarks.canvas_size(torch.zeros(1, 8, 8, 3), {"samples": torch.zeros(shape)})
 
 
 def test_numbers_over_a_wire(pack, applied):
     """A hair beyond a limit is what another node's arithmetic does; more is refused."""
-    person = host_cases.identity(pack, 1)
+    person = host_cases.identity(1)
     kept = outputs(pack, "ApplyIDAdapter", **{**applied, "end_at": WiredNumber(1.0000001)}, identity=person)
     assert len(host_cases.attn2(kept[0])) == 16
     for number in (1.01, float("nan"), float("inf")):

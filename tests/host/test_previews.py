@@ -11,6 +11,11 @@ import torch
 from comfy_process import ComfyError
 from comfy_versions import say_every_step, show_previews
 from graphs import text_to_image
+from likeness.core.host.comfyui import progress as progress_module
+from likeness.core.host.faces.encoder import load_encoder
+from likeness.core.host.prompts import landmarks
+from likeness.core.host.who.identity import encode_identity
+from likeness.core.similarity import sheet as sheet_module
 from node_cases import Given, blank, face, run_node
 from PIL import Image
 
@@ -27,14 +32,14 @@ def as_bytes(image):
 
 
 @pytest.fixture(scope="module")
-def encoder(pack):
+def encoder():
     """The embedded encoder; it looks once, because how often it looks is not the subject here."""
-    return pack.module("core.host.faces.encoder").load_encoder("embedded", "auto", 0.5, "plain")
+    return load_encoder("embedded", "auto", 0.5, "plain")
 
 
 @pytest.fixture(scope="module")
-def person(pack, encoder):
-    return pack.module("core.host.who.identity").encode_identity(encoder, face("A"), "mean", "0", "error")[0]
+def person(encoder):
+    return encode_identity(encoder, face("A"), "mean", "0", "error")[0]
 
 
 def compare(pack, encoder, image, person, **inputs):
@@ -47,11 +52,10 @@ def test_id_similarity_shows_a_contact_sheet(pack, encoder, person):
     result = compare(pack, encoder, batch, person)
     entry = result.outputs["node"]
     [sheet] = shown(pack, entry["images"])
-    sheets = pack.module("core.similarity.sheet")
     order = [2, 0, 1]
     for place, (index, outcome) in enumerate(zip(order, ("accepted", "rejected", "skipped"), strict=True)):
-        x = sheets.GAP + place * (sheets.THUMB + 2 * sheets.FRAME + sheets.GAP)
-        assert tuple(sheet[sheets.TEXT + sheets.GAP, x]) == sheets.COLOURS[outcome]
+        x = sheet_module.GAP + place * (sheet_module.THUMB + 2 * sheet_module.FRAME + sheet_module.GAP)
+        assert tuple(sheet[sheet_module.TEXT + sheet_module.GAP, x]) == sheet_module.COLOURS[outcome]
         own = Image.fromarray(as_bytes(batch[index])).resize((176, 176), Image.Resampling.BICUBIC)
         assert np.array_equal(sheet[39 : 39 + 176, x + 5 : x + 5 + 176], np.asarray(own))
     report = json.loads(entry["report"][0])
@@ -62,7 +66,7 @@ def test_id_similarity_shows_a_contact_sheet(pack, encoder, person):
 
 def test_many_pictures_get_a_plot_too_and_a_bounded_history(pack, encoder, person, monkeypatch):
     for name in ("core.similarity.sheet", "core.host.who.similarity"):
-        monkeypatch.setattr(pack.module(name), "MOST", 4)  # 25 pictures take a while to look through
+        monkeypatch.setattr(f"likeness.{name}.MOST", 4)  # 25 pictures take a while to look through
     batch = face("A", 64).repeat(5, 1, 1, 1)
     entry = compare(pack, encoder, batch, person).outputs["node"]
     sheet, plot = shown(pack, entry["images"])
@@ -111,7 +115,7 @@ def test_a_pose_picture_of_any_shape_is_shown(pack, encoder, posed):
     result = run_node(pack, "LandmarkControl", image=image, latent=latent, **inputs)
     [control] = shown(pack, result.outputs["node"]["images"])
     assert control.shape == (32, 32, 3) and not control.any()
-    control = pack.module("core.host.prompts.landmarks")
+    control = landmarks
     source = control.PoseSource(encoder, image, "", "0", "passthrough")
     assert control.preview(source, torch.ones(2, 32, 32, 3), (32, 32)).shape == (4, 32, 32, 3)
 
@@ -151,7 +155,7 @@ def test_words_come_below_the_node_when_it_takes_long(pack, encoder, monkeypatch
     server, said = importlib.import_module("server"), []
     page = SimpleNamespace(client_id=client, send_progress_text=lambda *words, sid: said.append((*words, sid)))
     monkeypatch.setattr(server.PromptServer, "instance", page, raising=False)
-    monkeypatch.setattr(pack.module("core.host.comfyui.progress"), "_PATIENCE", patience)
+    monkeypatch.setattr(progress_module, "_PATIENCE", patience)
     detect(pack, encoder, 6)
     words = ["Looking for faces: 0 of 6", "Looking for faces: 4 of 6", "Looking for faces: done, 6"]
     assert said[:3] == ([(line, "node", PAGE) for line in words] if expected else [])
@@ -178,7 +182,7 @@ def test_the_samplers_previews_are_its_own(pack, tiny_files, progress, monkeypat
     import latent_preview
 
     show_previews(monkeypatch, latent_preview.LatentPreviewMethod.Latent2RGB)
-    Given.values = {"adapter": host_cases.adapter(pack, "sd15"), "identity": host_cases.identity(pack)}
+    Given.values = {"adapter": host_cases.adapter("sd15"), "identity": host_cases.identity()}
     monkeypatch.setitem(pack.nodes, "Given", Given)
     graph = text_to_image("tiny_sd15.safetensors", "a woman with red hair")
     pack.run_graph(graph)

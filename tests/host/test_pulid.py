@@ -6,6 +6,14 @@ import shutil
 import pytest
 import torch
 from host_cases import SPACE, conditioning, loaded_adapter, sample
+from likeness.core import adapters as adapters_module
+from likeness.core.faces.crops import CROPS
+from likeness.core.faces.regions import backdrop
+from likeness.core.host.adapters import adapter
+from likeness.core.host.faces.parser import find_parser
+from likeness.core.host.sampling.injection import Injection
+from likeness.core.host.who import person
+from likeness.core.vision.eva import load_eva
 from node_cases import face
 from parser_files import reference
 from tiny.eva import eva
@@ -35,16 +43,16 @@ def folders(pack):
 
 
 @pytest.fixture(scope="module")
-def models(pack):
+def models():
     from tiny.unet import unet
 
     return {kind: unet(kind) for kind in SITES}
 
 
 @pytest.fixture(scope="module")
-def adapters(pack):
-    made = {version: loaded_adapter(pack, pulid(version), f"{version}.bin", METADATA) for version in ("v1", "v1.1")}
-    return made | {"masterweaver": loaded_adapter(pack, masterweaver(seen_dim=1024), "adapter_final.pt")}
+def adapters():
+    made = {version: loaded_adapter(pulid(version), f"{version}.bin", METADATA) for version in ("v1", "v1.1")}
+    return made | {"masterweaver": loaded_adapter(masterweaver(seen_dim=1024), "adapter_final.pt")}
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +63,18 @@ def clip_l(comfyui, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def apply(pack, models, adapters, encoder, clip_l, folders):
+def apply(models, adapters, encoder, clip_l, folders):
     """(model, positive, negative) with an adapter applied to the face on photographs."""
-    host, person = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person")
 
     def applied(name, image=None, mask=None, method="fidelity", combine_embeds="auto", **strength):
         kind = "sd15" if name == "masterweaver" else "sdxl"
         vision = clip_l if name == "masterweaver" else None
         photographs = face("A") if image is None else image
         sources = person.Sources(encoder=encoder, image=photographs, clip_vision=vision, combine_embeds=combine_embeds)
-        options = host.Settings(choices=pack.module("core.adapters").Choices(method=method))
+        options = adapter.Settings(choices=adapters_module.Choices(method=method))
         prompt = conditioning(kind, seed=1), conditioning(kind, seed=2)
-        strength = host.Strength(**{"weight": 0.8, **strength})
-        return host.apply_adapter(models[kind], *prompt, adapters[name], sources, strength, mask, options)[:3]
+        strength = adapter.Strength(**{"weight": 0.8, **strength})
+        return adapter.apply_adapter(models[kind], *prompt, adapters[name], sources, strength, mask, options)[:3]
 
     return applied
 
@@ -78,10 +85,10 @@ def plain(models):
 
 
 @pytest.fixture
-def fired(pack, monkeypatch):
+def fired(monkeypatch):
     """The number of each site that adds something, once per forward."""
-    injection, numbers = pack.module("core.host.sampling.injection").Injection, []
-    residual = injection.residual
+    numbers = []
+    residual = Injection.residual
 
     def counting(self, index, *arguments):
         out = residual(self, index, *arguments)
@@ -89,7 +96,7 @@ def fired(pack, monkeypatch):
             numbers.append(index)
         return out
 
-    monkeypatch.setattr(injection, "residual", counting)
+    monkeypatch.setattr(Injection, "residual", counting)
     return numbers
 
 
@@ -112,7 +119,7 @@ def test_nothing_is_exactly_nothing(apply, models):
         assert apply("v1", **nothing)[0] is models["sdxl"]
 
 
-def test_range_and_mask(pack, apply, plain, fired):
+def test_range_and_mask(apply, plain, fired):
     late = apply("v1.1", start_at=0.5)
     assert torch.equal(sample(*late, steps=1), sample(*apply("v1.1", weight=0.0), steps=1)) and not fired
     half = torch.zeros(1, 64, 64)
@@ -121,7 +128,7 @@ def test_range_and_mask(pack, apply, plain, fired):
     assert masked.isfinite().all() and len(fired) == 2 * SITES["sdxl"]
 
 
-def test_several_photographs(pack, apply, adapters):
+def test_several_photographs(apply, adapters):
     """Version 1 takes 5 tokens of each further one, or 10 by concat, for nobody too. Version 1.1 takes each, and nobody
     is one empty photograph whatever their number; MasterWeaver up to three."""
     several = torch.cat([face("A"), face("A").flip(2)])
@@ -142,18 +149,18 @@ def _bank(model):
     return patches["middle", 0, 0].injections[0][0].patcher.model
 
 
-def test_what_pulid_sees(pack, adapters, encoder, folders):
+def test_what_pulid_sees(adapters, encoder, folders):
     """The face vector as it is, EVA's own output for the head in grey on white, and zeros for nobody."""
-    loaded, person = adapters["v1"], pack.module("core.host.who.person")
+    loaded = adapters["v1"]
     image = face("A")
     sources = person.Sources(encoder=encoder, image=image)
     gathered = person.gather(loaded.spec, "v1.bin", sources, torch.device("cpu"), lambda: loaded.eva)
     torch.testing.assert_close(gathered.face.vectors[0], gathered.identity.vector)
     faces = encoder.detect(image).select("largest", "0")
-    crop = pack.module("core.faces.crops").CROPS["head"](512).chips(image, faces, None)
-    labels = pack.module("core.host.faces.parser").find_parser().labels(crop.movedim(1, -1))
-    grey = pack.module("core.faces.regions.backdrop").grey(crop, labels)
-    pooled, hidden = pack.module("core.vision.eva").load_eva(eva())(grey)
+    crop = CROPS["head"](512).chips(image, faces, None)
+    labels = find_parser().labels(crop.movedim(1, -1))
+    grey = backdrop.grey(crop, labels)
+    pooled, hidden = load_eva(eva())(grey)
     torch.testing.assert_close(gathered.face.seen.pooled, pooled, atol=1e-4, rtol=1e-4)
     for one, other in zip(gathered.face.seen.hidden, hidden, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
@@ -164,10 +171,8 @@ def test_what_pulid_sees(pack, adapters, encoder, folders):
     assert loaded.get_models() == [loaded.patcher, loaded.eva]
 
 
-def test_what_is_missing_is_asked_for(pack, folders, adapters, apply, encoder):
-    fresh = pack.module("core.host.adapters.adapter").LoadedAdapter(
-        "v1.bin", adapters["v1"].spec, adapters["v1"].patcher
-    )
+def test_what_is_missing_is_asked_for(folders, adapters, apply, encoder):
+    fresh = adapter.LoadedAdapter("v1.bin", adapters["v1"].spec, adapters["v1"].patcher)
     moved = folders[0] / "visual.away"
     (folders[0] / "visual.pt").rename(moved)
     os.utime(folders[0])
@@ -180,9 +185,7 @@ def test_what_is_missing_is_asked_for(pack, folders, adapters, apply, encoder):
         os.utime(folders[0])
     assert "put QuanSun/EVA-CLIP, EVA02_CLIP_L_336_psz14_s6B.pt" in str(caught.value)
     with pytest.raises(ValueError, match="connect image and face_encoder"):
-        pack.module("core.host.who.person").gather(
-            fresh.spec, "v1.bin", pack.module("core.host.who.person").Sources(), "cpu"
-        )
+        person.gather(fresh.spec, "v1.bin", person.Sources(), "cpu")
     parser = folders[1] / "parsing.pth"
     parser.rename(folders[1] / "parsing.away")
     os.utime(folders[1])
@@ -195,11 +198,11 @@ def test_what_is_missing_is_asked_for(pack, folders, adapters, apply, encoder):
 
 
 @pytest.mark.parametrize("version", ["v1", "v1.1"])
-def test_projection_stays_on_cuda(pack, adapters, version):
-    base, module = pack.module("core.adapters"), adapters[version].patcher.model
+def test_projection_stays_on_cuda(adapters, version):
+    module = adapters[version].patcher.model
     with FakeTensorMode(allow_non_fake_inputs=True):
         hidden = tuple(torch.empty(1, 577, 64, device="cuda") for _ in range(5))
-        seen = base.Seen(hidden, torch.empty(1, 768, device="cuda"))
-        tokens = module.project(base.FaceInput(torch.empty(1, 128, device="cuda"), seen))
+        seen = adapters_module.Seen(hidden, torch.empty(1, 768, device="cuda"))
+        tokens = module.project(adapters_module.FaceInput(torch.empty(1, 128, device="cuda"), seen))
         sites = module.sites(tokens.expand(2, -1, -1))
     assert len(sites) == 70 and {site.k.device.type for site in sites} == {"cuda"}

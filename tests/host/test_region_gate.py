@@ -3,22 +3,22 @@
 import pytest
 import torch
 from host_cases import apply, randn, sample
+from likeness.core.host.adapters import adapter
+from likeness.core.host.comfyui import masks
 
 
 @pytest.fixture
-def gated(pack, case, kind):
+def gated(case, kind):
     """apply with a share outside the mask: (mask, outside) -> (model, positive, negative)."""
-    host = pack.module("core.host.adapters.adapter")
 
     def applied(mask, outside):
-        options = host.Settings(outside=outside)
-        return apply(pack, case.plain, *case.prompts, case.adapter, mask=mask, kind=kind, options=options)
+        options = adapter.Settings(outside=outside)
+        return apply(case.plain, *case.prompts, case.adapter, mask=mask, kind=kind, options=options)
 
     return applied
 
 
-def test_the_formula(pack):
-    masks = pack.module("core.host.comfyui.masks")
+def test_the_formula():
     mask = randn(2, 7, 9, seed=1).abs().clamp(0, 1)
     torch.testing.assert_close(masks.with_outside(mask, 0.3), 0.3 + 0.7 * mask)
     assert torch.equal(masks.with_outside(mask, 0.0), mask)
@@ -35,9 +35,9 @@ def test_nothing_inside_and_nothing_outside_is_the_model_itself(case, gated):
     assert gated(torch.zeros(1, 9, 9), 0.0)[0] is case.plain
 
 
-def test_a_share_outside_an_empty_mask_is_a_lower_weight(pack, case, kind, gated):
+def test_a_share_outside_an_empty_mask_is_a_lower_weight(case, kind, gated):
     """Nothing but the share remains, everywhere."""
-    weaker = apply(pack, case.plain, *case.prompts, case.adapter, kind=kind, weight=0.8 * 0.25)
+    weaker = apply(case.plain, *case.prompts, case.adapter, kind=kind, weight=0.8 * 0.25)
     share = sample(*gated(torch.zeros(1, 9, 9), 0.25), steps=1)
     torch.testing.assert_close(share, sample(*weaker, steps=1), atol=1e-4, rtol=1e-4)
 

@@ -8,6 +8,7 @@ import host_cases
 import photographs
 import pytest
 import torch
+from likeness.core.faces.identity.identity_file import save_identity
 from node_cases import Sink
 from parser_files import reference
 from safetensors.torch import save_file
@@ -61,10 +62,9 @@ def test_an_adapter(pack, run):
 
 def test_an_identity(pack, run):
     path = pack.base / "input/replaced.safetensors"
-    save_identity = pack.module("core.faces.identity.identity_file").save_identity
     graph = {"load": {"class_type": "LoadIdentity", "inputs": {"identity_file": f"{path.name} [input]"}}}
     for seed in (0, 1):
-        person = host_cases.identity(pack, seed)
+        person = host_cases.identity(seed)
         write(path, lambda other, person=person: save_identity(person, other))
         assert torch.equal(run(sunk(graph, "load", 0)).values("load")[0].vector, person.vector)
     path.unlink()

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from host_cases import identity, randn
+from likeness.core.faces.identity.identity import combine_identity
 from node_cases import Sink, outputs, run_node, sentence
 
 
@@ -21,10 +22,10 @@ class GivenList:
         return (self.values,)
 
 
-def crowd(pack, count=12, space="dlib-resnet34-128", seed=0):
+def crowd(count=12, space="dlib-resnet34-128", seed=0):
     """One identity made of so many people."""
     vectors = 0.1 + 0.1 * randn(count, 128, seed=seed)
-    made, _ = pack.module("core.faces.identity.identity").combine_identity(space, vectors, torch.ones(count), "mean")
+    made, _ = combine_identity(space, vectors, torch.ones(count), "mean")
     return made
 
 
@@ -33,19 +34,19 @@ def sampled(pack, identities, **inputs):
 
 
 def test_one_person_and_several(pack):
-    [person] = sampled(pack, crowd(pack), count=1)
-    [people] = sampled(pack, crowd(pack), count=4)
+    [person] = sampled(pack, crowd(), count=1)
+    [people] = sampled(pack, crowd(), count=4)
     assert person.count == 1 and person.space == "dlib-resnet34-128" and len(people) == 4
     assert torch.equal(people[0].vector, person.vector)
     cosines = F.normalize(torch.stack([one.vector for one in people]), dim=1)
     assert (cosines @ cosines.T).fill_diagonal_(-1).max() <= 0.94  # the space's own
-    [again] = sampled(pack, crowd(pack), count=4)
+    [again] = sampled(pack, crowd(), count=4)
     assert all(torch.equal(one.vector, other.vector) for one, other in zip(people, again, strict=True))
 
 
 def test_nodes_behind_run_once_for_each(pack):
     Sink.runs = 0
-    run_node(pack, "SampleIdentity", identities=crowd(pack), seed=1, max_similarity=0.0, count=5)
+    run_node(pack, "SampleIdentity", identities=crowd(), seed=1, max_similarity=0.0, count=5)
     assert Sink.runs == 5
 
 
@@ -69,7 +70,7 @@ def through_lists(pack, identities, **inputs):
 
 
 def test_a_list_is_one_set(pack):
-    people = [identity(pack, seed) for seed in range(8)]
+    people = [identity(seed) for seed in range(8)]
     first, second = through_lists(pack, people, count=6)
     assert len(first) == len(second) == 6
     vectors = [torch.stack([one.vector for one in some]).double() for some in (people, first, second)]
@@ -81,7 +82,7 @@ def test_a_list_is_one_set(pack):
 
 
 def test_what_is_sampled_can_be_saved_and_loaded(pack):
-    [person] = sampled(pack, crowd(pack), count=1)
+    [person] = sampled(pack, crowd(), count=1)
     [saved] = run_node(pack, "SaveIdentity", identity=person, filename_prefix="identities/nobody").outputs["node"][
         "identities"
     ]
@@ -94,4 +95,4 @@ def test_what_is_sampled_can_be_saved_and_loaded(pack):
 )
 def test_one_sentence(pack, count, expected):
     inputs = {"seed": 1, "max_similarity": 0.05, "count": 2}
-    assert sentence(pack, "SampleIdentity", identities=crowd(pack, count), **inputs).startswith(expected)
+    assert sentence(pack, "SampleIdentity", identities=crowd(count), **inputs).startswith(expected)

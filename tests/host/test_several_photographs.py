@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from likeness.core.faces.identity import centralise
 from node_cases import face, outputs
 from torch.nn.functional import avg_pool2d, cosine_similarity, interpolate
 
@@ -53,9 +54,8 @@ def test_the_stranger_is_named_though_nobody_is_left_out(pack, encoder, own, com
 
 
 def test_centralised_from_six_on(pack, encoder, own):
-    identities = pack.module("core.faces.identity.centralise")
     identity, report = encode(pack, encoder, own, "centralised")
-    torch.testing.assert_close(identity.vector, identities.centralise(identity.vectors).mean(0))
+    torch.testing.assert_close(identity.vector, centralise.centralise(identity.vectors).mean(0))
     assert identity.combine == "centralised" and "plain mean" not in report
     few, report = encode(pack, encoder, own[:5], "centralised")
     torch.testing.assert_close(few.vector, few.vectors.mean(0))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from comfy_versions import shown_again
 from host_cases import conditioning
+from likeness.core.host.faces.shown import faces_to_show
 from node_cases import blank, face, run_node
 from PIL import Image
 
@@ -31,13 +32,13 @@ def found(encoder, row):
     return encoder.detect(row)
 
 
-def to_show(pack, image, found):
-    return pack.module("core.host.faces.shown").faces_to_show(image, found)
+def to_show(image, found):
+    return faces_to_show(image, found)
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_the_numbers_are_those_that_index_means(pack, row, found, order):
-    [shown] = to_show(pack, row, found)
+def test_the_numbers_are_those_that_index_means(row, found, order):
+    [shown] = to_show(row, found)
     assert shown["searched"] and len(shown["faces"]) == 3
     for known in shown["faces"]:
         [chosen] = found.select(order, str(known["numbers"][order])).describe()[0]["faces"]
@@ -45,7 +46,7 @@ def test_the_numbers_are_those_that_index_means(pack, row, found, order):
 
 
 def test_the_copy_is_small_and_written_once(pack, row):
-    shown = to_show(pack, torch.cat([row, row]), None)
+    shown = to_show(torch.cat([row, row]), None)
     assert shown[0] == shown[1] and shown[0]["size"] == [768, 256]
     reference = shown[0]["picture"]
     path = pack.base / reference["type"] / reference["subfolder"] / reference["filename"]
@@ -55,8 +56,8 @@ def test_the_copy_is_small_and_written_once(pack, row):
         assert np.abs(np.asarray(picture) / 255 - wanted.numpy()).mean() < 0.02
 
 
-def test_of_a_long_batch_sixteen_are_shown(pack):
-    shown = to_show(pack, blank().repeat(18, 1, 1, 1), None)
+def test_of_a_long_batch_sixteen_are_shown():
+    shown = to_show(blank().repeat(18, 1, 1, 1), None)
     assert len(shown) == 16 and not any(picture["searched"] or picture["faces"] for picture in shown)
 
 
@@ -64,7 +65,7 @@ def test_detect_faces_shows_everybody_whoever_is_chosen(pack, encoder, row, foun
     inputs = {"order": "left to right", "index": "1", "on_no_face": "error"}
     result = run_node(pack, "DetectFaces", face_encoder=encoder, image=row, **inputs)
     shown = result.outputs["node"]["likeness_faces"]
-    assert shown == to_show(pack, row, found)
+    assert shown == to_show(row, found)
     [picture] = json.loads(result.values("node")[4])["images"]
     [middle] = [known for known in shown[0]["faces"] if known["numbers"]["left to right"] == 1]
     assert [chosen["box"] for chosen in picture["faces"]] == [middle["box"]]
@@ -73,7 +74,7 @@ def test_detect_faces_shows_everybody_whoever_is_chosen(pack, encoder, row, foun
 def test_encode_identity_shows_everybody(pack, encoder, row, found):
     inputs = {"combine": "mean", "face_index": "1", "on_no_face": "error"}
     result = run_node(pack, "EncodeIdentity", face_encoder=encoder, image=row, **inputs)
-    assert result.outputs["node"]["likeness_faces"] == to_show(pack, row, found)
+    assert result.outputs["node"]["likeness_faces"] == to_show(row, found)
 
 
 def test_landmark_control_shows_what_it_found_and_what_it_did_not_look_for(pack, encoder, row, found):
@@ -82,7 +83,7 @@ def test_landmark_control_shows_what_it_found_and_what_it_did_not_look_for(pack,
     inputs |= {"positive": conditioning(seed=1), "negative": conditioning(seed=2)}
     inputs |= {"face_encoder": encoder, "image": row, "strength": 0.0}
     [shown] = run_node(pack, "LandmarkControl", **inputs, landmarks="").outputs["node"]["likeness_faces"]
-    assert [shown] == to_show(pack, row, found)
+    assert [shown] == to_show(row, found)
     text = json.dumps({"size": shown["size"], "faces": [shown["faces"][1]["landmarks"]]})
     by_text = run_node(pack, "LandmarkControl", **inputs, landmarks=text)
     [unseen] = by_text.outputs["node"]["likeness_faces"]

@@ -6,6 +6,19 @@ import photographs
 import pytest
 import torch
 from host_cases import attn2, conditioning, loaded_adapter, randn, sample
+from likeness.core import adapters
+from likeness.core.attention import residuals
+from likeness.core.faces.identity import identity
+from likeness.core.host.adapters import adapter as adapter_module
+from likeness.core.host.comfyui import managed
+from likeness.core.host.sampling import injection as injection_module
+from likeness.core.host.sampling import rows as rows_module
+from likeness.core.host.sampling import run as run_module
+from likeness.core.host.unet import cross_attention
+from likeness.core.host.unet.routing import token_shares
+from likeness.core.host.unet.sites import running
+from likeness.core.host.who import person as person_module
+from likeness.core.weights import WeightFile
 from node_cases import ComfyError, outputs, sentence
 from safetensors.torch import save_file
 from tiny.ip_adapter import flat
@@ -35,15 +48,14 @@ def vision(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(pack):
+def alone():
     """The adapter without a router."""
-    return loaded_adapter(pack, faceid())
+    return loaded_adapter(faceid())
 
 
 @pytest.fixture(scope="module")
-def loaded(pack, alone):
-    adapters, managed = pack.module("core.adapters"), pack.module("core.host.comfyui.managed")
-    file = pack.module("core.weights").WeightFile("router.bin", flat(router()), {})
+def loaded(alone):
+    file = WeightFile("router.bin", flat(router()), {})
     made = adapters.load_router(file, alone.spec, operations=managed.OPERATIONS)
     return replace(alone, router=managed.managed(made))
 
@@ -58,30 +70,29 @@ def photograph():
 
 
 @pytest.fixture(scope="module")
-def sources(pack, encoder, vision, photograph):
+def sources(encoder, vision, photograph):
     """Who a person is, by a number."""
-    person, identities = pack.module("core.host.who.person"), pack.module("core.faces.identity.identity")
 
     def of(number, count=1):
         known = vectors(count, seed=number)
-        made, _ = identities.combine_identity(SPACE, known, torch.ones(count), "mean")
-        return person.Sources(made, encoder, photograph.expand(count, -1, -1, -1), vision)
+        made, _ = identity.combine_identity(SPACE, known, torch.ones(count), "mean")
+        return person_module.Sources(made, encoder, photograph.expand(count, -1, -1, -1), vision)
 
     return of
 
 
 @pytest.fixture(scope="module")
-def put(pack, sources, loaded):
+def put(sources, loaded):
     """Apply people by number, one after the other."""
 
     def onto(model, prompt, *numbers, adapter=loaded, mask=None, options=None, **strength):
-        host, applied = pack.module("core.host.adapters.adapter"), (model, *prompt)
+        applied = (model, *prompt)
         for place, number in enumerate(numbers):
             own = mask[place] if isinstance(mask, list) else mask
-            strong = host.Strength(**{"weight": 0.8, **strength})
-            applied = host.apply_adapter(*applied, adapter, sources(number), strong, own, options or host.Settings())[
-                :3
-            ]
+            strong = adapter_module.Strength(**{"weight": 0.8, **strength})
+            applied = adapter_module.apply_adapter(
+                *applied, adapter, sources(number), strong, own, options or adapter_module.Settings()
+            )[:3]
         return applied
 
     return onto
@@ -106,11 +117,11 @@ def site_options(kinds=(1, 0), **more):
     }  # fmt: skip
 
 
-def shares_at(pack, applied, kinds=(1, 0), **more):
-    q, run = randn(len(kinds), 64, 128, seed=1), pack.module("core.host.sampling.run").Run()
+def shares_at(applied, kinds=(1, 0), **more):
+    q, run = randn(len(kinds), 64, 128, seed=1), run_module.Run()
     injections, options = attn2(applied[0])[KEY].injections, site_options(kinds, **more)
-    here = pack.module("core.host.unet.sites").running(options)
-    found = pack.module("core.host.unet.routing").token_shares(injections, q, here, options, run)
+    here = running(options)
+    found = token_shares(injections, q, here, options, run)
     return list(found.values())
 
 
@@ -151,28 +162,28 @@ def test_the_order_of_people_does_not_matter(put, model, prompt, two):
     assert torch.equal(sample(*turned), sample(*two))
 
 
-def test_one_person_is_never_gated(pack, one):
-    assert shares_at(pack, one) == [] and "patches" not in one[0].model_options["transformer_options"]
+def test_one_person_is_never_gated(one):
+    assert shares_at(one) == [] and "patches" not in one[0].model_options["transformer_options"]
 
 
-def test_people_share_every_token_out(pack, put, model, prompt, two):
+def test_people_share_every_token_out(put, model, prompt, two):
     """Conditional tokens have one face each, unconditional ones that of nobody once."""
     three = put(*two[:1], two[1:], 3)
     for applied, count in ((two, 2), (three, 3)):
-        found = torch.stack(shares_at(pack, applied))
+        found = torch.stack(shares_at(applied))
         torch.testing.assert_close(found.sum(0), torch.ones(2, 64, 1))
         torch.testing.assert_close(found[:, 0], torch.full((count, 64, 1), 1 / count))
         assert set(found[:, 1].unique().tolist()) == {0.0, 1.0} and (found[:, 1].sum(1) > 0).all()
 
 
-def test_a_site_adds_each_token_of_the_person_who_has_it(pack, put, model, prompt, one, two):
+def test_a_site_adds_each_token_of_the_person_who_has_it(put, model, prompt, one, two):
     other = put(model, prompt, 2)
-    first, second = shares_at(pack, two)
+    first, second = shares_at(two)
     expected = first * run_site(one) + second * run_site(other)
     torch.testing.assert_close(run_site(two), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_in_a_whole_sampling_the_router_sees_what_the_sites_are_given(pack, two):
+def test_in_a_whole_sampling_the_router_sees_what_the_sites_are_given(two):
     """The very hidden states of the block, not the queries that come after."""
     seen, module = [], two[0].model.diffusion_model.middle_block[1].transformer_blocks[0].attn2.to_q
     rows = []
@@ -203,37 +214,36 @@ def test_the_lora_of_several_takes_the_place_of_ones_own(put, model, prompt, one
     assert downs(off) == downs(two)
 
 
-def test_without_a_router_people_are_added_up(pack, put, model, prompt, alone):
+def test_without_a_router_people_are_added_up(put, model, prompt, alone):
     applied = put(model, prompt, 1, 2, adapter=alone)
-    assert shares_at(pack, applied) == [] and len(applied[0].patches) == 128
+    assert shares_at(applied) == [] and len(applied[0].patches) == 128
 
 
-def test_masks_say_where_a_person_may_be(pack, put, model, prompt):
+def test_masks_say_where_a_person_may_be(put, model, prompt):
     left = torch.zeros(1, 64, 64)
     left[:, :, :32] = 1
     right = 1 - left
     apart = put(model, prompt, 1, 2, mask=[left, right])
-    first, second = (share.view(2, 8, 8) for share in shares_at(pack, apart))
+    first, second = (share.view(2, 8, 8) for share in shares_at(apart))
     assert (first[:, :, :4] == 1).all() and (second[:, :, 4:] == 1).all()
     assert not first[:, :, 4:].any() and not second[:, :, :4].any()
     gap = put(model, prompt, 1, 2, mask=[left, left])
     added = run_site(gap).view(2, 8, 8, 128)
     assert not added[:, :, 4:].any() and (added[:, :, :4].abs().amax(-1) > 0).all()
     with_free = put(model, prompt, 1, 2, mask=[left, None])
-    free = shares_at(pack, with_free)[1].view(2, 8, 8)
+    free = shares_at(with_free)[1].view(2, 8, 8)
     assert (free[:, :, 4:] == 1).all() and not (free[1, :, :4] == 1).all()
 
 
-def test_who_is_out_of_range_does_not_compete(pack, put, one):
+def test_who_is_out_of_range_does_not_compete(put, one):
     both = put(*one[:1], one[1:], 2, start_at=0.5)
-    assert shares_at(pack, both, sigmas=torch.full((2,), 900.0)) == []
-    assert len(shares_at(pack, both, sigmas=torch.full((2,), 0.5))) == 2
+    assert shares_at(both, sigmas=torch.full((2,), 900.0)) == []
+    assert len(shares_at(both, sigmas=torch.full((2,), 0.5))) == 2
 
 
 @pytest.mark.parametrize("absent", [True, False])
-def test_the_switch_that_turns_the_identity_off(pack, two, absent):
-    rows = pack.module("core.host.sampling.rows")
-    one_off = rows.in_chunks([0, 0], 2, off=rows.IdentityOff((False, True), absent))
+def test_the_switch_that_turns_the_identity_off(two, absent):
+    one_off = rows_module.in_chunks([0, 0], 2, off=rows_module.IdentityOff((False, True), absent))
     kept, gone = run_site(two, (0, 0), **{"likeness_rows": one_off})
     with_identity = run_site(two, (0, 0))
     torch.testing.assert_close(kept, with_identity[0])
@@ -244,25 +254,23 @@ def test_the_switch_that_turns_the_identity_off(pack, two, absent):
         assert (gone - with_identity[1]).abs().max() > 1e-3
 
 
-def test_several_photographs_are_one_person_and_nobody_counts_once(pack, sources, alone):
-    person = pack.module("core.host.who.person").gather(alone.spec, "a.bin", sources(1, count=2), torch.device("cpu"))
+def test_several_photographs_are_one_person_and_nobody_counts_once(sources, alone):
+    person = person_module.gather(alone.spec, "a.bin", sources(1, count=2), torch.device("cpu"))
     assert person.face.vectors.shape == (2, FACE_DIM) and person.face.seen.hidden[0].shape == (2, 257, 1280)
     assert person.nobody.vectors.shape == (1, FACE_DIM) and person.nobody.seen.hidden[0].shape == (1, 257, 1280)
     module = alone.patcher.model
     assert module.project(person.face).shape == module.project(person.nobody).shape == (1, 16, 48)
 
 
-def test_faces_of_another_encoder_are_refused(pack, put, model, prompt, sources, alone):
-    host, known = pack.module("core.host.adapters.adapter"), sources(1)
+def test_faces_of_another_encoder_are_refused(put, model, prompt, sources, alone):
+    known = sources(1)
     other = replace(known, identity=replace(known.identity, space="buffalo_l-w600k_r50"))
     with pytest.raises(ValueError, match="takes faces from curricularface .* made by buffalo_l-w600k_r50"):
-        host.apply_adapter(model, *prompt, alone, other, host.Strength(0.8))
+        adapter_module.apply_adapter(model, *prompt, alone, other, adapter_module.Strength(0.8))
 
 
-def test_two_people_on_cuda_without_a_host_read(pack, two):
+def test_two_people_on_cuda_without_a_host_read(two):
     injections = attn2(two[0])[KEY].injections
-    injecting, patching = pack.module("core.host.sampling.injection"), pack.module("core.host.unet.cross_attention")
-    run, residuals = pack.module("core.host.sampling.run"), pack.module("core.attention.residuals")
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
 
         def cuda(tensor):
@@ -273,13 +281,15 @@ def test_two_people_on_cuda_without_a_host_read(pack, two):
             inner = injection.patcher.model.sites[index]
             attend = residuals.Attend(cuda(inner.site.k[:2]), cuda(inner.site.v[:2]))
             site = residuals.Routed(attend, cuda(inner.key[:2]))
-            owner = type("Owner", (), {"model": injecting.IdentityBank([site], torch.ones(1, 8, 8, device="cuda"))})
+            owner = type(
+                "Owner", (), {"model": injection_module.IdentityBank([site], torch.ones(1, 8, 8, device="cuda"))}
+            )
             shared = type("Owner", (), {"model": type("Model", (), {"queries": lambda self, index, hidden: hidden})()})
-            moved.append((injecting.Injection(owner, injection.span, shared), 0))
+            moved.append((injection_module.Injection(owner, injection.span, shared), 0))
         q = torch.empty(2, 64, 128, device="cuda")
-        options = site_options(sigmas=torch.empty(2, device="cuda"), likeness=run.Run())
+        options = site_options(sigmas=torch.empty(2, device="cuda"), likeness=run_module.Run())
         options["likeness_hidden_states"] = torch.empty(2, 64, 128, device="cuda")
-        out = patching.IDPatch(KEY, moved, base=lambda q, k, v, o: q)(q, q, q, options)
+        out = cross_attention.IDPatch(KEY, moved, base=lambda q, k, v, o: q)(q, q, q, options)
     assert out.device.type == "cuda" and out.shape == q.shape
 
 

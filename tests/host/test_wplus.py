@@ -6,17 +6,17 @@ from host_cases import adapter, apply, attn2, conditioning, identity, loaded_ada
 
 
 @pytest.fixture(scope="module")
-def model(pack):
+def model():
     from tiny.unet import unet
 
     return unet("sd15")
 
 
 @pytest.fixture(scope="module")
-def wplus(pack):
+def wplus():
     from tiny.wplus import wplus
 
-    return loaded_adapter(pack, wplus(), "wplus_adapter.bin")
+    return loaded_adapter(wplus(), "wplus_adapter.bin")
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +24,16 @@ def prompt():
     return conditioning("sd15", seed=10), conditioning("sd15", seed=20)
 
 
-def code(pack, seed=0):
+def code(seed=0):
     from tiny.wplus import FACE_DIM
 
-    return identity(pack, seed, FACE_DIM, "e4e-anything:0123")
+    return identity(seed, FACE_DIM, "e4e-anything:0123")
 
 
 @pytest.fixture
-def applied(pack, model, prompt, wplus):
+def applied(model, prompt, wplus):
     def applied(seed=0, mask=None, onto=None, **strength):
-        return apply(pack, *(onto or (model, *prompt)), wplus, code(pack, seed), mask, **{"weight": 1.0, **strength})
+        return apply(*(onto or (model, *prompt)), wplus, code(seed), mask, **{"weight": 1.0, **strength})
 
     return applied
 
@@ -54,7 +54,7 @@ def test_nothing_is_exactly_nothing(model, prompt, applied, nothing):
 
 
 @pytest.mark.parametrize(("share", "with_face"), [(0.2, [2, 3, 4]), (0.5, [3, 4]), (0.19, [1, 2, 3, 4])])
-def test_a_late_start_counts_steps_as_the_authors_do(pack, applied, share, with_face):
+def test_a_late_start_counts_steps_as_the_authors_do(applied, share, with_face):
     """Their loop: scale 0 while `i <= int(share * steps)`; the noise level alone would start a step early."""
     patched = applied(start_at=share)
     [injection] = {one for patch in attn2(patched[0]).values() for one, _ in patch.injections}
@@ -81,14 +81,14 @@ def test_range_mask_and_cfg_1(model, prompt, applied):
     assert (sample(*applied(), cfg=1.0, steps=1) - sample(model, *prompt, cfg=1.0, steps=1)).abs().max() > 1e-3
 
 
-def test_company_in_either_order_is_one_picture(pack, model, prompt, applied):
-    instantid = adapter(pack, "sd15")
-    first = applied(onto=apply(pack, model, *prompt, instantid, weight=0.5))
-    second = apply(pack, *applied(), instantid, weight=0.5)
+def test_company_in_either_order_is_one_picture(model, prompt, applied):
+    instantid = adapter("sd15")
+    first = applied(onto=apply(model, *prompt, instantid, weight=0.5))
+    second = apply(*applied(), instantid, weight=0.5)
     torch.testing.assert_close(sample(*first), sample(*second), atol=1e-4, rtol=1e-4)
     assert (sample(*first) - sample(*applied())).abs().max() > 1e-3
 
 
-def test_another_encoders_face_is_refused(pack, model, prompt, wplus):
+def test_another_encoders_face_is_refused(model, prompt, wplus):
     with pytest.raises(ValueError, match=r"takes faces from e4e \(576 numbers\), but this identity was made by dlib"):
-        apply(pack, model, *prompt, wplus, identity(pack))
+        apply(model, *prompt, wplus, identity())

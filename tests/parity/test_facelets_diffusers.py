@@ -6,6 +6,8 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from facelets import networks
 from facelets_files import CHANNELS, contents
 from host_cases import randn
+from likeness.core.host.facelets import load
+from likeness.core.host.facelets.config import UNET
 from transformers import CLIPTextConfig, CLIPTextModel
 
 SIZES = {
@@ -21,23 +23,18 @@ UP_BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D")
 
 
 @pytest.fixture(scope="module")
-def facelets(pack):
-    return pack.module("core.host.facelets.load")
-
-
-@pytest.fixture(scope="module")
-def weights(pack):
+def weights():
     """Rounded to fp16 as in the files: ComfyUI keeps a text encoder's weights so."""
     files = contents()
     return {name: {key: value.half().float() for key, value in file.items()} for name, file in files.items()}
 
 
 @pytest.fixture(scope="module")
-def renamed(pack):
+def renamed():
     """diffusers' names of the U-Net's tensors and the LDM names."""
     import comfy.utils
 
-    return comfy.utils.unet_to_diffusers(pack.module("core.host.facelets.config").UNET)
+    return comfy.utils.unet_to_diffusers(UNET)
 
 
 @pytest.fixture(scope="module")
@@ -59,21 +56,21 @@ def agree(ours, theirs, tolerance=1e-4):
 
 
 @torch.inference_mode()
-def test_unet(facelets, weights, renamed, seen):
+def test_unet(weights, renamed, seen):
     reference = UNet2DConditionModel(**SIZES, out_channels=CHANNELS, up_block_types=UP_BLOCKS)
     assert {renamed[key] for key in reference.state_dict()} == weights["unet"].keys()
     filled(reference, {key: weights["unet"][renamed[key]] for key in reference.state_dict()})
-    ours = facelets.build_model(weights["unet"]).model.diffusion_model
+    ours = load.build_model(weights["unet"]).model.diffusion_model
     latents, steps, context = seen
     agree(ours(latents, steps, context), reference(latents, steps, context).sample)
 
 
 @torch.inference_mode()
-def test_velocity_prediction_on_sd_s_schedule(facelets, weights, renamed, seen):
+def test_velocity_prediction_on_sd_s_schedule(weights, renamed, seen):
     """ComfyUI's whole way from a noisy latent to the denoised one, by diffusers' formula for the predicted velocity."""
     from diffusers import DDIMScheduler
 
-    model = facelets.build_model(weights["unet"]).model
+    model = load.build_model(weights["unet"]).model
     schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     scheduler = DDIMScheduler(**schedule, prediction_type="v_prediction", clip_sample=False)
     kept = scheduler.alphas_cumprod[[37, 801]]
@@ -89,14 +86,14 @@ def test_velocity_prediction_on_sd_s_schedule(facelets, weights, renamed, seen):
 
 
 @torch.inference_mode()
-def test_control_net(facelets, weights, renamed, seen):
+def test_control_net(weights, renamed, seen):
     from parity.diffusers_reference import _ldm_key
 
     reference = ControlNetModel(**SIZES, conditioning_embedding_out_channels=(16, 32, 96, 256))
     names = {key: _ldm_key(key, renamed) for key in reference.state_dict()}
     assert set(names.values()) == weights["controlnet"].keys()
     filled(reference, {key: weights["controlnet"][name] for key, name in names.items()})
-    ours = facelets.build_control_net(weights["controlnet"]).control_model
+    ours = load.build_control_net(weights["controlnet"]).control_model
     latents, steps, _ = seen
     tokens, hint = randn(2, 16, 128, seed=3), randn(2, 3, 192, 128, seed=4).sigmoid()
     residuals = ours(latents, hint, steps, tokens)
@@ -107,15 +104,15 @@ def test_control_net(facelets, weights, renamed, seen):
 
 
 @torch.inference_mode()
-def test_text_encoder(facelets, weights):
-    reference = CLIPTextModel(CLIPTextConfig(**facelets.TEXT_ENCODER))
+def test_text_encoder(weights):
+    reference = CLIPTextModel(CLIPTextConfig(**load.TEXT_ENCODER))
     ours = {key.removeprefix("text_model."): value for key, value in weights["text_encoder"].items()}
     # transformers 5 leaves the prefix out of the class, not out of the files
     names = {key: key.removeprefix("text_model.") for key in reference.state_dict()}
     assert set(names.values()) == ours.keys()
     filled(reference, {key: ours[name] for key, name in names.items()})
 
-    clip = facelets.build_clip(weights["text_encoder"])
+    clip = load.build_clip(weights["text_encoder"])
     text = "a portrait of a person, red curly hair, glasses"
     tokens = clip.tokenize(text)
     numbers = torch.tensor([[token for token, _ in tokens["l"][0]]])

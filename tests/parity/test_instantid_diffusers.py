@@ -3,19 +3,20 @@
 import pytest
 import torch
 from host_cases import adapter, apply, attn2, conditioning, identity, randn, sample
+from likeness.core.host.prompts import landmarks
 
 STEPS, CFG, WEIGHT, STRENGTH, SIZE = 8, 4.5, 0.8, 0.7, 32
 
 
 @pytest.fixture(scope="module")
-def model(pack):
+def model():
     from tiny.unet import unet
 
     return unet("sdxl")
 
 
 @pytest.fixture(scope="module")
-def controls(pack, comfyui, model):
+def controls(comfyui, model):
     """The tiny ControlNet as ComfyUI's and as diffusers'."""
     import comfy.controlnet
     from parity.diffusers_reference import controlnet_like
@@ -44,21 +45,20 @@ MASKS = {"no mask": None, "rectangle": (slice(5, 11), slice(3, 13))}
 
 
 @pytest.mark.parametrize(("region", "with_control"), [("no mask", False), ("rectangle", True)])
-def test_eight_steps_with_guidance_agree(pack, model, reference, controls, region, with_control):
+def test_eight_steps_with_guidance_agree(model, reference, controls, region, with_control):
     from parity.diffusers_reference import denoise
 
     mask = None
     if MASKS[region] is not None:
         mask = torch.zeros(1, 16, 16)
         mask[(slice(None), *MASKS[region])] = 1
-    face = identity(pack, seed=7)
+    face = identity(seed=7)
     positive, negative = conditioning(seed=1), conditioning(seed=2)
     hint = randn(1, SIZE * 8, SIZE * 8, 3, seed=5).clamp(0, 1)
 
-    patched, cond, uncond = apply(pack, model, positive, negative, adapter(pack), face, mask, weight=WEIGHT)
+    patched, cond, uncond = apply(model, positive, negative, adapter(), face, mask, weight=WEIGHT)
     assert len(attn2(patched)) == 70
     if with_control:
-        landmarks = pack.module("core.host.prompts.landmarks")
         cond, uncond = landmarks.add_control_net(cond, uncond, controls[0], hint, landmarks.Strength(STRENGTH))
     ours = (
         sample(patched, cond, uncond, steps=STEPS, cfg=CFG, shape=(1, 4, SIZE, SIZE))
@@ -94,12 +94,10 @@ def test_eight_steps_with_guidance_agree(pack, model, reference, controls, regio
     assert difference <= 1e-4
 
 
-def test_the_tolerance_would_see_a_missing_middle_block(pack, model):
+def test_the_tolerance_would_see_a_missing_middle_block(model):
     """The peers' bug, ten sites of seventy without identity, is far over the tolerance of this comparison."""
     positive, negative = conditioning(seed=1), conditioning(seed=2)
-    patched, *conditionings = apply(
-        pack, model, positive, negative, adapter(pack), identity(pack, seed=7), weight=WEIGHT
-    )
+    patched, *conditionings = apply(model, positive, negative, adapter(), identity(seed=7), weight=WEIGHT)
     whole = sample(patched, *conditionings, steps=STEPS, cfg=CFG)
     for key in list(attn2(patched)):
         if key[0] == "middle":

@@ -3,6 +3,12 @@
 import pytest
 import torch
 from host_cases import attn2, conditioning, identity, loaded_adapter, randn, sample
+from likeness.core.adapters import Choices, Overrides
+from likeness.core.faces.crops import CROPS
+from likeness.core.faces.identity import identity as identity_module
+from likeness.core.host.adapters import adapter
+from likeness.core.host.who.person import Sources
+from likeness.core.vision.clip_tower import clip_pixels
 from node_cases import face
 from tiny.ip_adapter import ip_adapter
 
@@ -22,7 +28,7 @@ FAMILIES = {
 
 
 @pytest.fixture(scope="module")
-def models(pack):
+def models():
     from tiny.unet import unet
 
     return {kind: unet(kind) for kind in ("sd15", "sdxl")}
@@ -36,7 +42,7 @@ def clip_vision(comfyui, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def eyes(pack, clip_vision):
+def eyes(clip_vision):
     """The same CLIP as transformers' own: pictures [N,H,W,3] -> last but one hidden states, embeddings.
 
     Pixels are ours, which tests/unit/test_photomaker.py holds to transformers' processor within a step of colour.
@@ -49,7 +55,7 @@ def eyes(pack, clip_vision):
 
     @torch.inference_mode()
     def look(pictures, empty=False):
-        pixels = pack.module("core.vision.clip_tower").clip_pixels(pictures.movedim(-1, 1), PIXELS)
+        pixels = clip_pixels(pictures.movedim(-1, 1), PIXELS)
         if empty:
             pixels = torch.zeros_like(pixels)
         seen = reference(pixels, output_hidden_states=True)
@@ -58,34 +64,32 @@ def eyes(pack, clip_vision):
     return look
 
 
-def crops_of(pack, encoder, image):
+def crops_of(encoder, image):
     faces = encoder.detect(image).select("largest", "0")
-    face = pack.module("core.faces.crops").CROPS["face"](224)
+    face = CROPS["face"](224)
     return face.chips(image, faces, encoder.patcher.model.landmarks68).movedim(1, -1)
 
 
 @pytest.mark.parametrize(
     ("family", "kind"), [*((family, "sd15") for family in FAMILIES), ("faceid", "sdxl"), ("plus v2", "sdxl")]
 )
-def test_the_whole_forward_agrees(pack, encoder, models, clip_vision, eyes, family, kind):
+def test_the_whole_forward_agrees(encoder, models, clip_vision, eyes, family, kind):
     from parity.diffusers_reference import denoise, fold_lora, unet_like
     from tiny.unet import unet
 
     layout, count, version = FAMILIES[family]
-    nested, person = ip_adapter(layout, kind), identity(pack, seed=7, dim=512, space=SPACE)
+    nested, person = ip_adapter(layout, kind), identity(seed=7, dim=512, space=SPACE)
     photographs = torch.cat([face("A"), face("A").flip(2), face("A") * 0.8])[:count]
     if count > 1:
-        identities = pack.module("core.faces.identity.identity")
-        person, _ = identities.combine_identity(SPACE, randn(count, 512, seed=3), torch.ones(count), "mean")
-    overrides = pack.module("core.adapters").Overrides(faceid_plus=version, faces_512="portrait")
-    loaded = loaded_adapter(pack, nested, overrides=overrides)
+        person, _ = identity_module.combine_identity(SPACE, randn(count, 512, seed=3), torch.ones(count), "mean")
+    overrides = Overrides(faceid_plus=version, faces_512="portrait")
+    loaded = loaded_adapter(nested, overrides=overrides)
     looks = loaded.spec.look is not None
-    host, sources = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person").Sources
-    source = sources(person, encoder, photographs, clip_vision) if looks else sources(person)
+    source = Sources(person, encoder, photographs, clip_vision) if looks else Sources(person)
     positive, negative = conditioning(kind, seed=1), conditioning(kind, seed=2)
-    options = host.Settings(LORA, pack.module("core.adapters").Choices(structure=1.3))
-    patched, *conds, _ = host.apply_adapter(
-        models[kind], positive, negative, loaded, source, host.Strength(WEIGHT), options=options
+    options = adapter.Settings(LORA, Choices(structure=1.3))
+    patched, *conds, _ = adapter.apply_adapter(
+        models[kind], positive, negative, loaded, source, adapter.Strength(WEIGHT), options=options
     )
     assert len(attn2(patched)) == {"sd15": 16, "sdxl": 70}[kind]
     assert not any("cross_attn_controlnet" in options for _, options in conds[0])
@@ -103,7 +107,7 @@ def test_the_whole_forward_agrees(pack, encoder, models, clip_vision, eyes, fami
         vectors = torch.nn.functional.normalize(person.vectors if count > 1 else person.vector[None], dim=-1)
         embeds = torch.stack([torch.zeros_like(vectors), vectors])
         if looks:
-            crops = crops_of(pack, encoder, photographs)
+            crops = crops_of(encoder, photographs)
             projection.clip_embeds = torch.stack([eyes(crops, empty=True)[0], eyes(crops)[0]])
             projection.shortcut, projection.shortcut_scale = version == "v2", 1.3
     elif layout == "basic":

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from host_cases import apply, conditioning, identity, loaded_adapter, randn, sample
+from likeness.core.adapters import FaceInput
 
 STEPS, CFG, WEIGHT, SIZE = 4, 4.5, 0.8, 16
 
@@ -89,21 +90,21 @@ def files():
 
 
 @pytest.mark.parametrize("family", ["wplus", "fact"])
-def test_the_whole_forward_agrees(pack, comfyui, family):
+def test_the_whole_forward_agrees(comfyui, family):
     from parity.diffusers_reference import denoise, unet_like
     from tiny.unet import unet
 
     nested, dim, space, use = files()[family]
-    loaded, person = loaded_adapter(pack, nested), identity(pack, seed=7, dim=dim, space=space)
+    loaded, person = loaded_adapter(nested), identity(seed=7, dim=dim, space=space)
     positive, negative = conditioning("sd15", seed=1), conditioning("sd15", seed=2)
     model = unet("sd15")
-    patched = apply(pack, model, positive, negative, loaded, person, weight=WEIGHT)
+    patched = apply(model, positive, negative, loaded, person, weight=WEIGHT)
     shape, factor = (1, 4, SIZE, SIZE), model.model.latent_format.scale_factor
     ours = sample(*patched, steps=STEPS, cfg=CFG, shape=shape) * factor
 
-    module, face_input = loaded.patcher.model, pack.module("core.adapters").FaceInput
+    module = loaded.patcher.model
     vectors = person.vectors if loaded.spec.each > 1 else person.vector[None]
-    tokens = torch.cat([module.project(face_input(one)) for one in (torch.zeros_like(vectors), vectors)])
+    tokens = torch.cat([module.project(FaceInput(one)) for one in (torch.zeros_like(vectors), vectors)])
     reference = unet_like(unet("sd15"))
     text, noise = torch.cat([negative[0][0], positive[0][0]]), randn(*shape, seed=1)
     plain = denoise(reference, noise, text, {}, CFG, STEPS, tokens, WEIGHT)

@@ -7,34 +7,34 @@ import pytest
 import torch
 from facelets.adapter import attention_sites, drawn_landmarks, new_adapter, shared_look, weighted
 from facelets.world import LOOKS, sample_look
+from likeness.core.adapters import load_adapter
+from likeness.core.faces.points import landmark_json
+from likeness.core.host.facelets import load
+from likeness.core.host.prompts import landmarks
+from likeness.core.host.unet import sites as sites_module
+from likeness.core.weights import WeightFile
 
 
-@pytest.fixture(scope="module")
-def facelets(pack):
-    return pack.module("core.host.facelets.load")
-
-
-def test_sites_are_numbered_as_the_nodes_number_them(pack, facelets):
-    model = facelets.load_facelets()[0]
+def test_sites_are_numbered_as_the_nodes_number_them():
+    model = load.load_facelets()[0]
     sites = attention_sites(SimpleNamespace(unet=model.model.diffusion_model))
-    known = pack.module("core.host.unet.sites").attention_sites(model)
+    known = sites_module.attention_sites(model)
     assert [key for key, _ in sites] == [site.key for site in known]
 
 
-def test_landmarks_are_drawn_as_the_node_draws_them(pack):
-    host, text = pack.module("core.host.prompts.landmarks"), pack.module("core.faces.points.landmark_json")
+def test_landmarks_are_drawn_as_the_node_draws_them():
     points = np.array([[[44.2, 60], [76, 58.7], [60, 75], [48, 92], [72.5, 91]]], np.float32)
-    source = host.PoseSource(None, None, text.landmarks_to_json(points[0], 128, 128), "0", "error")
-    drawn, _ = host.draw(source, host.Placement(0, 0, 1, 0), (128, 128))
+    source = landmarks.PoseSource(None, None, landmark_json.landmarks_to_json(points[0], 128, 128), "0", "error")
+    drawn, _ = landmarks.draw(source, landmarks.Placement(0, 0, 1, 0), (128, 128))
     assert torch.equal(drawn_landmarks(points), drawn.movedim(-1, 1))
 
 
-def test_a_new_adapter_is_a_file_that_the_loader_knows(pack, facelets):
-    model = facelets.load_facelets()[0]
+def test_a_new_adapter_is_a_file_that_the_loader_knows():
+    model = load.load_facelets()[0]
     trained = new_adapter(SimpleNamespace(unet=model.model.diffusion_model))
     tensors = {key: value.half() for key, value in trained.state_dict().items()}
-    file = pack.module("core.weights").WeightFile("x.safetensors", tensors, {"likeness.face_space": "facelets-128"})
-    loaded = pack.module("core.adapters").load_adapter(file)
+    file = WeightFile("x.safetensors", tensors, {"likeness.face_space": "facelets-128"})
+    loaded = load_adapter(file)
     assert loaded.spec.family == "instantid" and loaded.spec.face_space == "facelets-128"
 
 

@@ -7,8 +7,10 @@ from torch import nn
 
 
 @pytest.fixture(scope="module")
-def facelets(pack):
-    return pack.module("core.host.facelets.load")
+def facelets():
+    from facelets import networks
+
+    return networks
 
 
 def test_the_bare_modules_can_be_trained(facelets):

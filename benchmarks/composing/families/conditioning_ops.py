@@ -9,6 +9,10 @@ import cure_cases
 import torch
 from host_cases import adapter as instantid
 from host_cases import apply
+from likeness.core.host.adapters import adapter as adapter_module
+from likeness.core.host.cure import apply as apply_module
+from likeness.core.host.sampling import strength
+from likeness.core.host.who import person
 from prompt_cases import encode, photomaker_adapter, text_encode, who
 
 from ..bench import EVERY
@@ -26,9 +30,9 @@ def _sdxl():
 
 
 @cache
-def _photomaker(pack):
-    adapter = photomaker_adapter(pack, "v1")
-    return adapter, encode(pack, adapter, _FACE, **who(pack, "v1", 2))
+def _photomaker():
+    adapter = photomaker_adapter("v1")
+    return adapter, encode(adapter, _FACE, **who("v1", 2))
 
 
 def _more():
@@ -77,13 +81,11 @@ def _far(row, text):
 def _twin_follows(operation):
     def make(bench, put):
         """Mixed attention asks the twin of each row: one row has to read the operation on the prompt less the face."""
-        pack = bench.pack
-        adapter, with_face = _photomaker(pack)
-        host, person = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person")
+        adapter, with_face = _photomaker()
         prompt, negative = operation(bench, with_face), text_encode("blurry")
-        applied = host.apply_adapter(
-            _sdxl(), prompt, negative, adapter, person.Sources(**who(pack, "v1", 2)), host.Strength(0.8), None,
-            host.Settings(mixed_attention=True),
+        applied = adapter_module.apply_adapter(
+            _sdxl(), prompt, negative, adapter, person.Sources(**who("v1", 2)), adapter_module.Strength(0.8), None,
+            adapter_module.Settings(mixed_attention=True),
         )[:3]  # fmt: skip
         return _compare(bench, operation, applied, prompt, prompt + negative)
 
@@ -93,12 +95,13 @@ def _twin_follows(operation):
 def _twin_follows_the_cure(operation):
     def make(bench, put):
         """The same with InstantID on the model, and the cure."""
-        pack, [_, with_face] = bench.pack, _photomaker(bench.pack)
+        _pack, [_, with_face] = bench.pack, _photomaker()
         prompt, negative = operation(bench, with_face), text_encode("blurry")
-        model, *prompts = apply(pack, _sdxl(), prompt, negative, instantid(pack, _KIND), kind=_KIND)
-        cure, strength = pack.module("core.host.cure.apply"), pack.module("core.host.sampling.strength")
+        model, *prompts = apply(_sdxl(), prompt, negative, instantid(_KIND), kind=_KIND)
         mask = torch.ones(1, 128, 128) * 0.5
-        cured = cure.apply_cure(model, cure_cases.clip(_KIND), _PLAIN, mask=mask, strength=strength.Strength(1.0))
+        cured = apply_module.apply_cure(
+            model, cure_cases.clip(_KIND), _PLAIN, mask=mask, strength=strength.Strength(1.0)
+        )
         return _compare(bench, operation, (cured, *prompts), prompt)
 
     return make

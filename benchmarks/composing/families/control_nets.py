@@ -3,6 +3,8 @@
 from functools import cache
 
 import torch
+from likeness.core.host.prompts import landmarks as landmarks_module
+from likeness.core.host.sampling import strength
 
 from ..bench import KIND
 from ..cases import Outcome, case
@@ -86,8 +88,9 @@ def canny(bench, positive, negative, net=None):
 
 def landmarks(bench, positive, negative, reads="auto", picture=LANDMARKS, net=None):
     """LandmarkControl's work with a drawn picture."""
-    work, strength = bench.pack.module("core.host.prompts.landmarks"), bench.pack.module("core.host.sampling.strength")
-    return work.add_control_net(positive, negative, net or ordinary(), picture, strength.Strength(0.8), None, reads)
+    return landmarks_module.add_control_net(
+        positive, negative, net or ordinary(), picture, strength.Strength(0.8), None, reads
+    )
 
 
 def _tokens(positive, negative):
