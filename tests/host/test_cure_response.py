@@ -1,4 +1,4 @@
-"""The foundation's response, against the predictions of the plain model written out: one step from noise to picture."""
+"""The response without identity against predictions of the plain model, written out: one step from noise to picture."""
 
 import cv2
 import pytest
@@ -15,16 +15,14 @@ def case(cases, request):
 
 
 def predictions(case, positive=None):
-    """Guided with identity, conditional without, unconditional with it: [1,4,16,16] each, of one and the same noise."""
-    negative = case.conditionings[1]
+    """Guided with identity, and conditional without: [1,4,16,16] each, of one and the same noise."""
     guided = case.uncured(steps=1, cfg=CFG)
-    foundation = sample(case.plain, positive or case.prompts[0], case.prompts[1], steps=1, cfg=1.0)
-    unconditional = sample(case.model, negative, negative, steps=1, cfg=1.0)
-    return guided, foundation, unconditional
+    bare = sample(case.plain, positive or case.prompts[0], case.prompts[1], steps=1, cfg=1.0)
+    return guided, bare
 
 
 def lacking(case, *phrases):
-    """The foundation's prediction for a prompt that lacks some phrases."""
+    """The plain model's prediction for a prompt that lacks some phrases."""
     text = PROMPT
     for phrase in phrases:
         assert phrase in text
@@ -52,9 +50,9 @@ def cured(case, cfg=CFG, **options):
 
 def test_the_prompts_response_is_a_second_guidance(case):
     """`D_p + cfg * gain * strength * mask * (F(prompt) - U)`; U is the personalised run's own."""
-    guided, foundation, _ = predictions(case)
+    guided, bare = predictions(case)
     picture, mask = cured(case, weight=0.5)
-    expected = guided + CFG * GAIN * 0.5 * mask * (foundation - unconditional_of(case))
+    expected = guided + CFG * GAIN * 0.5 * mask * (bare - unconditional_of(case))
     torch.testing.assert_close(picture, expected, atol=2e-3, rtol=1e-3)
 
 
@@ -79,13 +77,13 @@ def test_the_mask_is_where_the_attributes_make_a_difference(case):
 
 def test_a_mask_without_attributes_takes_the_whole_prompt(case):
     """There is nothing to leave out but the prompt."""
-    guided, foundation, _ = predictions(case, prompt(case.kind, "a tree"))
+    guided, bare = predictions(case, prompt(case.kind, "a tree"))
     mask = torch.zeros(1, 16, 16)
     mask[..., :8] = 1
     plain = sample(case.model, *with_text(case, "a tree"), steps=1, cfg=1.0)
     picture = sample(case.cure(prompt="a tree", mask=mask), *with_text(case, "a tree"), steps=1, cfg=1.0)
     nothing = sample(case.plain, prompt(case.kind, ""), case.prompts[1], steps=1, cfg=1.0)
-    expected = plain + GAIN * mask * (foundation - nothing)
+    expected = plain + GAIN * mask * (bare - nothing)
     torch.testing.assert_close(picture, expected, atol=2e-3, rtol=1e-3)
 
 

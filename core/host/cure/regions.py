@@ -1,4 +1,4 @@
-"""Attributes located by a face parser, on the picture that the foundation is about to draw."""
+"""Attributes located by a face parser, on the picture that the model is about to draw without the identity."""
 
 import logging
 from dataclasses import dataclass
