@@ -12,7 +12,7 @@ from .names import alike, slug
 from .problems import shown as cut
 from .server import Server
 
-_ENDING = re.compile(r"[a-z0-9]{1,8}")
+_ENDING = re.compile(r"[a-z0-9]{1,16}")
 _MOST = 1e9  # far above any score
 _KINDS = ("output", "temp")  # what /view serves of results; "temp" are previews
 

@@ -7,7 +7,7 @@ from ..core.host.cure import apply as cure
 from ..core.host.cure import latest as cure_mask
 from ..core.host.faces import parser
 from ..core.host.sampling.strength import Strength
-from .compat import checked, schema
+from .compat import checked, offered, schema
 from .sockets import range_inputs
 
 
@@ -43,7 +43,7 @@ class AttributeCure(io.ComfyNode):
                     default="noise_blend",
                     tooltip="noise_blend: where an attribute is, what the model would draw without the identity is "
                     "blended in. shared_attention: there the model looks at it. both: one on top of the other. "
-                    "freecure: the method as it was first published, to compare with.",
+                    "freecure: the first published form, to compare with; it gives less of the prompt back.",
                 ),
                 io.Combo.Input(
                     "trajectory",
@@ -137,6 +137,10 @@ class AttributeCure(io.ComfyNode):
             observe=cure.preview_on(cls.hidden.unique_id),
         )
         return io.NodeOutput(cured, cure.allowed(mask))
+
+    @classmethod
+    def validate_inputs(cls, mode, trajectory):
+        return offered(cls, mode=mode, trajectory=trajectory)
 
     @classmethod
     def fingerprint_inputs(cls, **_):

@@ -1,14 +1,13 @@
 """The attribute cure in plain torch: attributes, their masks, blended predictions, inversion."""
 
 from .attributes import Attribute, find_attributes, leave_out, named_attributes
-from .modes import MODES, TRAJECTORIES, Mode, check_choices
+from .modes import MODES, TRAJECTORIES, Mode
 
 __all__ = [
     "MODES",
     "TRAJECTORIES",
     "Attribute",
     "Mode",
-    "check_choices",
     "find_attributes",
     "leave_out",
     "named_attributes",

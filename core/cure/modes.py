@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from ..quoted import quoted
-
 
 @dataclass(frozen=True)
 class Mode:
@@ -34,10 +32,3 @@ TRAJECTORIES = ("shared", "separate")
 GAIN = 0.8  # how much of the response is added, at full strength and in units of the guidance
 COMPARED_UNTIL, COMPARED_EVERY = 0.4, 2  # when predictions with and without the attributes are compared
 PARSED_AT = 0.3  # from when on a face parser can read the expected picture
-
-
-def check_choices(mode: str, trajectory: str):
-    """ValueError with one sentence for a word that is none of the choices, as it may come over a wire."""
-    for name, word, known in (("mode", mode, MODES), ("trajectory", trajectory, TRAJECTORIES)):
-        if word not in known:
-            raise ValueError(f"{name} is {quoted(word)}, but must be one of: {', '.join(known)}; choose one of these.")

@@ -12,7 +12,7 @@ _SHOWN = {word: group["regions"] for group in _GROUPS for word in group["words"]
 
 
 def classes_of(attribute: Attribute) -> tuple[int, ...]:
-    """The numbers in faces.parser.CLASSES that show an attribute, in any order; none if the parser knows nothing of it.
+    """The numbers in faces.regions.parser.CLASSES that show an attribute, in any order; none if it has none for it.
 
     What decides is the noun at the phrase's end, then the category's first words. For an `absent` attribute too they
     are the classes that would show it.

@@ -12,7 +12,7 @@ from .sampling.injection import Injection, SharedKeys, Site
 from .unet.unet import UNet
 
 
-class Foundation(Protocol):
+class ModelKind(Protocol):
     """One kind of model. `patched` is a clone of the MODEL, the caller's own, and is changed.
 
     What is put into a model has names; those that were called in a run are in Run.fired.
@@ -71,7 +71,7 @@ class Foundation(Protocol):
 _KINDS: tuple[type[UNet], ...] = (UNet,)
 
 
-def foundation_of(model: ModelPatcher) -> Foundation:
+def model_kind(model: ModelPatcher) -> ModelKind:
     """What is under a MODEL; ValueError with one sentence for a kind that the pack does not know."""
     for kind in _KINDS:
         if kind.is_under(model):

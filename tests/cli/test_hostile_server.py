@@ -75,6 +75,17 @@ def test_names_of_ours_are_plain_and_each_its_own(tmp_path_factory, titles, file
     assert all(path.is_file() for path in paths) and len(everything_below(folder)) == len(graph) + 1
 
 
+def test_a_saved_identity_keeps_its_ending(tmp_path):
+    class Reached:
+        @staticmethod
+        def download(*place):
+            return [b"1"]
+
+    graph = {"2": {"class_type": "SaveIdentity", "inputs": {}}}
+    [file] = collect(Reached, graph, {"outputs": listed(["anna.safetensors"])}, tmp_path / "row")
+    assert file["path"].endswith(".safetensors")
+
+
 def test_what_stays_at_the_server_is_named_by_an_address_without_anything_odd(fake, workflow, capsys):
     fake.outputs = listed(["a b.png", "../\x1b[2J&写.png"])
     code, found, _ = run_main(capsys, "run", workflow, "--server", fake.address)

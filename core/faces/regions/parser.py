@@ -15,7 +15,8 @@ from ...layer_types import Device, Dtype, Operations
 from ...weights import WeightsError, fill, fitting, kind_of
 from .parser_networks import RESNET18, RESNET34, BiSeNet
 
-# CelebAMask-HQ's names in the order of the published weights, which is not the order of the data set.
+# CelebAMask-HQ's names in the order of the published weights, which is not the order of the data set. l_ and r_ are
+# left and right; ear_r is an earring, neck_l a necklace, eye_g glasses, cloth what is worn.
 CLASSES = (
     "background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r",
     "nose", "mouth", "u_lip", "l_lip", "neck", "neck_l", "cloth", "hair", "hat",

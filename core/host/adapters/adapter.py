@@ -17,7 +17,7 @@ from ..comfyui.masks import as_masks, with_outside
 from ..conditioning.control_reads import with_identity
 from ..conditioning.face_context import FaceContext
 from ..conditioning.prompt import with_nobody
-from ..foundation import Foundation, foundation_of
+from ..foundation import ModelKind, model_kind
 from ..sampling.injection import IdentityBank, Injection
 from ..sampling.late import count_steps
 from ..sampling.run import open_scope
@@ -110,8 +110,8 @@ def apply_adapter(
     or an all-zero mask with nothing outside return the very objects that came in; an all-one mask is no mask. An
     adapter without sites brings its LoRA only; the person is in the prompt.
     """
-    foundation = foundation_of(model)
-    _check_fit(adapter, foundation)
+    under = model_kind(model)
+    _check_fit(adapter, under)
     if adapter.spec.in_prompt:
         _check_prompt(adapter, positive)
     if not adapter.spec.site_widths:
@@ -119,7 +119,7 @@ def apply_adapter(
         if not strength.is_nothing:
             patched = with_lora(model, adapter, strength, settings).clone()
             count_steps(patched)
-            patched = _mixed(patched, strength, settings, foundation)
+            patched = _mixed(patched, strength, settings, under)
         return patched, positive, negative, sources.identity or no_identity()
     person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
     if strength.is_nothing or person.is_empty:
@@ -138,7 +138,7 @@ def apply_person(
 
     `without_middle`: leave the middle block out, as packs do that name it wrongly.
     """
-    foundation = foundation_of(model)
+    under = model_kind(model)
     if attn_mask is not None:
         attn_mask = with_outside(as_masks(attn_mask, "attn_mask"), settings.outside)
         if not attn_mask.any():
@@ -146,15 +146,15 @@ def apply_person(
         if (attn_mask >= 1).all():
             attn_mask = None
 
-    tokens, bank = _build_bank(model, adapter, person, strength, foundation, attn_mask, settings.choices)
+    tokens, bank = _build_bank(model, adapter, person, strength, under, attn_mask, settings.choices)
     patched = model.clone()
     span = span_of(model, strength.start_at, strength.end_at, adapter.spec.counts_steps)
     injection = Injection(managed(bank, partial(_copied, bank)), span, adapter.router)
     layers = adapter.patcher if adapter.patcher.model.gated else None
-    names = foundation.inject(patched, injection, layers, without_middle)
-    _add_lora(patched, adapter, foundation, settings.lora_strength)
+    names = under.inject(patched, injection, layers, without_middle)
+    _add_lora(patched, adapter, under, settings.lora_strength)
     open_scope(patched, names)
-    patched = _mixed(patched, strength, settings, foundation)
+    patched = _mixed(patched, strength, settings, under)
     if adapter.spec.in_prompt:
         count_steps(patched)
         negative = with_nobody(negative, positive, adapter.patcher)
@@ -169,13 +169,13 @@ def _copied(bank):
     return IdentityBank(map(deepcopy, bank.sites), None if bank.mask is None else bank.mask.detach().clone())
 
 
-def _check_fit(adapter, foundation: Foundation):
-    spec, sites = adapter.spec, foundation.sites
+def _check_fit(adapter, under: ModelKind):
+    spec, sites = adapter.spec, under.sites
     widths, contexts = tuple(site.width for site in sites), {site.context for site in sites}
     if spec.site_widths not in (widths, ()) or contexts != {spec.token_dim}:
         raise ValueError(
-            f"{adapter.file_name} is {spec.named} for {spec.fits}, but the connected model is {foundation.name} "
-            f"({len(sites)} sites, text width {foundation.text_width}); choose an adapter and a model that belong "
+            f"{adapter.file_name} is {spec.named} for {spec.fits}, but the connected model is {under.name} "
+            f"({len(sites)} sites, text width {under.text_width}); choose an adapter and a model that belong "
             "together."
         )
 
@@ -200,19 +200,19 @@ def with_lora(model: ModelPatcher, adapter: LoadedAdapter, strength: Strength, s
     if strength.is_nothing or not adapter.lora or settings.lora_strength == 0:
         return model
     patched = model.clone()
-    add_lora(patched, adapter.lora, foundation_of(model), settings.lora_strength, adapter.patcher.model)
+    add_lora(patched, adapter.lora, model_kind(model), settings.lora_strength, adapter.patcher.model)
     return patched
 
 
-def _mixed(model, strength, settings, foundation):
+def _mixed(model, strength, settings, under):
     if strength.is_nothing or not settings.mixed_attention:
         return model
     patched = model.clone()
-    mix_attention(patched, Mix(span_of(model, strength.start_at, strength.end_at), settings.style_strength), foundation)
+    mix_attention(patched, Mix(span_of(model, strength.start_at, strength.end_at), settings.style_strength), under)
     return patched
 
 
-def _build_bank(model, adapter, person: Person, strength, foundation, attn_mask, choices):
+def _build_bank(model, adapter, person: Person, strength, under, attn_mask, choices):
     """Tokens [2,T,D] (nobody's, the person's), and the bank of what every site adds, weighted."""
     module = loaded(adapter.patcher)
     with torch.no_grad():
@@ -221,16 +221,16 @@ def _build_bank(model, adapter, person: Person, strength, foundation, attn_mask,
         if adapter.router is not None:
             added = loaded(adapter.router).routed(added, tokens)
     dtype = model.model.manual_cast_dtype or model.model.get_dtype()
-    for factor, adds in zip(foundation.factors(strength.weight_type), added, strict=True):
+    for factor, adds in zip(under.factors(strength.weight_type), added, strict=True):
         adds.scaled(strength.weight * factor)
     return tokens, IdentityBank(added, attn_mask).to(dtype)
 
 
-def _add_lora(patched, adapter, foundation, strength):
+def _add_lora(patched, adapter, under, strength):
     if adapter.router is None:
-        add_lora(patched, adapter.lora, foundation, strength, adapter.patcher.model)
-    elif foundation_of(patched).routed_people() == 1:
-        add_lora(patched, adapter.lora, foundation, strength, adapter.patcher.model, alone=True)
+        add_lora(patched, adapter.lora, under, strength, adapter.patcher.model)
+    elif model_kind(patched).routed_people() == 1:
+        add_lora(patched, adapter.lora, under, strength, adapter.patcher.model, alone=True)
     else:
         remove_lone_lora(patched)
-        add_lora(patched, adapter.router.model.lora, foundation, strength, _SEVERAL)
+        add_lora(patched, adapter.router.model.lora, under, strength, _SEVERAL)

@@ -13,7 +13,7 @@ from ...quoted import quoted
 from ...weights import WeightsError, kind_of, read_weights
 from .. import keys
 from ..comfyui import folders
-from ..foundation import Foundation
+from ..foundation import ModelKind
 
 IN_THE_FILE = "in the adapter's file"
 _FOLDER = "loras"
@@ -61,9 +61,7 @@ class _Applied:
     alone: bool
 
 
-def add_lora(
-    model: ModelPatcher, lora: LoRA, foundation: Foundation, strength: float, owner: object, alone: bool = False
-):
+def add_lora(model: ModelPatcher, lora: LoRA, under: ModelKind, strength: float, owner: object, alone: bool = False):
     """Patch `model`, a clone of the caller's own, with a LoRA; `owner` has patched it before: nothing is done twice.
 
     `alone`: `remove_lone_lora` may take it off again.
@@ -75,7 +73,7 @@ def add_lora(
     targets, tensors = {}, {}
     for (index, attention, part), (down, up) in lora.by_site.items():
         name = f"{index}.{attention}.{part}"
-        targets[name] = foundation.weight_name(index, attention, part)
+        targets[name] = under.weight_name(index, attention, part)
         tensors[f"{name}.lora_down.weight"], tensors[f"{name}.lora_up.weight"] = down, up
     if lora.by_name:
         targets |= comfy.lora.model_lora_keys_unet(model.model, {})

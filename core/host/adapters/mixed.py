@@ -15,7 +15,7 @@ from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
 from ...attention import toward_mean
 from .. import keys
-from ..foundation import Foundation
+from ..foundation import ModelKind
 from ..sampling.rows import Place
 from ..sampling.run import Run, open_scope, opened
 from ..sampling.spans import Span
@@ -112,7 +112,7 @@ def calc_cond_batch(
         run.end_step()
 
 
-def mix_attention(model: ModelPatcher, mix: Mix, foundation: Foundation):
+def mix_attention(model: ModelPatcher, mix: Mix, under: ModelKind):
     """Make `model`, a clone of the caller's own, mix; adapters that were chained share one pass.
 
     ValueError where AttributeCure has been at the model.
@@ -131,7 +131,7 @@ def mix_attention(model: ModelPatcher, mix: Mix, foundation: Foundation):
     ):
         model.remove_wrappers_with_key(kind, keys.MIXED)
         model.add_wrapper_with_key(kind, keys.MIXED, wrapper)
-    open_scope(model, foundation.share_keys(model))
+    open_scope(model, under.share_keys(model))
 
 
 def check_unmixed(*models: ModelPatcher | None):

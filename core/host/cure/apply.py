@@ -9,14 +9,14 @@ from comfy.patcher_extension import WrappersMP
 from comfy.sd import CLIP, VAE
 from comfy_api.latest import ComfyAPISync
 
-from ...cure import MODES, check_choices, find_attributes, leave_out, named_attributes
+from ...cure import MODES, find_attributes, leave_out, named_attributes
 from ...cure.maps import selector
 from ...prompt_text import plain_text
 from .. import keys
 from ..adapters.mixed import check_unmixed
 from ..comfyui.masks import as_masks
 from ..conditioning.prompt import check_clip, encode, token_positions
-from ..foundation import foundation_of
+from ..foundation import model_kind
 from ..sampling.run import open_scope
 from ..sampling.spans import span_of
 from ..sampling.strength import Strength
@@ -51,7 +51,6 @@ def apply_cure(
     in models/face_parsing, if there is one, the picture to come. `observe(attributes, masks [B,A,H,W])`
     is called at the end of each sampling run that found masks. ValueError with one sentence for what can't be done.
     """
-    check_choices(mode, trajectory)
     how = MODES[mode]
     if strength.is_nothing:
         return model
@@ -91,7 +90,7 @@ def apply_cure(
         context=context,
         lacking=None if how.reads_maps else _lacking(clip, prompt, chosen),
         select=_select(clip, prompt, chosen, context.shape[1]) if how.reads_maps and chosen else None,
-        extra_keys=foundation_of(model).shared_keys() if how.shares_keys else None,
+        extra_keys=model_kind(model).shared_keys() if how.shares_keys else None,
         regions=regions,
         depth=abstract_pass,
         template=encode(clip, leave_out(prompt, abstract)) if abstract else None,
@@ -130,14 +129,14 @@ def _check(model, clip, foundation):
             "in it."
         )
     check_unmixed(model, foundation)
-    under = foundation_of(model)
+    under = model_kind(model)
     if foundation is None and under.is_patched() and not model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.RUN):
         raise ValueError(
             "The identity on the connected model comes from another pack, whose adapter can't be switched off here; "
             "connect the model as it was before that adapter to foundation."
         )
     if foundation is not None and _shape(foundation) != _shape(model):
-        other = foundation_of(foundation)
+        other = model_kind(foundation)
         raise ValueError(
             f"The foundation is {other.name} ({len(other.sites)} attention sites), but model is {under.name} "
             f"({len(under.sites)} sites); connect the very model that the adapter was applied to."
@@ -145,7 +144,7 @@ def _check(model, clip, foundation):
 
 
 def _shape(model):
-    return foundation_of(model).sites, model.model.latent_format.latent_channels
+    return model_kind(model).sites, model.model.latent_format.latent_channels
 
 
 def _choose(prompt, names, mask):
@@ -193,6 +192,6 @@ def _install_patches(model, plan):
     if not plan.has_place:
         return
     if plan.select is not None and plan.foundation in (None, model):
-        foundation_of(model).read_maps(model)
+        model_kind(model).read_maps(model)
     if plan.mode.shares_keys:
-        open_scope(model, foundation_of(model).share_keys(model, plan.extra_keys.sites))
+        open_scope(model, model_kind(model).share_keys(model, plan.extra_keys.sites))

@@ -1,4 +1,4 @@
-"""A U-Net as the rest of the pack sees it (foundation.Foundation): SD1.5, SDXL and others of their build."""
+"""A U-Net as the rest of the pack sees it (foundation.ModelKind): SD1.5, SDXL and others of their build."""
 
 from collections.abc import Iterable
 
