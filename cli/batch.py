@@ -7,7 +7,7 @@ from pathlib import Path
 from . import graph as graphs
 from .durable import Lines, as_line, is_whole, locked, read_lines, write_whole
 from .engines import engine
-from .problems import Lost, Usage
+from .problems import Lost, Usage, shown
 from .progress import bar, say
 from .run import first_that_answers
 from .scheduler import Scheduler
@@ -98,6 +98,8 @@ def _run(jobs, out, options):
     def settle(job, record):
         manifest.append(record)
         records[job.row.key] = record
+        if record["status"] == "failed":
+            say(f"{job.row.key}: {shown(record['error'])}")
         _show(rows, _counts(jobs, records))
 
     for job in left:

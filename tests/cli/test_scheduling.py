@@ -166,12 +166,13 @@ def test_a_server_that_comes_back_goes_on(files, fake):
     assert seeds(fake) == list(range(6)) and all(line["status"] == "done" for line in records(files[2]))
 
 
-def test_a_row_under_which_servers_fail_is_given_up(files, fake):
+def test_a_row_under_which_servers_fail_is_given_up(files, fake, capsys):
     fake.forgets = True
     files[0].write_text("key,Draw.seed\na,1\n")
     counts = batch(*files, options(fake, tries=2))
     [line] = records(files[2])
     assert counts["failed"] == 1 and len(fake.prompts) == 2
+    assert f"{line['row']}: {line['error']}" in capsys.readouterr().err.splitlines()
     assert line["error"].startswith("Given up after 2 tries: ") and "lost the prompt" in line["error"]
 
 
