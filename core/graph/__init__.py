@@ -1,4 +1,4 @@
-"""ONNX graphs as torch modules: any graph of known operations runs on any device, batched; no other does."""
+"""ONNX graphs as torch modules. A graph of known operations runs on any device and in batches; others are refused."""
 
 from .module import GraphModule, build
 from .plan import UnknownGraph

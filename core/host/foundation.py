@@ -33,7 +33,7 @@ class ModelKind(Protocol):
         """What artists call the model, such as SDXL."""
 
     def factors(self, weight_type: str) -> list[float]:
-        """The factor on the weight at each site; ValueError where a word says nothing on this model."""
+        """The factor on the weight at each site; ValueError where the word is unknown for this model."""
 
     def inject(
         self, patched: ModelPatcher, injection: Injection, layers: ModelPatcher | None, without_middle: bool

@@ -17,10 +17,10 @@ from .run import Run
 
 
 class TwinRun:
-    """State of one sampling run; dropped when it ends.
+    """State of one sampling run in which conditional entries have twins without identity; dropped when it ends.
 
-    `absent`: adapters add nothing at all to twins, else the identity of no face. What is left to do to a class that
-    shares keys in self-attention: `kept` and `own`, see `self_attention.ExtraKeys`.
+    `absent`: adapters add nothing at all to twins; otherwise they add the identity of no face. A subclass that shares
+    keys in self-attention has two more methods, `kept` and `own` (see `self_attention.ExtraKeys`).
     """
 
     def __init__(self, guider, positive: list[dict], twins: list[dict], run: Run, absent: bool):
