@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -12,7 +12,6 @@ from ..attention.residuals import Attend
 from .spec import AdapterSpec, Clues, Known, LoRA, Tensors
 
 METHODS = ("fidelity", "style", "plain")
-_NOTHING = torch.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Seen:
     of EVA), and the embedding of the whole picture [N,P]; what it does not make is empty."""
 
     hidden: tuple[torch.Tensor, ...] = ()
-    pooled: torch.Tensor = _NOTHING
+    pooled: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Seen":
         """Every tensor put through a function."""
@@ -37,9 +36,9 @@ class FaceInput:
     of pictures. `equal`: no photograph leads the others, where an adapter makes a difference. What an adapter does not
     take is empty."""
 
-    vectors: torch.Tensor = _NOTHING
-    seen: Seen = Seen()
-    empty: Seen = Seen()
+    vectors: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    seen: Seen = field(default_factory=Seen)
+    empty: Seen = field(default_factory=Seen)
     equal: bool = False
 
 

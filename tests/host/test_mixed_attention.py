@@ -298,12 +298,12 @@ def test_the_patch_runs_on_cuda_without_a_host_sync():
     with FakeTensorMode(allow_non_fake_inputs=True):
         mixes, lives = (mixed.Mix(spans.Span(0.0, 1.0), 0.5),), Run()
         run = mixed.MixedRun(mixes, None, [{"uuid": 1}], [{"uuid": 2}], lives)
-        rows = torch.empty(6, 64, 128, device="cuda")
+        x = torch.empty(6, 64, 128, device="cuda")
         assert run.begin_step(None)
-        off = rows.IdentityOff((False, False, True), True)
+        off = rows_module.IdentityOff((False, False, True), True)
         options = {
-            "likeness_twins": run, "likeness_rows": rows.in_chunks([1, 0, 0], 6, [0, 1, 2], off), "n_heads": 4,
+            "likeness_twins": run, "likeness_rows": rows_module.in_chunks([1, 0, 0], 6, [0, 1, 2], off), "n_heads": 4,
             "activations_shape": [6, 128, 8, 8],
         }  # fmt: skip
-        out = patch(rows, rows, rows, options)
-        assert out.shape == rows.shape and out.device.type == "cuda" and not run.keys
+        out = patch(x, x, x, options)
+        assert out.shape == x.shape and out.device.type == "cuda" and not run.keys

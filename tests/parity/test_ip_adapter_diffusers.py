@@ -89,7 +89,7 @@ def test_the_whole_forward_agrees(encoder, models, clip_vision, eyes, family, ki
     positive, negative = conditioning(kind, seed=1), conditioning(kind, seed=2)
     options = adapter.Settings(LORA, Choices(structure=1.3))
     patched, *conds, _ = adapter.apply_adapter(
-        models[kind], positive, negative, loaded, source, adapter.Strength(WEIGHT), options=options
+        models[kind], positive, negative, loaded, source, adapter.Strength(WEIGHT), settings=options
     )
     assert len(attn2(patched)) == {"sd15": 16, "sdxl": 70}[kind]
     assert not any("cross_attn_controlnet" in options for _, options in conds[0])

@@ -10,7 +10,6 @@ from ...weights import WeightsError, kind_of, read_weights
 from .identity import COMBINE, Identity
 
 FORMAT = "likeness.identity.1"
-_MISSING = torch.zeros(())  # not in the file: of a shape that none of its tensors has
 
 
 def save_identity(identity: Identity, path: Path) -> None:
@@ -60,7 +59,8 @@ def load_identity(path: Path) -> Identity:
         raise WeightsError(
             f"{file.name} is {kind_of(tensors)}, not an identity saved by SaveIdentity; choose one that is."
         )
-    vector, vectors, scores = (tensors.get(name, _MISSING) for name in ("vector", "vectors", "scores"))
+    missing = torch.zeros(())  # of a shape that none of the tensors has
+    vector, vectors, scores = (tensors.get(name, missing) for name in ("vector", "vectors", "scores"))
     quality = tensors.get("quality", scores)  # files from before faces had a quality lack it
     whole = (
         all(isinstance(t, torch.Tensor) and t.dtype == torch.float32 for t in (vector, vectors, scores, quality))

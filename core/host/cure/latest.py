@@ -25,8 +25,8 @@ def latest_masks(model: ModelPatcher) -> torch.Tensor:
     masks = wrappers[0].__self__.latest
     if masks is None:
         raise ValueError(
-            "The connected model has no masks yet, because no sampler has run with it, or its cure found nothing to do "
-            "but to redraw expressions; run one with it first, and connect the picture decoded from that to image."
+            "The connected model has no masks yet, because no sampler has run with it or its cure found nothing to do "
+            "but expressions; run a sampler with it first, and connect the picture decoded from that to image."
         )
     return masks
 
