@@ -9,6 +9,7 @@ from host_cases import apply, identity, loaded_adapter, sample
 from likeness.core.host.adapters import adapter as adapter_module
 from likeness.core.host.adapters import mixed
 from likeness.core.host.prompts import id_prompt
+from likeness.core.host.sampling import rows as rows_module
 from likeness.core.host.sampling import spans
 from likeness.core.host.sampling.run import Run
 from likeness.core.host.unet.self_attention import ExtraKeys
