@@ -74,7 +74,7 @@ def executions(servers: list[ComfyServer], mark: str) -> list[tuple]:
     for server in servers:
         for prompt_id, entry in requests.get(f"{address(server)}/history", timeout=60).json().items():
             graph = entry["prompt"][2]
-            if mark in graph[PROMPT[0]]["inputs"][PROMPT[1]]:
+            if mark in json.dumps(graph):  # others may ask the server for something else
                 found.append((graph[SEED[0]]["inputs"][SEED[1]], prompt_id, entry["status"]["completed"]))
     return sorted(found)
 

@@ -9,19 +9,8 @@ import photographs
 from comfy_process import ROOT
 from likeness.nodes import NODES
 
-CORE_SOCKETS = {
-    "BOUNDING_BOX",
-    "IMAGE",
-    "MASK",
-    "MODEL",
-    "CONDITIONING",
-    "CLIP",
-    "VAE",
-    "CONTROL_NET",
-    "INT",
-    "FLOAT",
-    "STRING",
-}
+CORE_SOCKETS = {"BOUNDING_BOX", "IMAGE", "MASK", "MODEL", "CONDITIONING", "CLIP", "VAE", "CONTROL_NET", "INT", "FLOAT",
+                "STRING"}  # fmt: skip
 
 
 def test_comfyui_loads_every_node_of_the_pack(pack):
@@ -34,17 +23,8 @@ def test_comfyui_loads_every_node_of_the_pack(pack):
         assert all(kind.startswith("LIKENESS_") for kind in set(node.RETURN_TYPES) - CORE_SOCKETS), name
 
 
-BLOCKED = (
-    "insightface",
-    "onnxruntime",
-    "onnx",
-    "diffusers",
-    "cv2",
-    "facenet_pytorch",
-    "mediapipe",
-    "skimage",
-    "facexlib",
-)
+BLOCKED = {"insightface", "onnxruntime", "onnx", "diffusers", "cv2", "facenet_pytorch", "mediapipe", "skimage",
+           "facexlib"}  # fmt: skip
 
 # A process of its own: here other tests may have imported them.
 SCRIPT = """
@@ -85,7 +65,7 @@ SCRIPT = """
 def test_the_example_runs_without_any_optional_package(tmp_path):
     photograph = tmp_path / "person.jpg"
     photographs.picture("t1").crop((340, 100, 640, 400)).save(photograph)
-    script = SCRIPT.format(blocked=set(BLOCKED), photograph=str(photograph))
+    script = SCRIPT.format(blocked=BLOCKED, photograph=str(photograph))
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT / "tests", capture_output=True, text=True
     )

@@ -17,12 +17,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 DTYPES = (torch.float32, torch.float16)
 
 
-@pytest.fixture()
-def on_cuda():
-    with FakeTensorMode(allow_non_fake_inputs=True), StaysOnDevice():
-        yield
-
-
 def moved(module: nn.Module) -> nn.Module:
     """The module with parameters and buffers of the same shapes and types on "cuda"."""
     for part in module.modules():
