@@ -78,7 +78,7 @@ def test_adapter_file_has_one_pair_per_site_of_the_unet(comfyui, tiny_files, kin
     path = comfyui.base / "models/instantid" / name
     assert {path, path.with_suffix(".bin")} <= set(tiny_files)
     with safe_open(path, "pt") as file:
-        assert file.metadata() == {"likeness.family": "instantid", "likeness.face_space": "dlib-resnet34-128"}
+        assert file.metadata() == {"likeness.face_space": "dlib-resnet34-128"}
         flat = {key: file.get_tensor(key) for key in file.keys()}
     nested = torch.load(path.with_suffix(".bin"), weights_only=True)
     assert flat.keys() == {f"{top}.{key}" for top, part in nested.items() for key in part}
