@@ -13,7 +13,7 @@ from .unet.unet import UNet
 
 
 class ModelKind(Protocol):
-    """One kind of model. `patched` is a clone of the MODEL, the caller's own, and is changed.
+    """What is under one MODEL. `patched` is a clone of it, the caller's own, and is changed.
 
     What is put into a model has names; those that were called in a run are in Run.fired.
     """
@@ -43,23 +43,20 @@ class ModelKind(Protocol):
         `layers`: of an adapter with gates, the ModelPatcher that owns them. `without_middle`: leave the middle out.
         """
 
-    def share_keys(self, patched: ModelPatcher, keys: Iterable[tuple] | None = None) -> frozenset:
-        """Let the self-attentions beside the sites with these keys, None for all, see their twins' keys (TwinRun).
+    def share_keys(self, patched: ModelPatcher, sites: Iterable[tuple]) -> frozenset:
+        """Let the self-attentions beside `sites` (their keys) see their twins' keys (TwinRun); returns the names."""
 
-        Returns the names.
-        """
-
-    def shared_keys(self) -> SharedKeys:
+    def cured_keys(self) -> SharedKeys:
         """Where the cure shares keys."""
 
     def read_maps(self, patched: ModelPatcher):
         """Have the maps of the prompt's words read from rows without identity, whenever the run asks (CureRun)."""
 
-    def routed_people(self) -> int:
-        """How many people with a router have been applied."""
+    def routed_people(self, model: ModelPatcher) -> int:
+        """How many people with a router have been applied to a MODEL of this kind."""
 
-    def is_patched(self) -> bool:
-        """Whether an adapter has been applied, of ours or of another pack."""
+    def is_patched(self, model: ModelPatcher) -> bool:
+        """Whether an adapter has been applied to it, of ours or of another pack."""
 
     def weight_name(self, site: int, attention: str, part: str) -> str:
         """ComfyUI's name for a weight, from that of a LoRA inside an adapter.

@@ -126,6 +126,13 @@ def test_a_run_that_breaks_off_leaves_no_masks(pack, sd15, observed):
     assert "run a sampler with it first" in sentence(pack, "CureMask", model=cured, image=picture(1, 32, 32, 3))
 
 
+def test_a_run_that_only_redraws_expressions_has_a_black_mask(pack, sd15):
+    cured = sd15.cure(prompt="a portrait, laughing", mode="freecure", abstract_pass=0.5)
+    sd15.sample(cured, shape=(1, 4, 16, 24))
+    mask, overlay = outputs(pack, "CureMask", model=cured, image=picture(1, 32, 48, 3))
+    assert mask.shape == (1, 32, 48) and not mask.any() and torch.equal(overlay, picture(1, 32, 48, 3))
+
+
 def test_masks_live_as_long_as_their_model(sd15):
     cured = sd15.cure()
     sd15.sample(cured)

@@ -173,7 +173,7 @@ def test_host_reads(case, overhead):
 def test_the_patches_run_on_cuda_without_a_host_sync(case):
     rows = rows_module
     guider, alive = SimpleNamespace(conds={}, cfg=4.0), Run()
-    blocks = rows.in_chunks([1, 0, 0], 6, [0, 1, 2], rows.IdentityOff((False, False, True), False))
+    blocks = rows.in_chunks([1, 0, 0], 6, [0, 1, 2], rows.IdentityOff((False, False, True)))
 
     def run_of(mode, **step):
         plan = case.cure(mode=mode).get_wrappers("outer_sample", "likeness_cure")[0].__self__.plan

@@ -301,7 +301,7 @@ def test_the_patch_runs_on_cuda_without_a_host_sync():
         run = mixed.MixedRun(mixes, None, [{"uuid": 1}], [{"uuid": 2}], lives)
         x = torch.empty(6, 64, 128, device="cuda")
         assert run.begin_step(None)
-        off = rows_module.IdentityOff((False, False, True), True)
+        off = rows_module.IdentityOff((False, False, True))
         options = {
             "likeness_twins": run, "likeness_rows": rows_module.in_chunks([1, 0, 0], 6, [0, 1, 2], off), "n_heads": 4,
             "activations_shape": [6, 128, 8, 8],

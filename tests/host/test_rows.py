@@ -71,7 +71,7 @@ def test_a_mask_is_cut_like_the_picture(area, tile, down, across):
 
 def test_rows_that_an_attention_couple_repeats():
     """Two regions: conditional chunks are there twice, the unconditional one once."""
-    off = rows.IdentityOff((False, False, True), True)
+    off = rows.IdentityOff((False, False, True))
     forward = rows.in_chunks([1, 0, 0], 6, ["n", "p", "twin"], off)
     grown = forward.grown(10)
     assert grown.kinds == (1, 0, 0, 0, 0) and grown.uuids == ("n", "p", "p", "twin", "twin")

@@ -229,7 +229,7 @@ def _build_bank(model, adapter, person: Person, strength, under, attn_mask, choi
 def _add_lora(patched, adapter, under, strength):
     if adapter.router is None:
         add_lora(patched, adapter.lora, under, strength, adapter.patcher.model)
-    elif model_kind(patched).routed_people() == 1:
+    elif under.routed_people(patched) == 1:
         add_lora(patched, adapter.lora, under, strength, adapter.patcher.model, alone=True)
     else:
         remove_lone_lora(patched)

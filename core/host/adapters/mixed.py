@@ -35,7 +35,7 @@ class MixedRun(TwinRun):
     """State of one sampling run; dropped when it ends."""
 
     def __init__(self, mixes: tuple[Mix, ...], guider, positive: list[dict], twins: list[dict], run: Run):
-        super().__init__(guider, positive, twins, run, absent=True)
+        super().__init__(guider, positive, twins, run)
         self.mixes = mixes
         self.style = 0.0  # of the running step
 
@@ -131,7 +131,7 @@ def mix_attention(model: ModelPatcher, mix: Mix, under: ModelKind):
     ):
         model.remove_wrappers_with_key(kind, keys.MIXED)
         model.add_wrapper_with_key(kind, keys.MIXED, wrapper)
-    open_scope(model, under.share_keys(model))
+    open_scope(model, under.share_keys(model, [site.key for site in under.sites]))
 
 
 def check_unmixed(*models: ModelPatcher | None):

@@ -60,7 +60,8 @@ def apply_cure(
             return model
         if (mask >= 1).all():
             mask = None
-    _check(model, clip, foundation)
+    under = model_kind(model)
+    _check(model, clip, foundation, under)
     chosen = _choose(prompt, attributes, mask)
     abstract = [one for one in chosen if one.kind == "abstract"] if abstract_pass else []
     if how.reads_maps:
@@ -90,17 +91,17 @@ def apply_cure(
         context=context,
         lacking=None if how.reads_maps else _lacking(clip, prompt, chosen),
         select=_select(clip, prompt, chosen, context.shape[1]) if how.reads_maps and chosen else None,
-        extra_keys=model_kind(model).shared_keys() if how.shares_keys else None,
+        extra_keys=under.cured_keys() if how.shares_keys else None,
         regions=regions,
         depth=abstract_pass,
         template=encode(clip, leave_out(prompt, abstract)) if abstract else None,
         observe=observe,
     )
     CureHooks(plan).install(patched)
-    _install_patches(patched, plan)
+    _install_patches(patched, plan, under)
     if foundation is not None:
         install_forward(foundation)
-        _install_patches(foundation, plan)
+        _install_patches(foundation, plan, under)
     return patched
 
 
@@ -121,7 +122,7 @@ def preview_on(node_id: str) -> Callable:
     return show
 
 
-def _check(model, clip, foundation):
+def _check(model, clip, foundation, under):
     check_clip(clip)
     if model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.CURE):
         raise ValueError(
@@ -129,22 +130,21 @@ def _check(model, clip, foundation):
             "in it."
         )
     check_unmixed(model, foundation)
-    under = model_kind(model)
-    if foundation is None and under.is_patched() and not model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.RUN):
+    if foundation is None and under.is_patched(model) and not model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.RUN):
         raise ValueError(
             "The identity on the connected model comes from another pack, whose adapter can't be switched off here; "
             "connect the model as it was before that adapter to foundation."
         )
-    if foundation is not None and _shape(foundation) != _shape(model):
-        other = model_kind(foundation)
+    other = under if foundation is None else model_kind(foundation)
+    if foundation is not None and (other.sites, _channels(foundation)) != (under.sites, _channels(model)):
         raise ValueError(
             f"The foundation is {other.name} ({len(other.sites)} attention sites), but model is {under.name} "
             f"({len(under.sites)} sites); connect the very model that the adapter was applied to."
         )
 
 
-def _shape(model):
-    return model_kind(model).sites, model.model.latent_format.latent_channels
+def _channels(model):
+    return model.model.latent_format.latent_channels
 
 
 def _choose(prompt, names, mask):
@@ -187,11 +187,11 @@ def _prepared(foundation, patched):
     return foundation.clone(), [foundation]
 
 
-def _install_patches(model, plan):
+def _install_patches(model, plan, under):
     """Put the patches on `model`, a clone of the caller's own that predicts in this cure, or part of it."""
     if not plan.has_place:
         return
     if plan.select is not None and plan.foundation in (None, model):
-        model_kind(model).read_maps(model)
+        under.read_maps(model)
     if plan.mode.shares_keys:
-        open_scope(model, model_kind(model).share_keys(model, plan.extra_keys.sites))
+        open_scope(model, under.share_keys(model, plan.extra_keys.sites))

@@ -20,6 +20,7 @@ from torch import nn
 
 from ...cure.blend import blend_denoised, blend_noise
 from ...cure.masks import unite
+from ...sizes import height_width
 from .. import keys
 from ..sampling.run import SELF, opened, watch_forwards
 from ..sampling.twins import add_twins
@@ -71,11 +72,11 @@ class CureHooks:
                 result = executor(*args, **kwargs)
             finally:
                 options.pop(keys.TWINS, None)
-        self._keep(run)
+        self._keep(run, args[0])
         return result
 
-    def _keep(self, run: CureRun):
-        """Keep where a run has worked, and say what it could not do."""
+    def _keep(self, run: CureRun, noise: torch.Tensor):
+        """Keep where a run on noise [B,C,H,W] has worked, and say what it could not do."""
         if self.plan.mode.shares_keys and run.shared_steps and not run.kept_any:
             logging.warning(
                 "Likeness: AttributeCure's mode %s shared no keys, because it needs a step to find out where; this run "
@@ -84,6 +85,7 @@ class CureHooks:
             )
         masks = run.where.attributes
         if masks is None:
+            self.latest = torch.zeros(len(noise), *height_width(noise.shape))
             if self.plan.mode.reads_maps and run.mapped:
                 logging.warning(
                     "Likeness: AttributeCure's mode freecure found no attention maps, because another node cuts the "

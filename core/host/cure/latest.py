@@ -14,7 +14,8 @@ from ..comfyui.images import as_image, pixels
 def latest_masks(model: ModelPatcher) -> torch.Tensor:
     """The union of all attributes' masks [B,H,W] in the latest run of a cured MODEL or of any clone of it, on the CPU.
 
-    One per picture of the sampled batch, of the latent's size. ValueError with one sentence where there is none.
+    One per picture of the sampled batch, of the latent's size; black where the run only redrew expressions. ValueError
+    with one sentence where there is none.
     """
     wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.CURE)
     if not wrappers:
@@ -25,8 +26,8 @@ def latest_masks(model: ModelPatcher) -> torch.Tensor:
     masks = wrappers[0].__self__.latest
     if masks is None:
         raise ValueError(
-            "The connected model has no masks yet, because no sampler has run with it or its cure found nothing to do "
-            "but expressions; run a sampler with it first, and connect the picture decoded from that to image."
+            "The connected model has no masks yet, because no sampler has run with it or its cure had nothing to do; "
+            "run a sampler with it first, and connect the picture decoded from that to image."
         )
     return masks
 

@@ -47,7 +47,7 @@ class CureRun(TwinRun):
     """
 
     def __init__(self, plan: CurePlan, guider, positive: list[dict], twins: list[dict], run: Run):
-        super().__init__(guider, positive, twins, run, absent=True)
+        super().__init__(guider, positive, twins, run)
         self.plan, self.where = plan, Where(plan)
         self.words = None if plan.select is None else Words(plan.context, plan.select)
         self.trajectory = OwnTrajectory(run)

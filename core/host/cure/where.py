@@ -107,7 +107,7 @@ class Words:
         self._context, self._select = context, select
         self._keys: dict[tuple, torch.Tensor] = {}
 
-    def keys(self, site: tuple, to_k: Callable, like: torch.Tensor) -> torch.Tensor:
+    def at(self, site: tuple, to_k: Callable, like: torch.Tensor) -> torch.Tensor:
         """The keys [1,T,C] of the words at a site, by its own projection."""
         if site not in self._keys:
             self._keys[site] = to_k(self._context.to(like))

@@ -77,8 +77,6 @@ class Injection:
         site, mask = self.patcher.model.sites[index], self.mask(q, here, run, rows)
         if off is None:
             return self._of(site, kinds, q, text, mask, here)
-        if not off.absent:
-            return self._of(site, off.kinds(kinds), q, text, mask, here)
         present = off.present(q)
         if present is None:
             return None

@@ -20,17 +20,9 @@ _UNCONDITIONAL = 1  # ComfyUI's number for it, by which attention couples tell w
 
 @dataclass(frozen=True)
 class IdentityOff:
-    """Which chunks of a batch go without identity, and how.
-
-    `absent`: the adapter adds nothing at all there, else it adds the identity of no face, as to unconditional chunks.
-    """
+    """Which chunks of a batch go without identity: adapters add nothing at all there."""
 
     chunks: tuple[bool, ...]
-    absent: bool
-
-    def kinds(self, cond_or_uncond: Sequence[int]) -> list[int]:
-        """ComfyUI's 0 (conditional) or 1 per chunk, with chunks without identity as unconditional."""
-        return [1 if off else kind for off, kind in zip(self.chunks, cond_or_uncond, strict=True)]
 
     def present(self, rows: torch.Tensor) -> torch.Tensor | None:
         """The rows that keep the identity, or None when there are none."""
@@ -137,7 +129,7 @@ class Rows:
             spread(self.uuids),
             spread(self.numbers),
             self.size,
-            None if self.off is None else IdentityOff(spread(self.off.chunks), self.off.absent),
+            None if self.off is None else IdentityOff(spread(self.off.chunks)),
             lambda: None if self.places is None else spread(self.places),
             sources,
         )

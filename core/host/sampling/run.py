@@ -26,16 +26,14 @@ SELF = "self"  # ("self", *key) is the self-attention of a site in Run.fired
 class Call:
     """One evaluation of lists of conditionings: ComfyUI's calc_cond_batch.
 
-    For each list, `kinds` has 0 (conditional) or 1, and `off` whether it goes without identity, `absent` in which way
-    (see rows.IdentityOff). `areas`: the part of the picture that an entry is about, by its uuid. `frames`: the
-    numbers of the pictures; `grid`: height and width of the latent. `crop`: the part (height, width, top, left) of the
-    pictures that a node cut out before the call, None for all of them, UNKNOWN where that can't be followed. `renamed`:
-    whether there are lists that no other pack knows.
+    For each list, `kinds` has 0 (conditional) or 1, and `off` whether it goes without identity. `areas`: the part of
+    the picture that an entry is about, by its uuid. `frames`: the numbers of the pictures; `grid`: height and width of
+    the latent. `crop`: the part (height, width, top, left) of the pictures that a node cut out before the call, None
+    for all of them, UNKNOWN where that can't be followed. `renamed`: whether there are lists that no other pack knows.
     """
 
     kinds: list[int]
     off: list[bool]
-    absent: bool
     areas: dict
     frames: tuple[int, ...]
     grid: tuple[int, int]
@@ -96,20 +94,18 @@ class Run:
         return next((self._kinds[entry["uuid"]] for entry in entries or () if entry.get("uuid") in self._kinds), None)
 
     @contextlib.contextmanager
-    def calling(
-        self, lists: list, x: torch.Tensor, options: dict, off: list[bool] | None = None, absent: bool = False
-    ) -> Iterator[Call]:
+    def calling(self, lists: list, x: torch.Tensor, options: dict, off: list[bool] | None = None) -> Iterator[Call]:
         """Know of an evaluation of lists of conditionings while it runs. `off`: which lists go without identity."""
         outer = self.calls[-1] if self.calls else None
         frames = self._window(options, x.shape[0]) or tuple(range(x.shape[0]))
         areas = {} if outer is None else dict(outer.areas)
         areas.update(_areas(lists, x))
         if off is None and outer is not None and len(outer.kinds) == len(lists):  # the same lists, a window of them
-            kinds, off, absent, renamed = outer.kinds, outer.off, outer.absent, outer.renamed
+            kinds, off, renamed = outer.kinds, outer.off, outer.renamed
         else:
             kinds, renamed = self.kinds(lists), off is not None
             off = off or [False] * len(lists)
-        call = Call(kinds, off, absent, areas, frames, height_width(x.shape), renamed, self._crop(x))
+        call = Call(kinds, off, areas, frames, height_width(x.shape), renamed, self._crop(x))
         self.calls.append(call)
         try:
             yield call
@@ -152,7 +148,7 @@ class Run:
             chunks = self.row_map.chunks
         if call is None:  # a node that calls the model by itself
             call = Call(
-                [min(number, 1) for number in range(max(numbers) + 1)], [False] * (max(numbers) + 1), False, {},
+                [min(number, 1) for number in range(max(numbers) + 1)], [False] * (max(numbers) + 1), {},
                 tuple(range(x.shape[0] // len(numbers))), height_width(x.shape), False,
             )  # fmt: skip
         blocks, size = self._blocks(x, options, call, len(chunks), sources)
@@ -176,7 +172,7 @@ class Run:
                 for (_, frames), mark, tile in zip(blocks, marks, tiles, strict=True)
             )
 
-        switched = IdentityOff(off, call.absent) if any(off) else None
+        switched = IdentityOff(off) if any(off) else None
         return Rows(kinds, marks, kinds if call.renamed else listed, size, switched, places)
 
     def _blocks(self, x, options, call, chunks, sources):

@@ -19,12 +19,11 @@ from .run import Run
 class TwinRun:
     """State of one sampling run in which conditional entries have twins without identity; dropped when it ends.
 
-    `absent`: adapters add nothing at all to twins; otherwise they add the identity of no face. A subclass that shares
-    keys in self-attention has two more methods, `kept` and `own` (see `self_attention.ExtraKeys`).
+    A subclass that shares keys in self-attention has two more methods, `kept` and `own` (`self_attention.ExtraKeys`).
     """
 
-    def __init__(self, guider, positive: list[dict], twins: list[dict], run: Run, absent: bool):
-        self.guider, self.run, self.absent = guider, run, absent
+    def __init__(self, guider, positive: list[dict], twins: list[dict], run: Run):
+        self.guider, self.run = guider, run
         self.twin_of = {one["uuid"]: other["uuid"] for one, other in zip(positive, twins, strict=True)}
         self.all_off = False  # whether the forward that is running goes without identity altogether
         self.gives_keys = False  # whether the running step shares keys
@@ -77,7 +76,7 @@ class TwinRun:
         off = [True] * len(before) + [self.all_off] * len(conds) + [True] * len(after)
         kinds = self.run.kinds(lists)
         order = sorted(range(len(lists)), key=kinds.__getitem__)  # stable
-        with self.run.calling([lists[i] for i in order], x, options, [off[i] for i in order], self.absent):
+        with self.run.calling([lists[i] for i in order], x, options, [off[i] for i in order]):
             out = executor(model, [lists[i] for i in order], x, timestep, model_options)
         return [out[order.index(i)] for i in range(len(lists))]
 

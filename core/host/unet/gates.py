@@ -27,12 +27,10 @@ class GatePatch:
         key = (*extra_options["block"], extra_options["block_index"])
         run = extra_options.get(keys.RUN) or Run()  # a sampler that goes around ComfyUI's own opens no run
         run.fired.add(_fired(key))
-        out = x
+        out, here = x, running(extra_options)
         for injection, _, places in self.applied:
             index = places.get(key)
-            added = (
-                None if index is None else injection.residual(index, x, x, running(extra_options), extra_options, run)
-            )
+            added = None if index is None else injection.residual(index, x, x, here, extra_options, run)
             if added is not None:
                 out = out + added
         return out

@@ -14,7 +14,7 @@ class MapReader:
 
     It computes these few queries a second time rather than taking the site, so that it never stands in the way of
     another pack's patch. Whether and of what it makes maps is for the run to say. `run.reads_maps`: whether it does.
-    `run.words`: the prompt's words and which of them count (`select`, `keys`). `run.add_maps(maps, size, place)` gets
+    `run.words`: the prompt's words and which of them count (where.Words). `run.add_maps(maps, size, place)` gets
     maps [B,A,N] of size[0] x size[1] tokens; `place` is what they show (rows.Place).
     """
 
@@ -41,5 +41,5 @@ class MapReader:
     def _read(self, run, rows, options, size, place):
         site = (*options["block"], options["block_index"])
         module, words = self._modules[site], run.words
-        keys_ = words.keys(site, module.to_k, rows)
-        run.add_maps(attention_maps(module.to_q(rows), keys_, words.select(rows), options["n_heads"]), size, place)
+        k = words.at(site, module.to_k, rows)
+        run.add_maps(attention_maps(module.to_q(rows), k, words.select(rows), options["n_heads"]), size, place)

@@ -19,12 +19,11 @@ def token_shares(injections: list[tuple[Injection, int]], q: torch.Tensor, here:
     if len(routed) < 2:
         return {}
     rows = rows_of(options, q.shape[0])
-    kinds = rows.kinds if rows.off is None else rows.off.kinds(rows.kinds)
     queries, scores = {}, []
     for one, index in routed:
         if one.router not in queries:
             queries[one.router] = one.router.model.queries(index, rows.spread(options[keys.HIDDEN]))
-        scores.append(one.patcher.model.sites[index].score(queries[one.router], kinds))
+        scores.append(one.patcher.model.sites[index].score(queries[one.router], rows.kinds))
     masks = [one.mask(q, here, run, rows) for one, _ in routed]
     return dict(zip((one for one, _ in routed), shares(scores, masks), strict=True))
 

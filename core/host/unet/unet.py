@@ -21,7 +21,6 @@ class UNet:
     """The U-Net under a MODEL. SD1.5 has 16 sites, SDXL 70."""
 
     def __init__(self, model: ModelPatcher):
-        self._model = model
         self.sites = attention_sites(model)
         self._base = base_of(len(self.sites)) or FACELETS  # of another of this build nobody knows more
 
@@ -50,10 +49,10 @@ class UNet:
         ]
         return inject(patched, injection, sites) if layers is None else inject_gates(patched, injection, layers, sites)
 
-    def share_keys(self, patched: ModelPatcher, keys: Iterable[tuple] | None = None) -> frozenset:
-        return put_extra_keys(patched, [site.key for site in self.sites] if keys is None else keys)
+    def share_keys(self, patched: ModelPatcher, sites: Iterable[tuple]) -> frozenset:
+        return put_extra_keys(patched, sites)
 
-    def shared_keys(self) -> SharedKeys:
+    def cured_keys(self) -> SharedKeys:
         executed = sorted(self.sites, key=lambda site: (site.order, site.key[2]))
         count = round(self._base.key_share * len(executed))
         return SharedKeys(frozenset(site.key for site in executed[len(executed) - count :]), self._base.key_bias)
@@ -61,11 +60,11 @@ class UNet:
     def read_maps(self, patched: ModelPatcher):
         patched.set_model_attn2_patch(MapReader(patched, self._base.map_scales))
 
-    def routed_people(self) -> int:
-        return routed_people(self._model)
+    def routed_people(self, model: ModelPatcher) -> int:
+        return routed_people(model)
 
-    def is_patched(self) -> bool:
-        return bool(self._model.model_options["transformer_options"].get("patches_replace", {}).get("attn2"))
+    def is_patched(self, model: ModelPatcher) -> bool:
+        return bool(model.model_options["transformer_options"].get("patches_replace", {}).get("attn2"))
 
     def weight_name(self, site: int, attention: str, part: str) -> str:
         return f"{transformer_path(self.sites[site].key)}.{attention}.{_LAYERS[part]}.weight"
