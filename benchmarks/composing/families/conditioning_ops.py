@@ -95,7 +95,7 @@ def _twin_follows(operation):
 def _twin_follows_the_cure(operation):
     def make(bench, put):
         """The same with InstantID on the model, and the cure."""
-        _pack, [_, with_face] = bench.pack, _photomaker()
+        _, with_face = _photomaker()
         prompt, negative = operation(bench, with_face), text_encode("blurry")
         model, *prompts = apply(_sdxl(), prompt, negative, instantid(_KIND), kind=_KIND)
         mask = torch.ones(1, 128, 128) * 0.5
