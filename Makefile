@@ -110,7 +110,7 @@ verify-facelets: setup
 facelets: setup
 	@cd scripts && ../$(RUN) -m facelets.train all $(ARGS)
 
-# tables of web/docs and locales/en from the nodes' tooltips; then translate what is new in locales/zh and locales/ja
+# lists of web/docs and locales/en from the nodes' tooltips; then translate what is new in locales/zh and locales/ja
 help-pages: setup
 	@$(RUN) scripts/help_pages.py
 

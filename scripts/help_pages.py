@@ -1,4 +1,4 @@
-"""Writes the tables of inputs and outputs in web/docs/*.md from the nodes' tooltips, and locales/en/nodeDefs.json.
+"""Writes the lists of inputs and outputs in web/docs/*.md from the nodes' tooltips, and locales/en/nodeDefs.json.
 
     python scripts/help_pages.py
 
@@ -13,29 +13,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES, ENGLISH = ROOT / "web/docs", ROOT / "locales/en/nodeDefs.json"
-_TABLES = re.compile(r"## Inputs\n.*?(?=## Recipes\n)", re.DOTALL)
+_LISTS = re.compile(r"## Inputs\n.*?(?=## Recipes\n)", re.DOTALL)
 
 
-def tables(schema) -> str:
-    """The sections Inputs and Outputs of a node's page."""
-    inputs = [f"| `{one.id}` | {_default(one)} | {one.tooltip} |" for one in schema.inputs]
-    outputs = [f"| `{one.display_name}` | {one.tooltip} |" for one in schema.outputs]
-    taken = ["| input | default | what it does |", "|---|---|---|", *inputs] if inputs else ["None."]
-    return "\n".join(
-        ["## Inputs", "", *taken, "", "## Outputs", "", "| output | what it is |", "|---|---|", *outputs, "", ""]
-    )
+def lists(schema) -> str:
+    """The sections Inputs and Outputs of a node's page: lists, as a table's last column is cut off in a side panel."""
+    inputs = [f"- `{one.id}`{_default(one)}: {one.tooltip}" for one in schema.inputs]
+    outputs = [f"- `{one.display_name}`: {one.tooltip}" for one in schema.outputs]
+    return "\n".join(["## Inputs", "", *(inputs or ["None."]), "", "## Outputs", "", *outputs, "", ""])
 
 
-def with_tables(page: str, schema) -> str:
-    """A page with the tables that its node has now."""
-    return _TABLES.sub(lambda _: tables(schema), page)
+def with_lists(page: str, schema) -> str:
+    """A page with the lists that its node has now."""
+    return _LISTS.sub(lambda _: lists(schema), page)
 
 
 def _default(one):
     default = getattr(one, "default", None)
     if default in (None, ""):
-        return "(optional)" if one.optional else ""
-    return f"`{default}`"
+        return " (optional)" if one.optional else ""
+    return f" (`{default}`)"
 
 
 def translatable(schema) -> dict:
@@ -60,7 +57,7 @@ def main():
     schemas = {name: node.define_schema() for name, node in nodes.items()}
     for name, schema in schemas.items():
         path = PAGES / f"{name}.md"
-        path.write_text(with_tables(path.read_text(), schema))
+        path.write_text(with_lists(path.read_text(), schema))
     ENGLISH.parent.mkdir(parents=True, exist_ok=True)
     ENGLISH.write_text(as_text({name: translatable(schema) for name, schema in schemas.items()}))
 

@@ -34,10 +34,9 @@ def section(text, title):
     return text.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
 
 
-def rows(text):
-    """The first cell of each row of a section's tables, without headings."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [line.split("|")[1].strip() for line in lines[2:]]
+def entries(text):
+    """What each point of a section's list is about: its name, or the sentence in bold."""
+    return [plain or bold for plain, bold in re.findall(r"^- (?:`([^`]+)`|\*\*(.+?)\*\*)", text, re.MULTILINE)]
 
 
 def test_every_node_has_a_page_and_every_page_a_node(schemas):
@@ -53,12 +52,12 @@ def test_pages_have_one_form(schemas):
         assert len(text) < 8000 and all(section(text, title).strip() for title in titles), name
 
 
-def test_tables_are_those_of_the_nodes(schemas, pages_script):
+def test_lists_are_those_of_the_nodes(schemas, pages_script):
     for name, schema in schemas.items():
         text = page(name)
-        assert text == pages_script.with_tables(text, schema), f"{name}: run scripts/help_pages.py"
-        assert rows(section(text, "Inputs")) == [f"`{one.id}`" for one in schema.inputs]
-        assert rows(section(text, "Outputs")) == [f"`{one.display_name}`" for one in schema.outputs]
+        assert text == pages_script.with_lists(text, schema), f"{name}: run scripts/help_pages.py"
+        assert entries(section(text, "Inputs")) == [one.id for one in schema.inputs]
+        assert entries(section(text, "Outputs")) == [one.display_name for one in schema.outputs]
 
 
 def test_pictures_are_there_and_small(schemas):
@@ -88,7 +87,9 @@ def literals():
 def test_sentences_are_those_of_the_source(schemas):
     said = literals()
     for name in schemas:
-        for sentence in rows(section(page(name), "If it stops")):
+        listed = section(page(name), "If it stops")
+        assert len(entries(listed)) == listed.count("\n- "), f"{name}: a sentence that is not in bold"
+        for sentence in entries(listed):
             pieces = [piece.strip() for piece in sentence.split("...") if len(piece.strip()) >= _FRAGMENT]
             assert pieces, f"{name}: {sentence}"
             for piece in pieces:
