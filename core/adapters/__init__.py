@@ -18,6 +18,7 @@ from .instantid import InstantID
 from .masterweaver import MasterWeaver
 from .photomaker import PhotoMaker
 from .pulid import PuLID
+from .pulid_flux import PuLIDFlux
 from .spec import AUTO, VISION, AdapterSpec, Clues, Look, LoRA, Overrides
 from .uniportrait import UniPortrait
 from .uniportrait_router import Router, load_router
@@ -28,6 +29,7 @@ from .wplus import WPlus
 FAMILIES: tuple[type[IDAdapter], ...] = (
     InstantID,
     PuLID,
+    PuLIDFlux,
     ConsistentID,  # before FaceID, whose keys it has too
     FaceID,
     ImageAdapter,

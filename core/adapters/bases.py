@@ -15,8 +15,8 @@ class Base:
     name: str
     # Numbers of a token of its prompt.
     text_width: int
-    # Channels of each attention that can take an identity, in the order of adapters' files: a U-Net's cross-attentions
-    # on the way down, up and in the middle.
+    # Channels of each site that can take an identity, in the order of adapters' files: a U-Net's cross-attentions on
+    # the way down, up and in the middle; a transformer's blocks.
     site_widths: tuple[int, ...]
     # How many blocks a weight_type gives a factor of their own: a U-Net's spatial transformers.
     blocks: int
@@ -55,7 +55,9 @@ SDXL = Base(
     map_scales=(4,),
 )
 FACELETS = Base(name="Facelets", text_width=128, site_widths=(64, 128, 128, 128, 64, 64, 128), blocks=7)
-BASES = (SD15, SD21, SDXL, FACELETS)
+# 19 double and 38 single blocks, in the order of execution.
+FLUX = Base(name="FLUX", text_width=4096, site_widths=(3072,) * 57, blocks=57, key_share=20 / 70, key_bias=1.5)
+BASES = (SD15, SD21, SDXL, FLUX, FACELETS)
 
 
 def base_name(sites: int, text_width: int) -> str:

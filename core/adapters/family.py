@@ -67,9 +67,9 @@ class IDAdapter(nn.Module, ABC):
     # What a list of families calls it, and its adapters.
     named: ClassVar[str]
     known: ClassVar[tuple[Known, ...]]
-    # What `sites` gives are gates (see attention.gates), which work on what goes into the cross-attentions and use the
-    # adapter's layers while sampling.
-    gated: ClassVar[bool] = False
+    # What `sites` gives uses the adapter's layers while sampling. In a U-Net these are gates (see attention.gates),
+    # which work on what goes into the cross-attentions.
+    keeps_layers: ClassVar[bool] = False
 
     spec: AdapterSpec
     lora: LoRA = LoRA()

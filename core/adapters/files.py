@@ -55,7 +55,12 @@ def widest_dtype(tensors: Tensors) -> torch.dtype:
 def check_whole(spec: AdapterSpec, lora: LoRA, file: WeightFile) -> None:
     """WeightsError when whole sites are missing at the end, which leave no gap in the numbers, or a LoRA is odd."""
     count = len(spec.site_widths)
-    if count and not is_whole(spec.site_widths):
+    if spec.places and count != len(spec.places):
+        raise WeightsError(
+            f"{file.name} is incomplete or damaged; it has something for {count} blocks of {spec.base}, where "
+            f"{len(spec.places)} belong; fetch it again."
+        )
+    if count and not spec.places and not is_whole(spec.site_widths):
         known = ", ".join(f"{base.name} ({len(base.site_widths)})" for base in BASES)
         raise WeightsError(
             f"{file.name} is incomplete or damaged; in number and width its {count} attention sites fit none of "

@@ -26,10 +26,10 @@ from .spec import AdapterSpec, Clues, Known, Look, LoRA, PublishedFile, Tensors
 
 # What each method puts at a site, and how many tokens of zeros go with it.
 _METHODS = {"fidelity": (OrthoV2, 8), "style": (Ortho, 16), "plain": (ZeroPadded, 0)}
-_LOOK = Look(vision="eva-l336", crop="head", size=512, backdrop="grey")
-_SEEN_DIM = 768  # EVA02-CLIP-L's embedding of the whole picture, which follows the face vector
-_FACE_DIM = 512  # numbers of a face vector as published
-_PHOTOGRAPHS = 4  # that the published demonstrations of both versions take
+LOOK = Look(vision="eva-l336", crop="head", size=512, backdrop="grey")
+SEEN_DIM = 768  # EVA02-CLIP-L's embedding of the whole picture, which follows the face vector
+FACE_DIM = 512  # numbers of a face vector as published
+PHOTOGRAPHS = 4  # that the published demonstrations of both versions take
 
 _FIRST = Known(
     family="pulid", title="PuLID", kind="a PuLID adapter for SDXL",
@@ -52,7 +52,6 @@ _OTHER_NAMES = (
     (re.compile(r"^ip_adapter\.(\d{1,4})\.to_([kv])_ip\."), r"id_adapter_attn_layers.\1.id_to_\2."),
 )
 _NAMES, _SITES = ("id_to_k", "id_to_v"), "id_adapter_attn_layers"
-_LAYER = re.compile(r"id_adapter\.layers\.(\d{1,2})\.")
 
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
@@ -61,18 +60,18 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         return None
     tensors = _published(tensors)
     former = "id_adapter.latents" in tensors
-    face_dim = tensors[f"id_adapter.{_face_part(tensors)}.0.weight"].shape[-1] - _SEEN_DIM
+    face_dim = tensors[f"id_adapter.{_face_part(tensors)}.0.weight"].shape[-1] - SEEN_DIM
     known = _SECOND if former else _FIRST
-    return (known if face_dim == _FACE_DIM else replace(known, face_space=None)).spec(
+    return (known if face_dim == FACE_DIM else replace(known, face_space=None)).spec(
         clues,
         face_dim=face_dim,
         tokens=tensors["id_adapter.latents"].shape[1] if former else FACE_TOKENS + STATES,
         token_dim=tensors["id_adapter_attn_layers.1.id_to_k.weight"].shape[-1],
         site_widths=site_widths(tensors, _NAMES, _SITES),
-        each=_PHOTOGRAPHS,
+        each=PHOTOGRAPHS,
         further=0 if former else FACE_TOKENS,
         together=former,
-        look=_LOOK,
+        look=LOOK,
         default_weight=0.8,
     )
 
@@ -105,7 +104,7 @@ class PuLID(IDAdapter):
         sizes = face.shape[-1], face.shape[0], seen.shape[-1], seen.shape[0]
         self.id_adapter: nn.Module
         if "id_adapter.latents" in tensors:
-            self.id_adapter = IDFormer(*sizes, *_layers(tensors), spec.tokens, spec.token_dim, **place)
+            self.id_adapter = IDFormer(*sizes, *layers_of(tensors, "id_adapter."), spec.tokens, spec.token_dim, **place)
         else:
             self.id_adapter = IDEncoder(*sizes, spec.token_dim, **place)
         self.id_adapter_attn_layers = SiteKV(spec.token_dim, spec.site_widths, _NAMES, **place)
@@ -128,11 +127,12 @@ class PuLID(IDAdapter):
         return [site(k, v, zeros) for k, v in self.keys_values(tokens)]
 
 
-def _layers(tensors: Tensors) -> tuple[int, int, int]:
-    """Width, attention width and number of IDFormer's layers."""
-    dim = tensors["id_adapter.latents"].shape[-1]
-    inner = tensors["id_adapter.layers.0.0.to_q.weight"].shape[0]
-    depth = 1 + max(int(match[1]) for key in tensors if (match := _LAYER.match(key)))
+def layers_of(tensors: Tensors, prefix: str) -> tuple[int, int, int]:
+    """Width, attention width and number of IDFormer's layers, whose keys begin with `prefix`."""
+    dim = tensors[f"{prefix}latents"].shape[-1]
+    inner = tensors[f"{prefix}layers.0.0.to_q.weight"].shape[0]
+    layer = re.compile(rf"{re.escape(prefix)}layers\.(\d{{1,2}})\.")
+    depth = 1 + max(int(match[1]) for key in tensors if (match := layer.match(key)))
     if not inner or inner % DIM_HEAD or depth % STATES:
         raise RuntimeError(f"attention width {inner} is no multiple of {DIM_HEAD}, or {depth} layers none of {STATES}")
     return dim, inner, depth

@@ -16,7 +16,8 @@ class Look:
     """The picture of a face that an adapter wants to see, and through which eyes.
 
     vision: a key of `VISION`; None: the adapter has eyes of its own and gets the pixels. crop: "face" (ArcFace's
-    alignment), "ffhq" (FFHQ's), "head" (facexlib's), "whole" (the picture as it is). size: of the crop in pixels.
+    alignment), "ffhq" (FFHQ's), "head" (facexlib's), "square" (the
+    detector's box, made square), "whole" (the picture as it is). size: of the crop in pixels.
     backdrop: "kept"; "grey" and "face only" need a face parser.
     """
 
@@ -44,6 +45,10 @@ VISION = {
     "clip-l": Vision("CLIP-ViT-L-14", 1024, "clip_vision", "openai/clip-vit-large-patch14 on Hugging Face"),
     "eva-l336": Vision("EVA02-CLIP-L-14-336", 1024, "clip_vision", "QuanSun/EVA-CLIP, "
                        "EVA02_CLIP_L_336_psz14_s6B.pt, on Hugging Face"),
+    "siglip-b256": Vision("SigLIP-base-patch16-256", 768, "clip_vision", "google/siglip-base-patch16-256-i18n, "
+                          "model.safetensors, on Hugging Face"),
+    "siglip-so400m": Vision("SigLIP-so400m-patch14-384", 1152, "clip_vision", "google/siglip-so400m-patch14-384, "
+                            "model.safetensors, on Hugging Face"),
 }  # fmt: skip
 
 
@@ -136,7 +141,7 @@ class AdapterSpec:
     title: str
     licence: str
     tokens: int  # of a person, or of each photograph
-    token_dim: int  # numbers of a token, which is as wide as the text's
+    token_dim: int  # numbers of a token, which is as wide as the text's unless `own_width`
     site_widths: tuple[int, ...]  # channels of each site in the checkpoint's order (see Base); (): it adds only a LoRA
     face_dim: int = 0  # numbers of a face vector; 0: it takes none
     face_space: str | None = None  # the encoder whose vectors it was trained on; None: the file cannot say
@@ -145,21 +150,28 @@ class AdapterSpec:
     further: int = 0  # tokens of each photograph but the first; 0: as many as of the first
     together: bool = False  # up to `each` photographs give one set of tokens instead, and nobody is a single empty one
     look: Look | None = None  # the picture that it wants to see; None: none
+    swapped_colours: bool = False  # faces are described with red and blue swapped, as its authors do by mistake
     adds_seen: bool = False  # what the tokens saw of the picture is added to them; otherwise it takes their place
     in_prompt: bool = False  # the face goes into the prompt, by IDTextEncode
     needs_control_net: bool = False  # it comes with a ControlNet that sees landmarks and the identity's tokens
     default_weight: float = 1.0  # the published one
+    of: Base | None = None  # the foundation model that it is for, where its sites don't tell
+    places: tuple[int, ...] = ()  # the numbers of its sites among the model's; (): it has them all
+    own_width: bool = False  # its tokens have a width of their own, and are not as wide as the prompt's
     counts_steps: bool = False  # a late start counts the steps of a run, as its authors do, and no noise levels
     guesses: tuple[str, ...] = ()  # lines for the artist: advice, and what the file could not say
 
     @property
     def base(self) -> str:
         """The name of the foundation model that the adapter is for."""
-        return base_name(len(self.site_widths), self.token_dim)
+        return self.of.name if self.of is not None else base_name(len(self.site_widths), self.token_dim)
 
     @property
     def fits(self) -> str:
         """The foundation model that the adapter is for, in words."""
+        if self.of is not None:
+            count, whole = len(self.site_widths), len(self.of.site_widths)
+            return f"{self.base} ({count} of its {whole} blocks)" if count else self.base
         sites = f"{len(self.site_widths)} attention sites, " if self.site_widths else ""
         return f"{self.base} ({sites}text width {self.token_dim})"
 

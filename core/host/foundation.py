@@ -3,11 +3,12 @@
 A folder such as `unet` knows how one kind of model is built inside. Nobody but this file opens it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from comfy.model_patcher import ModelPatcher
 
+from .dit.flux import Flux
 from .sampling.injection import Injection, SharedKeys, Site
 from .unet.unet import UNet
 
@@ -36,11 +37,11 @@ class ModelKind(Protocol):
         """The factor on the weight at each site; ValueError where the word is unknown for this model."""
 
     def inject(
-        self, patched: ModelPatcher, injection: Injection, layers: ModelPatcher | None, without_middle: bool
+        self, patched: ModelPatcher, injection: Injection, layers: ModelPatcher | None, sites: Sequence[tuple[int, int]]
     ) -> frozenset:
-        """Add an adapter at the sites; returns the names. Number i of the bank belongs to site i.
+        """Add an adapter; returns the names. `sites` are (number in its bank, number of the site).
 
-        `layers`: of an adapter with gates, the ModelPatcher that owns them. `without_middle`: leave the middle out.
+        `layers`: of an adapter whose layers work while sampling, the ModelPatcher that owns them.
         """
 
     def share_keys(self, patched: ModelPatcher, sites: Iterable[tuple]) -> frozenset:
@@ -65,7 +66,7 @@ class ModelKind(Protocol):
         """
 
 
-_KINDS: tuple[type[UNet], ...] = (UNet,)
+_KINDS: tuple[type[UNet] | type[Flux], ...] = (UNet, Flux)
 
 
 def model_kind(model: ModelPatcher) -> ModelKind:
@@ -74,6 +75,6 @@ def model_kind(model: ModelPatcher) -> ModelKind:
         if kind.is_under(model):
             return kind(model)
     raise ValueError(
-        f"Identity adapters work with SD1.5 and SDXL models here, but the connected model is "
+        f"Identity adapters work with SD1.5, SDXL, FLUX.1 and Chroma models here, but the connected model is "
         f"{type(model.model).__name__}; load one of those."
     )

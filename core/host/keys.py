@@ -9,6 +9,10 @@ ROWS = "likeness_rows"  # the Rows of the running forward
 TWINS = "likeness_twins"  # the TwinRun
 HIDDEN = "likeness_hidden_states"  # what a block's cross-attention is about to see, for routers
 
+LATENT = "likeness_latent"  # (height, width) of the latent that the running forward is given
+TEXT = "likeness_text"  # how many tokens of the prompt lie before the picture's in a transformer's blocks
+BLOCK = "likeness_block"  # the Inside of the transformer block that is running: what its attention is to add
+
 # Wrappers and additional models of a ModelPatcher.
 CURE = "likeness_cure"
 MIXED = "likeness_mixed"

@@ -7,7 +7,7 @@ from .fact import nested as fact
 from .ip_adapter import flat, ip_adapter
 from .masterweaver import masterweaver
 from .photomaker import photomaker
-from .pulid import converted, pulid
+from .pulid import converted, pulid, pulid_flux
 from .uniportrait import faceid as uniportrait
 from .wplus import wplus
 
@@ -19,6 +19,7 @@ FILES = {
     "faceid-sdxl": lambda: ip_adapter("faceid", "sdxl"),
     "pulid-v1": lambda: pulid("v1"),
     "pulid-v1.1": lambda: pulid("v1.1"),
+    "pulid-flux": pulid_flux,
     "photomaker-v1": lambda: photomaker("v1"),
     "photomaker-v2": lambda: photomaker("v2"),
     "consistentid-sd15": lambda: consistentid("sd15"),

@@ -1,4 +1,4 @@
-"""Tiny PuLID adapters for SDXL in the published layouts, with random weights."""
+"""Tiny PuLID adapters for SDXL and FLUX in the published layouts, with random weights."""
 
 import torch
 
@@ -7,6 +7,7 @@ from .files import CONTEXT_DIM, SITE_WIDTHS
 FACE_DIM, SEEN_DIM, HIDDEN, DIM = 128, 64, 32, 64  # of a face vector, EVA's hidden states, the perceptrons, IDFormer
 POOLED_DIM = 768  # numbers of EVA-CLIP's embedding of the whole picture
 QUERIES, LAYERS = 32, 10
+TOKEN_DIM, INNER = 48, 128  # of PuLID for FLUX
 
 
 class Random:
@@ -56,18 +57,23 @@ def pulid(version: str = "v1", seed: int = 0, face_dim: int = FACE_DIM) -> dict[
             for part in ("mapping", "mapping_patch"):
                 encoder |= random.perceptron(f"{part}_{state}", SEEN_DIM, HIDDEN, context)
     else:
-        encoder = {"latents": random.matrix(1, QUERIES, DIM) * DIM**0.5, "proj_out": random.matrix(DIM, context)}
-        for layer in range(LAYERS):
-            encoder |= random.attention(f"layers.{layer}.0", DIM, DIM)
-            encoder |= random.feed_forward(f"layers.{layer}.1", DIM)
-        for state in range(5):
-            encoder |= random.perceptron(f"mapping_{state}", SEEN_DIM, HIDDEN, DIM)
-        encoder |= random.perceptron("id_embedding_mapping", face, HIDDEN, 5 * DIM)
+        encoder = _former(random, face, context)
     sites = {}
     for number, width in enumerate(SITE_WIDTHS["sdxl"]):
         for layer in ("id_to_k", "id_to_v"):
             sites |= random.linear(f"{2 * number + 1}.{layer}", width, context, bias=False)
     return {"id_adapter": encoder, "id_adapter_attn_layers": sites}
+
+
+def _former(random, face, output):
+    """IDFormer."""
+    encoder = {"latents": random.matrix(1, QUERIES, DIM) * DIM**0.5, "proj_out": random.matrix(DIM, output)}
+    for layer in range(LAYERS):
+        encoder |= random.attention(f"layers.{layer}.0", DIM, DIM)
+        encoder |= random.feed_forward(f"layers.{layer}.1", DIM)
+    for state in range(5):
+        encoder |= random.perceptron(f"mapping_{state}", SEEN_DIM, HIDDEN, DIM)
+    return encoder | random.perceptron("id_embedding_mapping", face, HIDDEN, 5 * DIM)
 
 
 def converted(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -80,3 +86,15 @@ def converted(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             key = key.replace(old, new)
         renamed[key] = tensor
     return renamed
+
+
+def pulid_flux(seed: int = 0, face_dim: int = FACE_DIM, width: int = 64) -> dict[str, dict[str, torch.Tensor]]:
+    """{"pulid_encoder": IDFormer, "pulid_ca": 20 cross-attentions} for FLUX of a width."""
+    random = Random(seed + 9)
+    attentions = {}
+    for number in range(20):
+        attentions |= random.norm(f"{number}.norm1", TOKEN_DIM) | random.norm(f"{number}.norm2", width)
+        attentions |= random.linear(f"{number}.to_q", INNER, width, bias=False)
+        attentions |= random.linear(f"{number}.to_kv", 2 * INNER, TOKEN_DIM, bias=False)
+        attentions |= random.linear(f"{number}.to_out", width, INNER, bias=False)
+    return {"pulid_encoder": _former(random, face_dim + POOLED_DIM, TOKEN_DIM), "pulid_ca": attentions}

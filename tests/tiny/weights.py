@@ -13,7 +13,7 @@ def fill(module: torch.nn.Module, seed: int, gain: float = 1.0) -> torch.nn.Modu
         if parameter.ndim > 1:
             noise *= gain * (parameter.shape[0] / parameter.numel()) ** 0.5
         else:
-            noise = 0.05 * noise + float(name.endswith("weight"))
+            noise = 0.05 * noise + float(name.endswith(("weight", "scale")))
         parameter.data.copy_(noise)
     return module.requires_grad_(False)
 

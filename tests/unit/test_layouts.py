@@ -12,7 +12,6 @@ KNOWN = {file.layout: (family, known, file) for family in FAMILIES for known in 
 del KNOWN[""]
 NOT_READ = {
     "instantid_identitynet": "a ControlNet",
-    "pulid_flux": "a PuLID adapter for FLUX",
     "id_animator_sd15": "an ID-Animator adapter",
     "uniportrait_router_sd15": "a UniPortrait router",
     "infiniteyou_image_proj": "an InfiniteYou projection",
@@ -65,7 +64,9 @@ def test_modules_have_the_published_keys_and_shapes(name):
     """Nothing missing, nothing left over, no other shape: `load_adapter` refuses all of these."""
     (family, _, file), module = KNOWN[name], build(name)
     assert type(module) is family and not any("Left aside" in guess for guess in module.spec.guesses)
-    assert module.spec.site_widths in (file.base.site_widths, ()) and module.spec.token_dim == file.base.text_width
+    spec = module.spec
+    widths = tuple(file.base.site_widths[place] for place in spec.places) or file.base.site_widths
+    assert spec.site_widths in (widths, ()) and (spec.own_width or spec.token_dim == file.base.text_width)
     stored = sum(parameter.numel() for parameter in module.parameters())
     stored += sum(half.numel() for pair in module.lora.by_site.values() for half in pair)
     stored += sum(tensor.numel() for tensor in module.lora.by_name.values())

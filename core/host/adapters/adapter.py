@@ -150,8 +150,13 @@ def apply_person(
     patched = model.clone()
     span = span_of(model, strength.start_at, strength.end_at, adapter.spec.counts_steps)
     injection = Injection(managed(bank, partial(_copied, bank)), span, adapter.router)
-    layers = adapter.patcher if adapter.patcher.model.gated else None
-    names = under.inject(patched, injection, layers, without_middle)
+    layers = adapter.patcher if adapter.patcher.model.keeps_layers else None
+    sites = [
+        (index, number)
+        for index, number in enumerate(_places(adapter.spec, under))
+        if not (without_middle and under.sites[number].kind == "middle")
+    ]
+    names = under.inject(patched, injection, layers, sites)
     _add_lora(patched, adapter, under, settings.lora_strength)
     open_scope(patched, names)
     patched = _mixed(patched, strength, settings, under)
@@ -171,13 +176,25 @@ def _copied(bank):
 
 def _check_fit(adapter, under: ModelKind):
     spec, sites = adapter.spec, under.sites
-    widths, contexts = tuple(site.width for site in sites), {site.context for site in sites}
-    if spec.site_widths not in (widths, ()) or contexts != {spec.token_dim}:
+    same_count = spec.of is None or len(sites) == len(spec.of.site_widths)
+    widths = tuple(sites[number].width for number in _places(spec, under)) if same_count else None
+    contexts = {site.context for site in sites}
+    if spec.site_widths not in (widths, ()) or not same_count or not (spec.own_width or contexts == {spec.token_dim}):
         raise ValueError(
             f"{adapter.file_name} is {spec.named} for {spec.fits}, but the connected model is {under.name} "
             f"({len(sites)} sites, text width {under.text_width}); choose an adapter and a model that belong "
             "together."
         )
+    if spec.of is not None and under.name != spec.of.name:
+        logging.warning(
+            "Likeness: %s is %s for %s, and nobody has trained it for %s, which is connected; the likeness may be "
+            "weaker.", adapter.file_name, spec.named, spec.fits, under.name,
+        )  # fmt: skip
+
+
+def _places(spec, under: ModelKind):
+    """The numbers of the adapter's sites among the model's."""
+    return spec.places or range(len(under.sites))
 
 
 def _check_prompt(adapter, positive):
@@ -221,8 +238,9 @@ def _build_bank(model, adapter, person: Person, strength, under, attn_mask, choi
         if adapter.router is not None:
             added = loaded(adapter.router).routed(added, tokens)
     dtype = model.model.manual_cast_dtype or model.model.get_dtype()
-    for factor, adds in zip(under.factors(strength.weight_type), added, strict=True):
-        adds.scaled(strength.weight * factor)
+    factors = under.factors(strength.weight_type)
+    for number, adds in zip(_places(adapter.spec, under), added, strict=True):
+        adds.scaled(strength.weight * factors[number])
     return tokens, IdentityBank(added, attn_mask).to(dtype)
 
 

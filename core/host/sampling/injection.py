@@ -1,5 +1,6 @@
 """What an applied adapter adds at its sites, computed once, and when and where it does."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,9 +14,10 @@ from .spans import Span
 
 @dataclass(frozen=True)
 class Site:
-    """One attention of the model that an adapter adds to."""
+    """One place in the model where an adapter adds something: a U-Net's cross-attention, a transformer's block."""
 
-    key: tuple[str, int, int]  # ComfyUI's name for it: kind of block, number of the block, transformer in it
+    # ComfyUI's name for it: kind of block, number of the block; in a U-Net the number of the transformer in it too.
+    key: tuple
     width: int  # of its output
     context: int  # width of the prompt's tokens
     order: int  # of its block in the order of execution, 0 first
@@ -33,10 +35,12 @@ class SharedKeys(NamedTuple):
 
 
 class Here(NamedTuple):
-    """The attention that is running."""
+    """The attention that is running, or the block."""
 
     heads: int
     grid: tuple[int, int]  # of its picture tokens, (height, width)
+    patch: int = 0  # cells of the latent along a side of a token, whose masks are means over it; 0: interpolated
+    text: int = 0  # how many tokens of the prompt lie before the picture's, and are added to as well
 
 
 class IdentityBank(nn.Module):
@@ -73,20 +77,13 @@ class Injection:
         if not self.works(options, run):
             return None
         rows = rows_of(options, q.shape[0])
-        kinds, off = rows.kinds, rows.off
         site, mask = self.patcher.model.sites[index], self.mask(q, here, run, rows)
-        if off is None:
-            return self._of(site, kinds, q, text, mask, here)
-        present = off.present(q)
-        if present is None:
-            return None
-        mask = None if mask is None else off.present(mask)
-        kept = [kind for kind, is_off in zip(kinds, off.chunks, strict=True) if not is_off]
-        return off.spread(self._of(site, kept, present, off.present(text), mask, here))
 
-    def _of(self, site, kinds, q, text, mask, here):
-        out = site(q, text, kinds, here.heads)
-        return out if mask is None else out * mask
+        def added(q, text, kinds, mask):
+            out = site(q, text, kinds, here.heads)
+            return out if mask is None else out * mask
+
+        return with_identity(rows, added, q, text, mask)
 
     def works(self, options: dict, run: Run) -> bool:
         """Whether the noise level is in the range."""
@@ -98,7 +95,26 @@ class Injection:
         mask = self.patcher.model.mask
         if mask is None or rows.places is None:
             return None
-        key = (self, here.grid, rows.places, q.device, q.dtype)
+        key = (self, here, rows.places, q.device, q.dtype)
         if key not in run.masks:
-            run.masks[key] = rows.masks(mask.to(q), here.grid)
+            masks = rows.masks(mask.to(q), here.grid, here.patch)
+            if here.text:  # the prompt is said once for the whole picture: as much of it as the mask covers
+                masks = torch.cat([masks.mean(1, keepdim=True).expand(-1, here.text, -1), masks], dim=1)
+            run.masks[key] = masks
         return run.masks[key]
+
+
+def with_identity(
+    rows: Rows, added: Callable, q: torch.Tensor, text: torch.Tensor, *masks: torch.Tensor | None
+) -> torch.Tensor | None:
+    """`added(q, text, kinds, *masks)` [B,N,C] of the rows with identity, zeros for others; None where there are none."""
+    if rows.off is None:
+        return added(q, text, rows.kinds, *masks)
+    present = rows.off.present(q)
+    if present is None:
+        return None
+    kept = [kind for kind, is_off in zip(rows.kinds, rows.off.chunks, strict=True) if not is_off]
+    texts = present if text is q else rows.off.present(text)
+    return rows.off.spread(
+        added(present, texts, kept, *(one if one is None else rows.off.present(one) for one in masks))
+    )

@@ -66,8 +66,17 @@ class Place:
                 pictures = pictures.index_select(dim, cells)
         return pictures
 
-    def tokens(self, masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Masks [M,H,W] of whole pictures, of any size, on size[0] x size[1] tokens of these rows -> [rows,N,1]."""
+    def tokens(self, masks: torch.Tensor, size: tuple[int, int], patch: int = 0) -> torch.Tensor:
+        """Masks [M,H,W] of whole pictures, of any size, on size[0] x size[1] tokens of these rows -> [rows,N,1].
+
+        `patch`: cells of the latent along a side of a token, whose mask is their mean; 0: interpolated.
+        """
+        if patch:
+            grid = self.grid if self.grid != (0, 0) else (size[0] * patch, size[1] * patch)
+            cells = self.cut(F.interpolate(masks.unsqueeze(1), size=grid, mode="area"))
+            missing = [length * patch - have for length, have in zip(size, cells.shape[-2:], strict=True)]
+            cells = F.pad(cells, (0, missing[1], 0, missing[0]), mode="replicate")
+            return token_mask(F.avg_pool2d(cells, patch).squeeze(1), *size, self.frames)
         if not self.is_whole:
             grid = F.interpolate(masks.unsqueeze(1), size=self.grid, mode="bilinear", align_corners=False)
             masks = self.cut(grid).squeeze(1)
@@ -141,10 +150,10 @@ class Rows:
         blocks = rows.split(self.size)
         return torch.cat([blocks[index] for index in self.sources])
 
-    def masks(self, masks: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    def masks(self, masks: torch.Tensor, size: tuple[int, int], patch: int = 0) -> torch.Tensor:
         """A person's masks [M,H,W] on size[0] x size[1] tokens of every row -> [rows,N,1]. `places` must be known."""
         places = self.places or ()
-        made = {place: place.tokens(masks, size) for place in places}
+        made = {place: place.tokens(masks, size, patch) for place in places}
         if len(made) == 1:
             (tokens,) = made.values()
             return tokens if len(self.kinds) == 1 else tokens.repeat(len(self.kinds), 1, 1)

@@ -330,6 +330,7 @@ def apply_model(
     """
     options, row_map = transformer_options or {}, rest.pop(keys.ROW_MAP, None)
     run = options.get(keys.RUN)
+    transformer_options = options = {**options, keys.LATENT: height_width(x.shape)}
     if run is not None and keys.ROWS not in options and "cond_or_uncond" in options:
         rows = run.rows(x, options, row_map)
         numbers = list(options["cond_or_uncond"])  # attention couples lengthen the very list that they get

@@ -1,6 +1,6 @@
 """A U-Net as the rest of the pack sees it (foundation.ModelKind): SD1.5, SDXL and others of their build."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from comfy.model_patcher import ModelPatcher
 
@@ -42,12 +42,10 @@ class UNet:
         return [factors[site.order] for site in self.sites]
 
     def inject(
-        self, patched: ModelPatcher, injection: Injection, layers: ModelPatcher | None, without_middle: bool
+        self, patched: ModelPatcher, injection: Injection, layers: ModelPatcher | None, sites: Sequence[tuple[int, int]]
     ) -> frozenset:
-        sites = [
-            (index, site) for index, site in enumerate(self.sites) if not (without_middle and site.kind == "middle")
-        ]
-        return inject(patched, injection, sites) if layers is None else inject_gates(patched, injection, layers, sites)
+        at = [(index, self.sites[number]) for index, number in sites]
+        return inject(patched, injection, at) if layers is None else inject_gates(patched, injection, layers, at)
 
     def share_keys(self, patched: ModelPatcher, sites: Iterable[tuple]) -> frozenset:
         return put_extra_keys(patched, sites)

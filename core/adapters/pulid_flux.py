@@ -1,0 +1,90 @@
+"""PuLID for FLUX (Guo et al. 2024), versions 0.9.0 and 0.9.1: cross-attentions after blocks of the transformer.
+
+The checkpoint holds `pulid_encoder.*` (IDFormer, as in PuLID v1.1 for SDXL) and `pulid_ca.{0-19}.*`, a running number
+over every second of the 19 double blocks and every fourth of the 38 single ones, 0, 2, ... 18 and 0, 4, ... 36. Each
+adds what the picture's tokens see of the identity's after its block. Nobody is zeros for the face and all that EVA-CLIP
+sees; the authors' negative prompt has it at the same weight. Several photographs make one set of tokens.
+"""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..attention.transformer import CrossAttention, LookAfter
+from .bases import FLUX
+from .family import DEFAULTS, Choices, FaceInput, IDAdapter
+from .id_encoders import IDFormer
+from .pulid import FACE_DIM, LOOK, PHOTOGRAPHS, SEEN_DIM, layers_of
+from .spec import AdapterSpec, Clues, Known, PublishedFile, Tensors
+
+_DOUBLE = 19  # blocks of FLUX's
+_PLACES = (*range(0, _DOUBLE, 2), *(_DOUBLE + number for number in range(0, len(FLUX.site_widths) - _DOUBLE, 4)))
+_DIM_HEAD = 128
+_SITE = re.compile(r"pulid_ca\.(\d{1,4})\.")
+
+_KNOWN = Known(
+    family="pulid_flux", title="PuLID for FLUX", kind="a PuLID adapter for FLUX",
+    files=(
+        PublishedFile("pulid_flux_v0.9.1.safetensors", FLUX, "pulid_flux"),
+        PublishedFile("pulid_flux_v0.9.0.safetensors", FLUX, "pulid_flux"),
+    ),
+    folder="pulid", source="guozinan/PuLID",
+    licence="Apache-2.0 code, FLUX.1-dev and InsightFace's face models are for non-commercial use",
+    face_space="antelopev2-glintr100",
+)  # fmt: skip
+
+
+def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
+    """The spec when the keys are PuLID's for FLUX, else None; KeyError names a tensor that is missing."""
+    numbers = {int(match[1]) for key in tensors if (match := _SITE.match(key))}
+    if not numbers:
+        return None
+    face_dim = tensors["pulid_encoder.id_embedding_mapping.0.weight"].shape[-1] - SEEN_DIM
+    return (_KNOWN if face_dim == FACE_DIM else replace(_KNOWN, face_space=None)).spec(
+        clues,
+        face_dim=face_dim,
+        tokens=tensors["pulid_encoder.latents"].shape[1],
+        token_dim=tensors["pulid_encoder.proj_out"].shape[-1],
+        own_width=True,
+        site_widths=tuple(tensors[f"pulid_ca.{n}.to_out.weight"].shape[0] for n in range(max(numbers) + 1)),
+        of=FLUX,
+        places=_PLACES,
+        each=PHOTOGRAPHS,
+        together=True,
+        look=LOOK,
+        default_weight=1.0,
+    )
+
+
+class PuLIDFlux(IDAdapter):
+    """The whole adapter; parameter names are PuLID's own."""
+
+    named, known, keeps_layers = "PuLID for FLUX", (_KNOWN,), True
+    recognise = staticmethod(recognise)
+
+    def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
+        super().__init__()
+        self.spec = spec
+        face = tensors["pulid_encoder.id_embedding_mapping.0.weight"]
+        seen = tensors["pulid_encoder.mapping_0.0.weight"]
+        sizes = face.shape[-1], face.shape[0], seen.shape[-1], seen.shape[0]
+        layers = layers_of(tensors, "pulid_encoder.")
+        self.pulid_encoder = IDFormer(*sizes, *layers, spec.tokens, spec.token_dim, **place)
+        inner = tensors["pulid_ca.0.to_q.weight"].shape[0]
+        if not inner or inner % _DIM_HEAD:
+            raise RuntimeError(f"attention width {inner} is no multiple of {_DIM_HEAD}")
+        self.pulid_ca = nn.ModuleList(
+            CrossAttention(width, spec.token_dim, inner, _DIM_HEAD, **place) for width in spec.site_widths
+        )
+
+    def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
+        seen = faces.seen
+        vectors = torch.cat([faces.vectors, F.normalize(seen.pooled, dim=-1)], dim=-1)
+        return self.pulid_encoder(vectors, seen.hidden)
+
+    def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
+        return [LookAfter([(layers, *layers.face(tokens))]) for layers in self.pulid_ca]

@@ -1,0 +1,138 @@
+"""The block patch: what ComfyUI calls at each transformer block, for every adapter applied there.
+
+Blocks write into the tensor that they get and return it, and ComfyUI adds what ControlNets say to what we return.
+"""
+
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import CallbacksMP
+
+from ...attention.transformer import AFTER, added_together
+from .. import keys
+from ..sampling.injection import Here, Injection, Site, with_identity
+from ..sampling.rows import rows_of
+from ..sampling.run import Run
+from .attention import Inside, take_attention
+
+_DOUBLE = "double_block"
+_HALF_MAX = 65504.0  # of float16
+
+
+class BlockPatch:
+    """Replacement of one block: the block, or what another pack had put there (`base`), plus what each adapter adds.
+
+    All adapters see the same state, so their order does not matter. Every clone of a model gets patch objects of its
+    own (see `unshare`). `patch`: cells of the latent along a side of a picture token. `injections`: (Injection, its
+    bank's index of this block, the ModelPatcher of layers that it uses or None).
+    """
+
+    __slots__ = ("after", "base", "inside", "injections", "key", "patch")
+
+    def __init__(self, key: tuple, injections: Any, patch: int, base: Any = None):
+        self.key, self.injections, self.patch, self.base = key, tuple(injections), patch, base
+        pairs = [(one, index) for one, index, _ in self.injections]
+        self.after = [(one, index) for one, index in pairs if _where(one, index) == AFTER]
+        self.inside = [(one, index) for one, index in pairs if _where(one, index) != AFTER]
+
+    def __call__(self, args: dict, extra: dict) -> dict:
+        options = args.get("transformer_options") or {}
+        is_double = self.key[0] == _DOUBLE
+        if is_double:
+            options[keys.TEXT] = args["txt"].shape[1]  # single blocks are given both in one
+        text = options.get(keys.TEXT)
+        if text is None:  # another node has taken all double blocks
+            return self._block(args, extra)
+        run = options.get(keys.RUN) or Run()  # a sampler that goes around ComfyUI's own opens no run
+        start, tokens, latent = 0 if is_double else text, args["img"].shape[1], options.get(keys.LATENT)
+        grid = (1, tokens - start) if latent is None else tuple(-(-side // self.patch) for side in latent)
+        end = min(tokens, start + grid[0] * grid[1])  # behind it lie reference pictures, which get nothing
+        here = Here(0, grid, self.patch)
+        inside = Inside(self.key, self.inside, text, end - start, here, args["pe"], run)
+        if self.inside:
+            options[keys.BLOCK] = inside
+        out = self._block(args, extra)
+        options.pop(keys.BLOCK, None)
+        # What another pack's patch has returned may still be its own.
+        whole = out["img"] if self.base is None else out["img"].clone()
+        picture = whole[:, start:end]
+        added = [one for one in (self._after(picture, here, options, run), inside.aside) if one is not None]
+        for one in added:
+            picture += one
+        if added and picture.dtype == torch.float16:  # as the blocks themselves do
+            picture.copy_(picture.nan_to_num(nan=0.0, posinf=_HALF_MAX, neginf=-_HALF_MAX))
+        return {**out, "img": whole} if added else out
+
+    def _block(self, args, extra):
+        return extra["original_block"](args) if self.base is None else self.base(args, extra)
+
+    def _after(self, picture, here, options, run):
+        """What adapters add to picture [B,N,C] after the block, or None."""
+        if not self.after:
+            return None
+        run.fired.add(self.key)
+        working = [(one, index) for one, index in self.after if one.works(options, run)]
+        if not working:
+            return None
+        rows = rows_of(options, picture.shape[0])
+        sites = [one.patcher.model.sites[index] for one, index in working]
+        masks = [one.mask(picture, here, run, rows) for one, _ in working]
+
+        def added(q, text, kinds, *masks):
+            return added_together(sites, q, kinds, masks)
+
+        return with_identity(rows, added, picture, picture, *masks)
+
+    def copy(self) -> "BlockPatch":
+        return BlockPatch(self.key, self.injections, self.patch, self.base)
+
+    def __deepcopy__(self, memo):
+        return self.copy()
+
+    def models(self) -> list[ModelPatcher]:
+        """The ModelPatchers that ComfyUI loads together with the model."""
+        models = [one for injection, _, layers in self.injections for one in (injection.patcher, layers) if one]
+        return models + (self.base.models() if hasattr(self.base, "models") else [])
+
+    def to(self, target: object) -> "BlockPatch":
+        """Our weights move with their ModelPatcher; only a stranger's patch may want to move itself."""
+        if hasattr(self.base, "to"):
+            return BlockPatch(self.key, self.injections, self.patch, self.base.to(target))
+        return self
+
+
+def _where(injection, index):
+    return injection.patcher.model.sites[index].where
+
+
+def inject(
+    model: ModelPatcher, injection: Injection, layers: ModelPatcher | None, sites: list[tuple[int, Site]], patch: int
+) -> frozenset:
+    """Add an injection to `model`, a clone of the caller's own; `sites` are (number in its bank, Site).
+
+    Returns their names in Run.fired.
+    """
+    taken = model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
+    names = set()
+    for index, site in sites:
+        before = taken.get(site.key)
+        mine = isinstance(before, BlockPatch)
+        injections = (*(before.injections if mine else ()), (injection, index, layers))
+        made = BlockPatch(site.key, injections, patch, before.base if mine else before)
+        model.set_model_patch_replace(made, "dit", *site.key)
+        names |= {site.key} if made.after else set()
+        names |= {Inside.named(site.key)} if made.inside else set()
+    if any(_where(injection, index) != AFTER for index, _ in sites):
+        take_attention(model)
+    model.remove_callbacks_with_key(CallbacksMP.ON_CLONE, keys.RUN)
+    model.add_callback_with_key(CallbacksMP.ON_CLONE, keys.RUN, unshare)
+    return frozenset(names)
+
+
+def unshare(model: ModelPatcher, clone: ModelPatcher):
+    """Give a fresh clone patch objects of its own: newer ComfyUI copies only the dictionaries that hold them."""
+    patches = clone.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
+    for key, patch in patches.items():
+        if isinstance(patch, BlockPatch):
+            patches[key] = patch.copy()

@@ -1,0 +1,59 @@
+"""Ready-made material for tests on a tiny FLUX: people as adapters get them, prompts, whole samplings."""
+
+import torch
+from host_cases import loaded_adapter, randn
+from likeness.core.adapters import FaceInput, Seen
+from likeness.core.faces.identity.identity import combine_identity
+from likeness.core.host.adapters import adapter as adapters
+from likeness.core.host.who.person import Person
+from tiny import flux as tiny
+from tiny import pulid
+
+SIZE = (12, 16)  # of the latents
+
+
+def pulid_flux(seed=0):
+    """A tiny PuLID adapter for FLUX, loaded by the pack's own loader."""
+    return loaded_adapter(pulid.pulid_flux(seed), "pulid_flux_v0.9.1.safetensors")
+
+
+def pulid_face(seed=0):
+    """A face as PuLID gets it, and what it gets of nobody."""
+    hidden = tuple(randn(1, 10, pulid.SEEN_DIM, seed=seed + i) for i in range(5))
+    face = FaceInput(randn(1, pulid.FACE_DIM, seed=seed + 7), Seen(hidden, randn(1, 768, seed=seed + 8)))
+    nothing = Seen(tuple(torch.zeros_like(one) for one in hidden), torch.zeros(1, 768))
+    return face, FaceInput(torch.zeros(1, pulid.FACE_DIM), nothing)
+
+
+def person(face, nobody):
+    identity, _ = combine_identity("tiny", randn(1, 8, seed=1), torch.ones(1), "mean")
+    return Person(identity, face, nobody)
+
+
+def apply(model, adapter, who, mask=None, prompts=None, settings=None, **strength):
+    """ApplyIDAdapter's work for a person as (face, nobody); returns (model, positive, negative)."""
+    positive, negative = prompts or (conditioning(1), conditioning(2))
+    strength = adapters.Strength(**{"weight": 1.0, **strength})
+    return adapters.apply_person(
+        model, positive, negative, adapter, person(*who), strength, mask, settings or adapters.Settings()
+    )
+
+
+def conditioning(seed=0, length=7, **extras):
+    """A random prompt as CLIPTextEncode and FluxGuidance would give it."""
+    pooled = {"pooled_output": randn(1, tiny.POOLED, seed=seed + 1)}
+    return [[randn(1, length, tiny.TEXT, seed=seed), {**pooled, "guidance": 3.5, **extras}]]
+
+
+def sample(
+    model, positive, negative, seed=1, steps=2, cfg=1.0, size=SIZE, batch=1, sampler="euler", scheduler="simple"
+):
+    """Sample as KSampler does; returns the latent."""
+    import comfy.sample
+
+    shape = batch, tiny.CHANNELS, *size
+    noise, latent = randn(*shape, seed=seed), torch.zeros(shape)
+    with torch.inference_mode():
+        return comfy.sample.sample(
+            model, noise, steps, cfg, sampler, scheduler, positive, negative, latent, seed=seed, disable_pbar=True
+        )

@@ -1,0 +1,60 @@
+"""Tiny FLUX and Chroma as ComfyUI MODELs: its own classes with 19 double and 38 single blocks, narrow channels."""
+
+import comfy.model_management as mm
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.supported_models import Chroma, Flux, FluxSchnell
+from comfy_versions import flux_settings
+
+from .weights import fill
+
+WIDTH, HEADS, TEXT, POOLED, CHANNELS, PATCH = 64, 2, 32, 24, 16, 2
+DOUBLE, SINGLE = 19, 38
+_COMMON = {
+    "in_channels": CHANNELS,
+    "out_channels": CHANNELS,
+    "context_in_dim": TEXT,
+    "hidden_size": WIDTH,
+    "mlp_ratio": 4.0,
+    "num_heads": HEADS,
+    "depth": DOUBLE,
+    "depth_single_blocks": SINGLE,
+    "axes_dim": [8, 12, 12],
+    "theta": 10000,
+    "patch_size": PATCH,
+    "qkv_bias": True,
+}
+_FLUX = {**_COMMON, "image_model": "flux", "vec_in_dim": POOLED}
+_CHROMA = {**_COMMON, "image_model": "chroma", "in_dim": 64, "out_dim": WIDTH, "hidden_dim": 48, "n_layers": 2}
+_KINDS = {
+    "flux": (Flux, {**_FLUX, "guidance_embed": True}),
+    "schnell": (FluxSchnell, {**_FLUX, "guidance_embed": False}),
+    "chroma": (Chroma, _CHROMA),
+}
+_BRANCHES = 0.3  # of what a block adds: 57 blocks of random weights would shake every rounding error up
+
+
+def config(kind: str, **changed) -> dict:
+    """What the transformer's class is made of."""
+    found = {**_KINDS[kind][1], **changed}
+    return found if kind == "chroma" else found | flux_settings()
+
+
+def base_model(kind: str = "flux", seed: int = 0, dtype: torch.dtype = torch.float32, device="cpu", compute=None):
+    """ComfyUI's BaseModel around its own transformer with random weights: "flux", "schnell" or "chroma"."""
+    made = _KINDS[kind][0](config(kind))
+    made.set_inference_dtype(dtype, compute)
+    model = fill(made.get_model({}, device=torch.device(device)), seed)
+    for name, parameter in model.diffusion_model.named_parameters():
+        if "mod.lin.weight" in name or "modulation.lin.weight" in name:
+            parameter.data.mul_(_BRANCHES)
+    return model
+
+
+def flux(kind: str = "flux", seed: int = 0, dtype: torch.dtype = torch.float32, compute=None) -> ModelPatcher:
+    """A MODEL as a loader gives it, on the offload device; `compute` for weights stored in fp8.
+
+    Context [B,T,32], pooled text [B,24], latents of 16 channels, 57 blocks of 64 channels.
+    """
+    model = base_model(kind, seed, dtype, mm.unet_offload_device(), compute)
+    return ModelPatcher(model, load_device=mm.get_torch_device(), offload_device=mm.unet_offload_device())
