@@ -107,7 +107,7 @@ class Injection:
 def with_identity(
     rows: Rows, added: Callable, q: torch.Tensor, text: torch.Tensor, *masks: torch.Tensor | None
 ) -> torch.Tensor | None:
-    """`added(q, text, kinds, *masks)` [B,N,C] of the rows with identity, zeros for others; None where there are none."""
+    """`added(q, text, kinds, *masks)` [B,N,C] of rows with identity, zeros for others; None where there are none."""
     if rows.off is None:
         return added(q, text, rows.kinds, *masks)
     present = rows.off.present(q)
