@@ -6,6 +6,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,7 @@ class CureRun(TwinRun):
         super().__init__(guider, positive, twins, run)
         self.plan, self.where = plan, Where(plan)
         self.words = None if plan.select is None else Words(plan.context, plan.select)
+        self._prompts = set() if plan.select is None else _saying(twins, plan.context)
         self.trajectory = OwnTrajectory(run)
         self.step = BETWEEN
         self.shared_steps, self.kept_any = 0, False  # how many steps share keys, and whether any were there to share
@@ -121,6 +123,10 @@ class CureRun(TwinRun):
     def reads_maps(self) -> bool:
         """Whether the running step wants attention maps."""
         return self.step.collects
+
+    def says_words(self, name: Any) -> bool:
+        """Whether the twin of that name (its uuid) is the prompt, of which it is known where its words are."""
+        return name in self._prompts
 
     def add_maps(self, maps: torch.Tensor, size: tuple[int, int], place: Place):
         self.where.add_maps(maps, size, place)
@@ -210,11 +216,8 @@ class CureRun(TwinRun):
         index = index.unsqueeze(-1)
         return k.gather(1, index.expand(-1, -1, k.shape[-1])), v.gather(1, index.expand(-1, -1, v.shape[-1]))
 
-    def own(
-        self, k: torch.Tensor, v: torch.Tensor, k_extra: torch.Tensor, v_extra: torch.Tensor, size: tuple[int, int],
-        place: Place,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-        return k, v, self._extra_tokens(size, place)[1]
+    def bias(self, size: tuple[int, int], place: Place) -> torch.Tensor | None:
+        return self._extra_tokens(size, place)[1]
 
     def _extra_tokens(self, size, place):
         """Which of size[0] x size[1] tokens are given away: (index [B,E], bias [B,E]).
@@ -229,6 +232,16 @@ class CureRun(TwinRun):
             share, index = share.topk(max(count, 1), dim=1)
             self._tokens[size, place] = index, (share * self.plan.strength).log() + self.plan.extra_keys.bias
         return self._tokens[size, place]
+
+
+def _saying(entries, context):
+    """The names of those conditionings that begin as the prompt [1,T,D] does, else of all: nodes that append something
+    (ConditioningConcat, a style model's picture) leave its tokens where they are."""
+
+    def says(text):
+        return text.shape[1] >= context.shape[1] and torch.equal(text[:, : context.shape[1]], context.to(text))
+
+    return {one["uuid"] for one in entries if says(one["cross_attn"])} or {one["uuid"] for one in entries}
 
 
 def _levels(sigmas, start, end):
