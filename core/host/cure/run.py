@@ -62,6 +62,7 @@ class CureRun(TwinRun):
         alone = getattr(guider, "cfg", None) == 1 and type(guider).predict_noise is CFGGuider.predict_noise
         self._has_unconditional = bool(guider.conds.get("negative")) and not alone
         self._responses: dict[tuple[int, ...], torch.Tensor] = {}  # the latest [B,C,H,W] by the pictures' numbers
+        self._fresh = False  # whether the last step has made one of all pictures by a comparison
         # Predictions of this step that wait for an unconditional one to be compared with.
         self._bare: dict[tuple[int, ...], torch.Tensor] = {}
         # Where the running step shares keys.
@@ -87,13 +88,18 @@ class CureRun(TwinRun):
         maps = bool(plan.attributes) and self.run.within(self._mapping, sigmas)
         self.mapped += maps
         collects = maps and (mode.reads_maps or self.mapped % COMPARED_EVERY == 1)
+        parses = plan.regions is not None and not self.where.parsed and self.run.within(self._parsing, sigmas)
+        # Without an unconditional prediction a response takes two evaluations, so it serves for the next step as well.
+        alone = acts and mode.responds and not self._has_unconditional
+        rests = alone and self._fresh and not collects and not parses
+        needs_bare = collects or always or (acts and (mode.shares_keys or not rests))
         self.step = Step(
             acts=acts,
             collects=collects,
-            compares=(collects and not mode.reads_maps) or (acts and mode.responds and not self._has_unconditional),
-            parses=plan.regions is not None and not self.where.parsed and self.run.within(self._parsing, sigmas),
+            compares=(collects and not mode.reads_maps) or (alone and not rests),
+            parses=parses,
             shares_keys=acts and mode.shares_keys,
-            needs_bare=acts or collects or always or (plan.separate and not self._is_over(sigmas)),
+            needs_bare=needs_bare or (plan.separate and not self._is_over(sigmas)),
         )
         self.gives_keys = self.step.shares_keys
         self.shared_steps += self.gives_keys
@@ -106,6 +112,7 @@ class CureRun(TwinRun):
         self.where.close()
         self.keys.clear()
         self._bare.clear()
+        self._fresh = self.step.acts and self.step.compares and tuple(range(self.where.pictures)) in self._responses
         self.step, self.gives_keys = BETWEEN, False
 
     def begin_pictures(self, mark: tuple) -> bool:
@@ -160,7 +167,7 @@ class CureRun(TwinRun):
         other = unconditional if self._has_unconditional else lacking
         if other is not None:
             self._responses[frames] = bare - other
-        else:
+        elif self._has_unconditional:
             self._bare[frames] = bare
 
     def answered(self, predictions: list[torch.Tensor], kinds: list[int]) -> list[torch.Tensor]:

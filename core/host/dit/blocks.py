@@ -18,6 +18,7 @@ from ..sampling.run import SELF, Run
 from .attention import Inside, take_attention
 
 _DOUBLE = "double_block"
+_FIRST = (_DOUBLE, 0)  # always ours, as single blocks have to know how long the prompt is
 _HALF_MAX = 65504.0  # of float16
 
 
@@ -133,7 +134,7 @@ def inject(
         names |= {Inside.named(site.key)} if made.inside else set()
     if any(_where(injection, index) != AFTER for index, _ in sites):
         take_attention(model)
-    _part_clones(model)
+    _finish(model, patch)
     return frozenset(names)
 
 
@@ -148,7 +149,7 @@ def share_keys(model: ModelPatcher, blocks: Iterable[tuple], patch: int) -> froz
         made = BlockPatch(key, before.injections, patch, before.base, shares=True, reads=before.reads)
         model.set_model_patch_replace(made, "dit", *key)
     take_attention(model)
-    _part_clones(model)
+    _finish(model, patch)
     return frozenset((SELF, *key) for key in blocks)
 
 
@@ -159,7 +160,7 @@ def read_maps(model: ModelPatcher, blocks: Iterable[tuple], patch: int):
         made = BlockPatch(key, before.injections, patch, before.base, shares=before.shares, reads=True)
         model.set_model_patch_replace(made, "dit", *key)
     take_attention(model)
-    _part_clones(model)
+    _finish(model, patch)
 
 
 def _on(model, key, patch):
@@ -168,7 +169,8 @@ def _on(model, key, patch):
     return taken if isinstance(taken, BlockPatch) else BlockPatch(key, (), patch, taken)
 
 
-def _part_clones(model):
+def _finish(model, patch):
+    model.set_model_patch_replace(_on(model, _FIRST, patch), "dit", *_FIRST)
     model.remove_callbacks_with_key(CallbacksMP.ON_CLONE, keys.RUN)
     model.add_callback_with_key(CallbacksMP.ON_CLONE, keys.RUN, unshare)
 

@@ -5,7 +5,7 @@ row and its twin have the same places, so that the keys of one are right for the
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -92,7 +92,7 @@ def _with_extra(sequence, block, extra: Given, bias, style, mask, attend, whole)
     return torch.cat([whole[:, : at.start], picture, whole[:, behind]], dim=1)
 
 
-def read_words(sequence: Sequence, q: torch.Tensor, k: torch.Tensor, options: dict, run):
+def read_words(sequence: Sequence, q: torch.Tensor, k: torch.Tensor, options: dict, run: Any):
     """Hand the running cure maps of its prompt's words: where rows without identity look at them.
 
     q, k [B,heads,N,D]. `run.says_words(uuid)`: whether the conditioning of that name is the prompt. `run.words` knows
