@@ -20,8 +20,8 @@ def extra_key_attention(
     heads: int,
 ) -> torch.Tensor:
     """Attention of q [B,N,C] to k, v [B,M,C] and to k_extra, v_extra [B,E,C] with bias [B,E] or none -> [B,N,C]."""
-    split = [t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v, k_extra, v_extra)]
-    return extra_key_heads(*split, bias)
+    q, k, v, k_extra, v_extra = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v, k_extra, v_extra))
+    return extra_key_heads(q, k, v, k_extra, v_extra, bias)
 
 
 def extra_key_heads(

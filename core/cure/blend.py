@@ -1,7 +1,7 @@
 """Predictions of one step mixed under a mask: `personal` with the identity, `bare` without.
 
-With x = x0 + sigma * eps, a predicted picture D and a predicted noise eps = (x - D) / sigma say the same. On flow models,
-x = (1 - sigma) * x0 + sigma * eps, the same quotient is the predicted velocity.
+With x = x0 + sigma * eps, a predicted picture D and a predicted noise eps = (x - D) / sigma say the same. On flow
+models, x = (1 - sigma) * x0 + sigma * eps, the same quotient is the predicted velocity.
 """
 
 import torch

@@ -14,6 +14,7 @@ from ..comfyui.managed import loaded
 _T5 = "t5xxl"  # ComfyUI's name for it among a CLIP's encoders
 _SIGNS = ("", "/")  # T5 writes a word in another way where it follows a sign and no space
 
+
 @dataclass(frozen=True)
 class Encoded:
     """A prompt as the text encoder gives it: `context` [1,T,D] and what goes with it (pooled output and such)."""

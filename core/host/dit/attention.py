@@ -20,8 +20,8 @@ class Inside:
     """What the attention of one running block is to do more, made by its BlockPatch.
 
     `injections`: (Injection, its bank's index of the block). The tokens are `text` of the prompt, then `picture` of the
-    picture; `pe` is the rotation of all. `shares`: rows with identity may see keys of their twins'; `reads`: maps of the
-    prompt's words may be taken. `aside` [B,N,C]: what is to be added to the picture after the block, or None.
+    picture; `pe` is the rotation of all. `shares`: rows with identity may see keys of their twins'; `reads`: maps of
+    the prompt's words may be taken. `aside` [B,N,C]: what is to be added to the picture after the block, or None.
     """
 
     def __init__(
