@@ -10,6 +10,7 @@ from tiny import flux as tiny
 from tiny import pulid
 
 SIZE = (12, 16)  # of the latents
+PICTURE_SIZE = (96, 128)
 
 
 def pulid_flux(seed=0):

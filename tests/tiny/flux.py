@@ -25,7 +25,16 @@ _COMMON = {
     "qkv_bias": True,
 }
 _FLUX = {**_COMMON, "image_model": "flux", "vec_in_dim": POOLED}
-_CHROMA = {**_COMMON, "image_model": "chroma", "in_dim": 64, "out_dim": WIDTH, "hidden_dim": 48, "n_layers": 2}
+_CHROMA = {
+    **_COMMON,
+    "image_model": "chroma",
+    "in_channels": CHANNELS * PATCH**2,
+    "out_channels": CHANNELS * PATCH**2,
+    "in_dim": 64,
+    "out_dim": WIDTH,
+    "hidden_dim": 48,
+    "n_layers": 2,
+}
 _KINDS = {
     "flux": (Flux, {**_FLUX, "guidance_embed": True}),
     "schnell": (FluxSchnell, {**_FLUX, "guidance_embed": False}),
