@@ -48,7 +48,7 @@ _BRANCHES = 0.3  # of what a block adds: 57 blocks of random weights would shake
 def config(kind: str, **changed) -> dict:
     """What the transformer's class is made of."""
     found = {**_KINDS[kind][1], **changed}
-    return found if kind == "chroma" else found | flux_settings()
+    return found | flux_settings("chroma" if kind == "chroma" else "flux")
 
 
 def base_model(kind: str = "flux", seed: int = 0, dtype: torch.dtype = torch.float32, device="cpu", compute=None):
