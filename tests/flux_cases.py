@@ -10,6 +10,7 @@ from tiny import flux as tiny
 from tiny import pulid
 
 SIZE = (12, 16)  # of the latents
+PICTURE_SIZE = (96, 128)
 
 
 def pulid_flux(seed=0):
@@ -57,3 +58,7 @@ def sample(
         return comfy.sample.sample(
             model, noise, steps, cfg, sampler, scheduler, positive, negative, latent, seed=seed, disable_pbar=True
         )
+
+
+# Adapters on FLUX by name: how one is loaded, and a person as (face, nobody) for it.
+CASES = {"PuLID": (pulid_flux, pulid_face)}
