@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from flux_cure_cases import OVERRIDE, Case, clip, prompt, recorded, reference_latent, softmax_attention
 from likeness.core.host.adapters import adapter as adapters
 from likeness.core.host.cure.where import Where
+from likeness.core.host.sampling.twins import TwinRun
 from tiny import flux as tiny
 
 GRID, TEXT, EPSILON = (6, 8), 32, 2e-6  # tokens of pictures of 12 x 16 cells, and of prompts
@@ -182,3 +183,24 @@ def test_clones_have_patches_of_their_own(case):
     for key, patch in patches(cured).items():
         assert patches(clone)[key] is not patch and patches(clone)[key].shares == patch.shares
     assert tiny.DOUBLE + tiny.SINGLE > len(patches(cured)) == 20 + 16 - 4  # PuLID is in four of the last 16 as well
+
+
+@pytest.mark.parametrize("trajectory", ["shared", "separate"])
+@pytest.mark.parametrize("longer", [{}, {"likeness_plain_text": 2}], ids=["in one batch", "of another length"])
+def test_every_person_gets_keys_whatever_else_is_in_the_step(case, trajectory, longer, monkeypatch):
+    """Two prompts of different lengths run in separate forwards, and so may one and its twin."""
+    given, original = [], TwinRun.shared_keys
+
+    def spy(self, site, rows, *rest):
+        found = original(self, site, rows, *rest)
+        given.extend(found[index] for index in rows.conditional(without_identity=False))
+        return found
+
+    monkeypatch.setattr(TwinRun, "shared_keys", spy)
+    text = "a portrait, " + "very " * 40 + "old"
+    extras = {key: prompt()[0][0][:, :-times] for key, times in longer.items()}
+    positive = [*prompt(**extras), *prompt(text)]
+    assert positive[0][0].shape[1] < positive[1][0].shape[1]
+    cured = case.cure(prompt="a tree", mask=torch.ones(1, 4, 4).tril(), mode="shared_attention", trajectory=trajectory)
+    case.sample(cured, (positive, prompt("blurry")), steps=1)
+    assert len(given) == 2 * 16 and all(one is not None for one in given)

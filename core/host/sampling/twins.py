@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 from comfy.patcher_extension import WrapperExecutor
-from comfy.samplers import CFGGuider
+from comfy.samplers import CFGGuider, cond_equal_size
 
 from .. import keys
 from ..conditioning.control_reads import without_identity
@@ -114,16 +114,37 @@ class TwinRun:
     ) -> list:
         """Predictions [B,C,H,W] of lists of conditionings, and of those without identity before and behind them.
 
-        ComfyUI runs the last lists first: those that give their keys away stand behind those that take them. The
-        unconditional ones go to the end, so that the batch begins with them as in any CFG: other nodes count on that.
+        ComfyUI runs the last lists of a batch first: those that give their keys away stand behind those that take them.
+        Where the two fit in no batch, it would run them too late, so they have a call of their own. The unconditional
+        ones go to the end, so that the batch begins with them as in any CFG: other nodes count on that.
         """
-        lists, options = [*before, *conds, *after], model_options["transformer_options"]
-        off = [True] * len(before) + [self.all_off] * len(conds) + [True] * len(after)
-        kinds = self.run.kinds(lists)
-        order = sorted(range(len(lists)), key=kinds.__getitem__)  # stable
-        with self.run.calling([lists[i] for i in order], x, options, [off[i] for i in order]):
-            out = executor(model, [lists[i] for i in order], x, timestep, model_options)
-        return [out[order.index(i)] for i in range(len(lists))]
+
+        def predictions(lists, off):
+            kinds = self.run.kinds(lists)
+            order = sorted(range(len(lists)), key=kinds.__getitem__)  # stable
+            sorted_lists, options = [lists[i] for i in order], model_options["transformer_options"]
+            with self.run.calling(sorted_lists, x, options, [off[i] for i in order]):
+                out = executor(model, sorted_lists, x, timestep, model_options)
+            return [out[order.index(i)] for i in range(len(lists))]
+
+        off = [True] * len(before) + [self.all_off] * len(conds)
+        if self.gives_keys and self._misfit(conds, after):
+            ahead = predictions(after, [True] * len(after))
+            return predictions([*before, *conds], off) + ahead
+        return predictions([*before, *conds, *after], [*off, *[True] * len(after)])
+
+    def _misfit(self, conds, twins):
+        """Whether some entry and its twin can't be in one batch: a text of another length, a ControlNet for one."""
+        by_uuid = {entry["uuid"]: entry for entries in twins for entry in entries}
+        pairs = [(one, by_uuid.get(self.twin_of.get(one["uuid"]))) for entries in conds for one in entries or ()]
+        return any(
+            other is not None
+            and (
+                one.get("control") is not other.get("control")
+                or not cond_equal_size(one["model_conds"], other["model_conds"])
+            )
+            for one, other in pairs
+        )
 
 
 def add_twins(guider: CFGGuider, run: Run) -> tuple[list[dict], list[dict]]:
