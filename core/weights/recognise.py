@@ -106,6 +106,7 @@ _KINDS: Kinds = (
     (_under_any_wrapper("layer1.0.prelu.weight"), "an ArcFace IResNet state dict"),
     (is_bare_ir101, "a CurricularFace state dict"),
     (_under_any_wrapper("body.0.res_layer.5.running_var"), "an AdaFace state dict"),
+    (_under_any_wrapper("body.0.res_layer.5.fc1.weight"), "an ArcFace IR-SE50 state dict"),
     (_under_any_wrapper("body.0.res_layer.4.running_var"), "an IR face model of another layout than AdaFace's"),
     (_starts("net.input_layer."), "a CVLface model, whose colour order only a file beside it tells"),
     (_has("encoder.styles.0.linear.weight"), "an e4e encoder"),
