@@ -97,6 +97,7 @@ _KINDS: Kinds = (
     (_contains("lora.down.weight"), "a LoRA"),
     (_starts("model.diffusion_model."), "a full checkpoint or diffusion model"),
     (_starts("down_blocks."), "a diffusers U-Net"),
+    (_has("vision_model.head.probe"), "a SigLIP"),
     (_starts("text_model."), "a text encoder"),
     (_starts("vision_model."), "a CLIP vision model"),
     (_starts("cp.resnet."), "a BiSeNet face parser"),
