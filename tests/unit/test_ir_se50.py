@@ -60,7 +60,7 @@ def test_relatives(tensors):
     deep = tensors | {f"body.{number}.res_layer.4.weight": torch.ones(256) for number in range(24, 49)}
     deep |= {f"body.{number}.res_layer.4.weight": torch.ones(128) for number in (21, 22, 23, *range(24, 30))}
     deep |= {f"body.{number}.res_layer.4.weight": torch.ones(512) for number in (46, 47, 48)}
-    assert "is an IR-SE network of 100 layers, but only IR-SE50 is known" in refused(deep)
+    assert "is an IR-SE100, but only IR-SE50 is known" in refused(deep)
 
 
 @pytest.mark.parametrize("key", ["body.9.res_layer.5.fc2.weight", "body.3.shortcut_layer.1.bias",

@@ -12,7 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 # Tall, wide, square, odd differences, over each edge of the photograph, and all of it outside.
 BOXES = ((450.7, 60.2, 600.9, 250.1), (450.0, 60.0, 661.0, 200.9), (10.5, 20.9, 110.2, 120.3),
-         (300.0, 300.0, 335.0, 364.0), (-40.6, -12.3, 80.0, 70.0), (600.0, 380.0, 720.0, 470.0), (-60.0, -90.0, -10.0, -40.0))  # fmt: skip
+         (300.0, 300.0, 335.0, 364.0), (-40.6, -12.3, 80.0, 70.0), (600.0, 380.0, 720.0, 470.0),
+         (-60.0, -90.0, -10.0, -40.0))  # fmt: skip
 
 
 def faces_of(boxes, counts, size):

@@ -27,7 +27,7 @@ LAYOUT = Layout(
     squeeze=("res_layer.5.fc1", "res_layer.5.fc2"),
 )
 _ANCHOR = "body.0.res_layer.5.fc1.weight"
-_LAYERS = 50
+_DEPTHS = (3, 4, 14, 3)
 
 
 def recognise(tensors: Mapping[str, Tensor]) -> bool:
@@ -52,10 +52,10 @@ def load_ir_se50(
             "recognition_arcface_ir_se50.pth."
         )
     stages = stages_of(published)
-    layers = DEPTHS.get(tuple(map(len, stages)), _LAYERS)
-    if layers != _LAYERS:
+    depths = tuple(map(len, stages))
+    if depths in DEPTHS and depths != _DEPTHS:
         raise WeightsError(
-            f"{name} is an IR-SE network of {layers} layers, but only IR-SE50 is known; choose facexlib's "
+            f"{name} is an IR-SE{DEPTHS[depths]}, but only IR-SE50 is known; choose facexlib's "
             "recognition_arcface_ir_se50.pth."
         )
     return read_iresnet(published, stages, LAYOUT, name, device, dtype, operations)

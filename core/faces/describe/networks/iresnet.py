@@ -15,7 +15,13 @@ from ...layers import PReLU
 CHIP_SIZE, DIM = 112, 512
 WIDTHS = (64, 128, 256, 512)
 # residual units per stage -> convolutions in the published name, of which AdaFace calls the largest 101
-DEPTHS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 14, 3): 50, (3, 13, 30, 3): 100, (6, 26, 60, 6): 200}
+DEPTHS: dict[tuple[int, ...], int] = {
+    (2, 2, 2, 2): 18,
+    (3, 4, 6, 3): 34,
+    (3, 4, 14, 3): 50,
+    (3, 13, 30, 3): 100,
+    (6, 26, 60, 6): 200,
+}
 _SQUEEZE = 16  # channels of a unit for each of its squeezed ones
 _CELLS = (CHIP_SIZE // 2 ** len(WIDTHS)) ** 2  # of the last feature map
 
@@ -92,7 +98,8 @@ class IResNet(nn.Module):
         self.depths = depths
         self.conv = operations.Conv2d(3, WIDTHS[0], 3, 1, 1, **place)
         self.prelu = PReLU(WIDTHS[0], **place)
-        units, before = [], WIDTHS[0]
+        units: list[Unit] = []
+        before = WIDTHS[0]
         for depth, width in zip(depths, WIDTHS, strict=True):
             for number in range(depth):
                 project = number == 0 and (before != width or project_first)
