@@ -25,7 +25,8 @@ from layouts import shapes
 from safetensors.torch import save_file
 
 # Pictures go through vision models of these sizes: tokens, and what the whole picture's embedding has.
-_SEEN = {"clip-h": (257, 1024), "clip-g": (257, 1280), "clip-l": (257, 768), "eva-l336": (577, 768)}
+_SEEN = {"clip-h": (257, 1024), "clip-g": (257, 1280), "clip-l": (257, 768), "eva-l336": (577, 768),
+         "siglip-b256": (256, 768), "siglip-so400m": (729, 1152)}  # fmt: skip
 _EVA_STATES, _PICTURE = 5, 224
 _MODELS = {"SD1.5": "sd15", "SDXL": "sdxl"}
 

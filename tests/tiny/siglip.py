@@ -1,10 +1,11 @@
-"""A SigLIP of a published one's width and pictures with one narrow layer, in the layout of Hugging Face's files."""
+"""A SigLIP of a published width and picture, or a narrow one, of one layer, in the layout of the published files."""
 
 import torch
 
 from .pulid import Random
 
-SIZES = {"siglip-b256": (768, 16, 256), "siglip-so400m": (1152, 14, 384)}  # width, patch, side
+# width, patch, side
+SIZES = {"siglip-b256": (768, 16, 256), "siglip-so400m": (1152, 14, 384), "narrow": (64, 16, 64)}
 INNER = 32
 
 
