@@ -73,7 +73,7 @@ class PuLIDFlux(IDAdapter):
         seen = tensors["pulid_encoder.mapping_0.0.weight"]
         sizes = face.shape[-1], face.shape[0], seen.shape[-1], seen.shape[0]
         layers = layers_of(tensors, "pulid_encoder.")
-        self.pulid_encoder = IDFormer(*sizes, *layers, spec.tokens, spec.token_dim, **place)
+        self.pulid_encoder: nn.Module = IDFormer(*sizes, *layers, spec.tokens, spec.token_dim, **place)
         inner = tensors["pulid_ca.0.to_q.weight"].shape[0]
         if not inner or inner % _DIM_HEAD:
             raise RuntimeError(f"attention width {inner} is no multiple of {_DIM_HEAD}")
