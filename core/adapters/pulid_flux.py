@@ -7,6 +7,7 @@ sees; the authors' negative prompt has it at the same weight. Several photograph
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -87,4 +88,5 @@ class PuLIDFlux(IDAdapter):
         return self.pulid_encoder(vectors, seen.hidden)
 
     def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
-        return [LookAfter([(layers, *layers.face(tokens))]) for layers in self.pulid_ca]
+        attentions: Iterable[Any] = self.pulid_ca
+        return [LookAfter([(layers, *layers.face(tokens))]) for layers in attentions]
