@@ -5,9 +5,16 @@ import torch
 import torch.nn.functional as F
 from flux_cure_cases import OVERRIDE, Case, clip, prompt, recorded, reference_latent, softmax_attention
 from likeness.core.host.adapters import adapter as adapters
-from likeness.core.host.cure.where import Where
+from likeness.core.host.adapters import mixed
+from likeness.core.host.cure.where import Where, Words
+from likeness.core.host.dit.attention import Inside
+from likeness.core.host.sampling.injection import Here
+from likeness.core.host.sampling.rows import IdentityOff, in_chunks
+from likeness.core.host.sampling.run import Run
+from likeness.core.host.sampling.spans import Span
 from likeness.core.host.sampling.twins import TwinRun
 from tiny import flux as tiny
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 GRID, TEXT, EPSILON = (6, 8), 32, 2e-6  # tokens of pictures of 12 x 16 cells, and of prompts
 NUMBER = GRID[0] * GRID[1]
@@ -204,3 +211,25 @@ def test_every_person_gets_keys_whatever_else_is_in_the_step(case, trajectory, l
     cured = case.cure(prompt="a tree", mask=torch.ones(1, 4, 4).tril(), mode="shared_attention", trajectory=trajectory)
     case.sample(cured, (positive, prompt("blurry")), steps=1)
     assert len(given) == 2 * 16 and all(one is not None for one in given)
+
+
+def test_the_patch_runs_on_cuda_without_a_host_sync():
+    found, text, length = [], 3, TEXT + NUMBER
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        mixes = (mixed.Mix(Span(0.0, 1.0), 0.5),)
+        run = mixed.MixedRun(mixes, None, [{"uuid": 1}], [{"uuid": 2}], Run())
+        assert run.begin_step(None)
+        run.reads_maps, run.says_words = True, lambda name: name == 2
+        run.words = Words(None, torch.zeros(TEXT, text, device="cuda"))
+        run.add_maps = lambda maps, size, place: found.append(maps)
+        rows = in_chunks([1, 0, 0], 6, [0, 1, 2], IdentityOff((False, False, True)))
+        q, pe = torch.empty(6, 2, length, 32, device="cuda"), torch.empty(6, 1, length, 16, 2, 2, device="cuda")
+        block = Inside(("double_block", 9), [], TEXT, NUMBER, Here(0, GRID, 2), pe, Run(), shares=True, reads=True)
+
+        def attend(q, k, v, mask):
+            return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+        options = {"likeness_twins": run, "likeness_rows": rows}
+        out = block.attention(q, q, q, None, attend, False, options)
+        assert out.shape == (6, length, 64) and out.device.type == "cuda" and not run.keys
+        assert [tuple(one.shape) for one in found] == [(2, text, NUMBER)]

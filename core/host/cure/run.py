@@ -51,7 +51,7 @@ class CureRun(TwinRun):
         super().__init__(guider, positive, twins, run)
         self.plan, self.where = plan, Where(plan)
         self.words = None if plan.select is None else Words(plan.context, plan.select)
-        self._prompts = set() if plan.select is None else _saying(twins, plan.context)
+        self._prompts: set | None = None  # the names of those twins that say the prompt
         self.trajectory = OwnTrajectory(run)
         self.step = BETWEEN
         self.shared_steps, self.kept_any = 0, False  # how many steps share keys, and whether any were there to share
@@ -133,6 +133,8 @@ class CureRun(TwinRun):
 
     def says_words(self, name: Any) -> bool:
         """Whether the twin of that name (its uuid) is the prompt, of which it is known where its words are."""
+        if self._prompts is None:
+            self._prompts = _saying(self.guider.conds[keys.TWIN_ENTRIES], self.plan.context)
         return name in self._prompts
 
     def add_maps(self, maps: torch.Tensor, size: tuple[int, int], place: Place):
@@ -246,6 +248,7 @@ def _saying(entries, context):
     (ConditioningConcat, a style model's picture) leave its tokens where they are."""
 
     def says(text):
+        # host read: once per run
         return text.shape[1] >= context.shape[1] and torch.equal(text[:, : context.shape[1]], context.to(text))
 
     return {one["uuid"] for one in entries if says(one["cross_attn"])} or {one["uuid"] for one in entries}
