@@ -49,7 +49,6 @@ def loaded(tensors: dict[str, torch.Tensor]):
     class Sizes:
         unet_config = {**flux.config("flux"), "depth": 4, "depth_single_blocks": 10}
 
-    Sizes.unet_config.pop("out_channels", None)
     cpu = torch.device("cpu")
     found = Sizes, comfy.ops.manual_cast, cpu, torch.float32, None, cpu
     with mock.patch.object(comfy.controlnet, "controlnet_config", lambda *_, **__: found):
