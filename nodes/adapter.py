@@ -120,8 +120,8 @@ class ApplyIDAdapter(io.ComfyNode):
                 io.Conditioning.Input(
                     "positive",
                     optional=True,
-                    tooltip="Your prompt, for adapters that need it (InstantID, InfiniteYou, PhotoMaker, "
-                    "ConsistentID). It comes out with the identity for LandmarkControl added.",
+                    tooltip="Your prompt, which InstantID, InfiniteYou, PhotoMaker and ConsistentID need. It comes out "
+                    "with the identity for LandmarkControl added.",
                 ),
                 io.Conditioning.Input(
                     "negative",

@@ -4,6 +4,7 @@ import logging
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -29,6 +30,7 @@ from ..who.person import Person, Sources, gather, no_identity
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .mixed import Mix, mix_attention
 
+Prompt = Any  # conditioning entries, or None where nothing is connected
 _SEVERAL = "several people"  # who owns the LoRA of a router, whichever of them came second
 
 
@@ -96,8 +98,8 @@ def _router_of(path, spec):
 
 def apply_adapter(
     model: ModelPatcher,
-    positive: list | None,
-    negative: list | None,
+    positive: Prompt,
+    negative: Prompt,
     adapter: LoadedAdapter,
     sources: Sources,
     strength: Strength,
@@ -134,7 +136,7 @@ def apply_adapter(
 
 
 def apply_person(
-    model: ModelPatcher, positive: list | None, negative: list | None, adapter: LoadedAdapter, person: Person,
+    model: ModelPatcher, positive: Prompt, negative: Prompt, adapter: LoadedAdapter, person: Person,
     strength: Strength,
     attn_mask: torch.Tensor | None = None, settings: Settings = Settings(), without_middle: bool = False,
 ) -> tuple:  # fmt: skip
