@@ -137,8 +137,8 @@ def apply_adapter(
 
 def apply_person(
     model: ModelPatcher, positive: Prompt, negative: Prompt, adapter: LoadedAdapter, person: Person,
-    strength: Strength,
-    attn_mask: torch.Tensor | None = None, settings: Settings = Settings(), without_middle: bool = False,
+    strength: Strength, attn_mask: torch.Tensor | None = None, settings: Settings = Settings(),
+    without_middle: bool = False,
 ) -> tuple:  # fmt: skip
     """`apply` for a person who has been gathered already; returns (model, positive, negative).
 

@@ -260,7 +260,7 @@ class RunScope:
     def __call__(self, executor: WrapperExecutor, *args, **kwargs) -> torch.Tensor:
         guider = executor.class_obj
         noise, sigmas = args[0], args[3]
-        missing = len(self.people - people_drawn(guider.conds))
+        missing = len(self.people - people_drawn(guider.conds)) if self.people else 0
         if missing:
             logging.warning(
                 "Likeness: %d of %d people are not drawn, because no InfuseNet reads them; connect positive of "
