@@ -7,7 +7,8 @@ from likeness.core.faces.identity.identity import combine_identity
 from likeness.core.host.adapters import adapter as adapters
 from likeness.core.host.who.person import Person
 from tiny import flux as tiny
-from tiny import pulid
+from tiny import infiniteyou, pulid
+from tiny.weights import fill
 
 SIZE = (12, 16)  # of the latents
 PICTURE_SIZE = (96, 128)
@@ -58,6 +59,30 @@ def sample(
         return comfy.sample.sample(
             model, noise, steps, cfg, sampler, scheduler, positive, negative, latent, seed=seed, disable_pbar=True
         )
+
+
+def infinite_you(seed=0):
+    """A tiny InfiniteYou adapter, loaded by the pack's own loader."""
+    return loaded_adapter(infiniteyou.infiniteyou(seed), "image_proj_model.bin")
+
+
+def face(seed=0):
+    """A face as InfiniteYou gets it; nobody is asked for."""
+    return FaceInput(torch.nn.functional.normalize(randn(1, infiniteyou.FACE_DIM, seed=seed), dim=-1)), FaceInput()
+
+
+def vae():
+    """A VAE for FLUX's latents with random weights: ComfyUI's small one."""
+    import comfy.sd
+    from comfy.taesd.taesd import TAESD
+
+    state = fill(TAESD(latent_channels=tiny.CHANNELS), 6).state_dict()
+    return comfy.sd.VAE(sd=state, device=torch.device("cpu"), dtype=torch.float32)
+
+
+def drawn(seed=0, size=SIZE):
+    """A control image [1,H,W,3] for latents of a size."""
+    return torch.rand(1, 8 * size[0], 8 * size[1], 3, generator=torch.Generator().manual_seed(seed))
 
 
 # Adapters on FLUX by name: how one is loaded, and a person as (face, nobody) for it.

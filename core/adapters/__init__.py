@@ -14,6 +14,7 @@ from .fact import FACT
 from .family import DEFAULTS, METHODS, Choices, FaceInput, IDAdapter, Seen
 from .files import check_whole, copied, published, widest_dtype
 from .image import ImageAdapter
+from .infiniteyou import InfiniteYou
 from .instantid import InstantID
 from .masterweaver import MasterWeaver
 from .photomaker import PhotoMaker
@@ -30,6 +31,7 @@ FAMILIES: tuple[type[IDAdapter], ...] = (
     InstantID,
     PuLID,
     PuLIDFlux,
+    InfiniteYou,
     ConsistentID,  # before FaceID, whose keys it has too
     FaceID,
     ImageAdapter,

@@ -142,7 +142,7 @@ class AdapterSpec:
     licence: str
     tokens: int  # of a person, or of each photograph
     token_dim: int  # numbers of a token, which is as wide as the text's unless `own_width`
-    site_widths: tuple[int, ...]  # channels of each site in the checkpoint's order (see Base); (): it adds only a LoRA
+    site_widths: tuple[int, ...]  # channels of each site in the checkpoint's order (see Base); (): it has none
     face_dim: int = 0  # numbers of a face vector; 0: it takes none
     face_space: str | None = None  # the encoder whose vectors it was trained on; None: the file cannot say
     normalised: bool = False  # face vectors go in with length 1

@@ -47,6 +47,17 @@ def _is_projection_alone(tensors: Tensors) -> bool:
     return "image_proj.latents" in tensors and all(key.startswith("image_proj.") for key in tensors)
 
 
+def is_infiniteyou(tensors: Tensors) -> bool:
+    """Whether a projection without sites is InfiniteYou's: 8 queries, or tokens as wide as FLUX's text.
+
+    InstantID's and IP-Adapter Plus's have 16 queries, and text of another width.
+    """
+    if "image_proj.latents" not in tensors or _starts("ip_adapter.")(tensors):
+        return False
+    out = tensors.get("image_proj.proj_out.weight")
+    return tensors["image_proj.latents"].shape[-2:-1] == (8,) or (out is not None and out.shape[:1] == (4096,))
+
+
 def _is_bare_resampler(tensors: Tensors) -> bool:
     return {"latents", "proj_in.weight", "proj_out.weight", "norm_out.weight"} <= tensors.keys()
 
@@ -85,7 +96,8 @@ _KINDS: Kinds = (
     (_has("image_proj.perceiver_resampler.proj_in.weight"), "an IP-Adapter FaceID Plus adapter"),
     (_has("image_proj.proj.3.weight"), "an IP-Adapter full-face adapter"),
     (_has("image_proj.proj.2.weight", "image_proj.norm.weight"), "an IP-Adapter FaceID adapter"),
-    (_is_projection_alone, "an InfiniteYou projection"),
+    (is_infiniteyou, "an InfiniteYou adapter"),
+    (_is_projection_alone, "a projection without its adapter"),
     (_takes_face_vectors, "an InstantID or FaceID Portrait adapter"),
     (_has("image_proj.latents"), "an IP-Adapter Plus (image) adapter"),
     (_has("image_proj.proj.weight"), "an IP-Adapter (image) adapter"),

@@ -40,6 +40,22 @@ def test_a_model_that_is_no_unet(pack, applied):
     assert "work with SD1.5 and SDXL models here, but the connected model is Flux; load one of those" in text
 
 
+def test_prompts_are_needed_only_where_the_adapter_works_through_them(pack, applied):
+    from tiny.ip_adapter import ip_adapter
+
+    rest = {name: value for name, value in applied.items() if name not in ("positive", "negative")}
+    text = sentence(pack, "ApplyIDAdapter", **rest, identity=host_cases.identity())
+    assert "is an InstantID adapter, which works through the prompts as well; connect positive and negative" in text
+    rest["adapter"] = host_cases.loaded_adapter(ip_adapter("faceid", "sd15"), "ip-adapter-faceid_sd15.bin")
+    who = host_cases.identity(dim=512, space="buffalo_l-w600k_r50")
+    model, positive, negative, _ = outputs(pack, "ApplyIDAdapter", **rest, identity=who)
+    assert len(host_cases.attn2(model)) == host_cases.SITES["sd15"]
+    for blocker, name in ((positive, "positive"), (negative, "negative")):
+        assert blocker.message.startswith(f"ApplyIDAdapter has no {name} to hand on; connect the prompt to its input")
+    alone = outputs(pack, "ApplyIDAdapter", **rest, identity=who, positive=applied["positive"])
+    assert alone[1] is applied["positive"] and alone[2].message
+
+
 def test_an_identity_of_another_encoder(pack, applied):
     by_space = host_cases.identity(space="antelopev2-glintr100")
     by_size = host_cases.identity(dim=512)

@@ -4,6 +4,7 @@ import torch
 
 from .consistentid import consistentid
 from .fact import nested as fact
+from .infiniteyou import infiniteyou
 from .ip_adapter import flat, ip_adapter
 from .masterweaver import masterweaver
 from .photomaker import photomaker
@@ -20,6 +21,7 @@ FILES = {
     "pulid-v1": lambda: pulid("v1"),
     "pulid-v1.1": lambda: pulid("v1.1"),
     "pulid-flux": pulid_flux,
+    "infiniteyou": infiniteyou,
     "photomaker-v1": lambda: photomaker("v1"),
     "photomaker-v2": lambda: photomaker("v2"),
     "consistentid-sd15": lambda: consistentid("sd15"),

@@ -14,7 +14,6 @@ NOT_READ = {
     "instantid_identitynet": "a ControlNet",
     "id_animator_sd15": "an ID-Animator adapter",
     "uniportrait_router_sd15": "a UniPortrait router",
-    "infiniteyou_image_proj": "an InfiniteYou projection",
     "infiniteyou_infusenet": "a ControlNet for FLUX",
     "hyperlora_one_module_C640_xattn": "a HyperLoRA adapter",
     "withanyone_flux_ipa": "a WithAnyone adapter",
