@@ -173,7 +173,7 @@ class AdapterSpec:
         """The foundation model that the adapter is for, in words."""
         if self.of is not None:
             count, whole = len(self.site_widths), len(self.of.site_widths)
-            return f"{self.base} ({count} of its {whole} blocks)" if count else self.base
+            return f"{self.base} ({count} of its {whole} blocks)" if 0 < count < whole else self.base
         sites = f"{len(self.site_widths)} attention sites, " if self.site_widths else ""
         return f"{self.base} ({sites}text width {self.token_dim})"
 
