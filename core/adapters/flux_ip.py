@@ -143,7 +143,7 @@ class InstantX(IDAdapter):
 
     def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
         person = torch.tensor([0.0, 1.0]).to(tokens)[:, None, None]
-        return [InsideNormed(block.to_k_ip(tokens), block.to_v_ip(tokens) * person) for block in self.ip_adapter]
+        return [InsideNormed(k, v * person) for k, v in (block(tokens) for block in self.ip_adapter)]
 
 
 class _InstantXBlock(nn.Module):
@@ -152,3 +152,7 @@ class _InstantXBlock(nn.Module):
         place: LayerArgs = {"device": device, "dtype": dtype}
         self.to_k_ip = operations.Linear(token_dim, width, bias=False, **place)
         self.to_v_ip = operations.Linear(token_dim, width, bias=False, **place)
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """K and V [B,T,width] of tokens [B,T,token_dim]."""
+        return self.to_k_ip(tokens), self.to_v_ip(tokens)

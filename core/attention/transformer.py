@@ -42,7 +42,8 @@ class InsideNormed(Inside):
         return self
 
     def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
-        return self.factor * identity_residual(q, *(_normed(side, heads) for side in self.chunks(q, kinds)), heads)
+        k, v = (_normed(side, heads) for side in self.chunks(q, kinds))
+        return self.factor * identity_residual(q, k, v, heads)
 
 
 def _normed(side, heads):
@@ -128,9 +129,10 @@ def added_together(
     sites: Sequence[nn.Module], q: torch.Tensor, kinds: Sequence[int], masks: Sequence[torch.Tensor | None]
 ) -> torch.Tensor:
     """What several adapters or people add after a block to q [B,N,C], each under its mask [B,N,1], in any order."""
-    added, together = [], {}
+    added: list[torch.Tensor] = []
+    together: dict[CrossAttention, list[tuple]] = {}
     for site, mask in zip(sites, masks, strict=True):
-        if getattr(site, "shared", False):
+        if isinstance(site, LookAfter) and site.shared:
             for layers, k, v in site.looks:
                 together.setdefault(layers, []).append((k, v, mask))
         else:

@@ -25,7 +25,7 @@ def made(model):
     return flux_reference.reference(model.model)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def xlabs_made(model):
     """diffusers' FLUX with the tiny XLabs adapter, loaded by its own names of the keys."""
     made, nested = flux_reference.reference(model.model), flux_ip.xlabs()
