@@ -1,12 +1,12 @@
-"""Every published adapter at its full size, with random weights, on a full-size SD1.5 or SDXL: time and memory.
+"""Every published adapter at its full size, with random weights, on a full-size SD1.5, SDXL or FLUX: time and memory.
 
-    make bench-layouts                 # all, on SD1.5 and SDXL
+    make bench-layouts                 # all; FLUX takes minutes a prediction and 20 GB
     make bench-layouts ARGS="--only wplus pulid --latent 16"
 
 A file of the published keys and shapes is written in half precision, read by LoadIDAdapter's own code, applied with
 random face features, and one guided prediction is made (a conditional and an unconditional row). Peak memory is what
-the process has held more than before the file was read, by the kernel's count; the U-Net, stored in half precision and
-computing in single, is in memory all the time.
+the process has held more than before the file was read, by the kernel's count; the model, stored in half precision
+(FLUX in fp8) and computing in single, is in memory all the time. FLUX predicts without an unconditional row.
 """
 
 import argparse
@@ -25,9 +25,11 @@ from layouts import shapes
 from safetensors.torch import save_file
 
 # Pictures go through vision models of these sizes: tokens, and what the whole picture's embedding has.
-_SEEN = {"clip-h": (257, 1024), "clip-g": (257, 1280), "clip-l": (257, 768), "eva-l336": (577, 768)}
+_SEEN = {"clip-h": (257, 1024), "clip-g": (257, 1280), "clip-l": (257, 768), "eva-l336": (577, 768),
+         "siglip-b256": (256, 768), "siglip-so400m": (729, 1152)}  # fmt: skip
 _EVA_STATES, _PICTURE = 5, 224
-_MODELS = {"SD1.5": "sd15", "SDXL": "sdxl"}
+_MODELS = {"SD1.5": "sd15", "SDXL": "sdxl", "FLUX": "flux"}
+_TEXT = {"sd15": (768, 768), "sdxl": (2048, 1280), "flux": (4096, 768)}  # widths of a prompt's tokens, and pooled
 
 
 def adapters(pack) -> dict[str, str]:
@@ -89,15 +91,23 @@ def watch_runs(pack) -> list:
 
 def conditioning(kind, seed):
     generator = torch.Generator().manual_seed(seed)
-    width, pooled = (768, 768) if kind == "sd15" else (2048, 1280)
+    width, pooled = _TEXT[kind]
     text = torch.randn(1, 77, width, generator=generator)
     return [[text, {"pooled_output": torch.randn(1, pooled, generator=generator)}]]
 
 
+def predict(kind, model, positive, negative, latent):
+    """One step's picture."""
+    import flux_cases
+    import host_cases
+
+    if kind == "flux":
+        return flux_cases.sample(model, positive, negative, steps=1, size=(latent, latent))
+    return host_cases.sample(model, positive, negative, steps=1, shape=(1, 4, latent, latent))
+
+
 def measure(pack, model, name: str, kind: str, folder: Path, latent: int) -> list[str]:
     """One row of the table."""
-    from host_cases import sample
-
     path = folder / f"{name}.safetensors"
     size = write(name, path)
     host, person = pack.module("core.host.adapters.adapter"), pack.module("core.host.who.person")
@@ -117,12 +127,13 @@ def measure(pack, model, name: str, kind: str, folder: Path, latent: int) -> lis
         module = pack.module("core.host.comfyui.managed").loaded(loaded.patcher)
         with torch.no_grad():
             tokens = module.project(random_face(pack, loaded.spec))
-            module.fuse(torch.randn(1, tokens.shape[1], loaded.spec.token_dim), tokens)
+            if loaded.spec.in_prompt:
+                module.fuse(torch.randn(1, tokens.shape[1], loaded.spec.token_dim), tokens)
         patched = host.with_lora(model, loaded, host.Strength(1.0), host.Settings()), *prompts
     apply_time = time.perf_counter() - start
     start = time.perf_counter()
     runs = watch_runs(pack)
-    picture = sample(*patched, steps=1, shape=(1, 4, latent, latent))
+    picture = predict(kind, *patched, latent)
     step_time = time.perf_counter() - start
     peak = memory("VmHWM") - before
     path.unlink()
@@ -140,7 +151,7 @@ def main():
     base = start_nodes()
     HostPack(base / "custom_nodes" / TINY_MODELS.name)
     pack = load_likeness()
-    from host_cases import sample
+    from tiny.flux import full
     from tiny.unet import unet
 
     chosen = {name: kind for name, kind in adapters(pack).items()
@@ -149,13 +160,13 @@ def main():
     print("|---|---|---|---|---|---|---|---|")
     folder = base / "models/likeness"
     folder.mkdir(parents=True, exist_ok=True)
-    for kind in ("sd15", "sdxl"):
+    for kind in _TEXT:
         rows = [name for name in chosen if chosen[name] == kind]
         if not rows:
             continue
-        model = unet(f"{kind}_full", dtype=torch.float16, compute=torch.float32)
+        model = full() if kind == "flux" else unet(f"{kind}_full", dtype=torch.float16, compute=torch.float32)
         start = time.perf_counter()
-        sample(model, conditioning(kind, 1), conditioning(kind, 2), steps=1, shape=(1, 4, *[arguments.latent] * 2))
+        predict(kind, model, conditioning(kind, 1), conditioning(kind, 2), arguments.latent)
         plain = time.perf_counter() - start
         print(f"| {kind} alone | {memory('VmRSS'):.1f} GB in memory | | | | {plain:.1f} | | |", flush=True)
         for name in rows:

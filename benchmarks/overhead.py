@@ -1,9 +1,10 @@
-"""What an applied adapter costs: operators and host reads that it adds to one forward of the tiny SDXL-topology U-Net.
+"""What an applied adapter costs: operators and host reads that it adds to one forward of a tiny SDXL or FLUX.
 
     make bench-overhead
 
 Counted, not timed: every operator that PyTorch dispatches (views aside: they move no data) and every read from the
-device by the host, in one forward with the conditional and the unconditional row in one batch. Counts are the same on
+device by the host, in one forward with the conditional and the unconditional row in one
+batch (FLUX without true guidance has one row). Counts are the same on
 every machine with the same ComfyUI and PyTorch.
 """
 
@@ -40,14 +41,14 @@ class Count(TorchDispatchMode):
         return function(*arguments, **(kwargs or {}))
 
 
-def forward(model, cond, uncond, batch=1):
+def forward(model, cond, uncond, batch=1, cfg=4.0, channels=4):
     """One guided prediction through ComfyUI's own batching of conditional and unconditional rows."""
     import comfy.sample
     import comfy.samplers
 
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(cond, uncond)
-    guider.set_cfg(4.0)
+    guider.set_cfg(cfg)
     counts = []
 
     class Sampler(comfy.samplers.Sampler):
@@ -68,7 +69,7 @@ def forward(model, cond, uncond, batch=1):
             counts.append(count)
             return noise
 
-    noise = torch.randn(batch, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(batch, channels, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         guider.sample(noise, torch.zeros_like(noise), Sampler(), torch.tensor([1.0, 0.0]), disable_pbar=True)
     return counts[0]
@@ -99,12 +100,33 @@ def measure():
         "one adapter, 4 pictures at once": (patched(), 4),
     }
     plain = {batch: forward(model, *prompt, batch=batch) for batch in (1, 4)}
-    return [(name, plain[batch], forward(*case, batch=batch)) for name, (case, batch) in cases.items()]
+    return [(f"SDXL, {name}", plain[batch], forward(*case, batch=batch)) for name, (case, batch) in cases.items()]
+
+
+def measure_flux():
+    """The same for FLUX, where one pass has no unconditional row: (case, count without, count with)."""
+    from flux_cases import CASES, apply, conditioning
+    from tiny import flux
+
+    model, prompts = flux.flux(), (conditioning(1), conditioning(2))
+    mask = torch.zeros(1, 128, 128)
+    mask[..., :64] = 1
+    cases = []
+    for name, (load, face) in CASES.items():
+        adapter = load()
+        cases.append((f"FLUX, {name}", apply(model, adapter, face(), prompts=prompts), 1.0))
+        if name == "PuLID":
+            cases.append((f"FLUX, {name} with a mask", apply(model, adapter, face(), mask, prompts=prompts), 1.0))
+            cases.append((f"FLUX, {name}, true guidance", apply(model, adapter, face(), prompts=prompts), 4.0))
+            both = apply(model, adapter, face(), prompts=prompts)
+            cases.append((f"FLUX, {name}, two people", apply(both[0], adapter, face(40), prompts=prompts), 1.0))
+    plain = {cfg: forward(model, *prompts, cfg=cfg, channels=flux.CHANNELS) for cfg in (1.0, 4.0)}
+    return [(name, plain[cfg], forward(*case, cfg=cfg, channels=flux.CHANNELS)) for name, case, cfg in cases]
 
 
 def main():
-    measured = measure()  # ComfyUI may speak while it loads
-    print("| one forward, conditional + unconditional | operators without | added | host reads added |")
+    measured = [*measure(), *measure_flux()]  # ComfyUI may speak while it loads
+    print("| one forward | operators without | added | host reads added |")
     print("|---|---|---|---|")
     for name, plain, patched in measured:
         before, after = (sum(count.operators.values()) for count in (plain, patched))

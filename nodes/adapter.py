@@ -7,7 +7,7 @@ from ..core.host.adapters import adapter as adapters
 from ..core.host.adapters import lora as loras
 from ..core.host.comfyui import folders
 from ..core.host.faces import parser
-from ..core.host.who import eva
+from ..core.host.who import vision_files
 from ..core.host.who.person import COMBINE_EMBEDS, COMPATIBILITY, Sources
 from .compat import advanced, checked, offered, schema
 from .sockets import Adapter, FaceEncoder, Identity, on_no_face_input, range_inputs
@@ -102,7 +102,7 @@ class LoadIDAdapter(io.ComfyNode):
     def fingerprint_inputs(cls, adapter, lora=loras.IN_THE_FILE, router=_NO_ROUTER, **_):
         files = [name for name in (adapter, router) if name not in (None, _NO_ROUTER)]
         own = [folders.file_fingerprint(folders.adapter_path(name)) for name in files]
-        return own, lora and loras.lora_fingerprint(lora), eva.eva_fingerprint()
+        return own, lora and loras.lora_fingerprint(lora), vision_files.vision_fingerprint()
 
 
 class ApplyIDAdapter(io.ComfyNode):

@@ -27,10 +27,10 @@ def checkpoint_state(model, text_encoder, autoencoder) -> dict:
     return model.state_dict_for_saving(**parts)
 
 
-def flux_settings() -> dict:
-    """What FLUX's parameters have to name beyond those of 0.3.75 (since 0.4.0)."""
-    parameters = importlib.import_module("comfy.ldm.flux.model").FluxParams
-    newer = {"txt_ids_dims": []}
+def flux_settings(name: str = "flux") -> dict:
+    """What FLUX's or Chroma's parameters have to name beyond those of 0.3.75 (since 0.4.0)."""
+    parameters = vars(importlib.import_module(f"comfy.ldm.{name}.model"))[f"{name.title()}Params"]
+    newer = {"txt_ids_dims": []} if name == "flux" else {"txt_ids_dims": [], "vec_in_dim": None}
     return {field.name: newer[field.name] for field in dataclasses.fields(parameters) if field.name in newer}
 
 

@@ -7,6 +7,7 @@ from facenet_pytorch import InceptionResnetV1
 from references.adaface import AdaFace
 from references.e4e import Encoder
 from references.filling import fill, pictures
+from references.ir_se50 import IRSE50
 from references.iresnet import IResNet
 from references.transface import TransFace
 from torch import nn
@@ -50,6 +51,13 @@ def curricularface() -> dict[str, torch.Tensor]:
 def arcface(layers: int | tuple[int, ...]) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     """ArcFace's network, (x - 127.5) / 127.5 -> [B, 512], and its state dict."""
     network = fill(IResNet(layers), (pictures(4, 112) - 127.5) / 127.5)
+    return network, dict(network.state_dict())
+
+
+@functools.lru_cache(maxsize=1)
+def ir_se50() -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """ArcFace's IR-SE50, BGR, (x - 127.5) / 127.5 -> [B, 512] of length 1, and its state dict."""
+    network = fill(IRSE50(), (pictures(4, 112) - 127.5) / 127.5)
     return network, dict(network.state_dict())
 
 

@@ -1,5 +1,7 @@
 """Ready-made material for tests on a tiny FLUX: people as adapters get them, prompts, whole samplings."""
 
+from functools import partial
+
 import torch
 from host_cases import loaded_adapter, randn
 from likeness.core.adapters import FaceInput, Seen
@@ -11,6 +13,7 @@ from tiny import flux_ip, pulid
 from tiny import withanyone as tiny_withanyone
 
 SIZE = (12, 16)  # of the latents
+PICTURE_SIZE = (96, 128)
 
 
 def pulid_flux(seed=0):
@@ -112,3 +115,13 @@ def sites_of(model):
     return [
         injection.patcher.model.sites[index] for patch in taken.values() for injection, index, _ in patch.injections
     ]
+
+
+# Adapters on FLUX by name: how one is loaded, and a person as (face, nobody) for it.
+CASES = {
+    "PuLID": (pulid_flux, pulid_face),
+    "WithAnyone": (withanyone, withanyone_face),
+    "WithAnyone Ke": (withanyone_ke, withanyone_face),
+    "XLabs": (xlabs, partial(picture, flux_ip.CLIP)),
+    "InstantX": (instantx, partial(picture, flux_ip.SIGLIP)),
+}

@@ -7,6 +7,7 @@ sees; the authors' negative prompt has it at the same weight. Several photograph
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -73,7 +74,7 @@ class PuLIDFlux(IDAdapter):
         seen = tensors["pulid_encoder.mapping_0.0.weight"]
         sizes = face.shape[-1], face.shape[0], seen.shape[-1], seen.shape[0]
         layers = layers_of(tensors, "pulid_encoder.")
-        self.pulid_encoder = IDFormer(*sizes, *layers, spec.tokens, spec.token_dim, **place)
+        self.pulid_encoder: nn.Module = IDFormer(*sizes, *layers, spec.tokens, spec.token_dim, **place)
         inner = tensors["pulid_ca.0.to_q.weight"].shape[0]
         if not inner or inner % _DIM_HEAD:
             raise RuntimeError(f"attention width {inner} is no multiple of {_DIM_HEAD}")
@@ -87,4 +88,5 @@ class PuLIDFlux(IDAdapter):
         return self.pulid_encoder(vectors, seen.hidden)
 
     def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
-        return [LookAfter([(layers, *layers.face(tokens))]) for layers in self.pulid_ca]
+        attentions: Iterable[Any] = self.pulid_ca
+        return [LookAfter([(layers, *layers.face(tokens))]) for layers in attentions]

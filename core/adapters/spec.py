@@ -183,6 +183,11 @@ class AdapterSpec:
         return f"{'an' if self.title[0] in 'AEIOUX' else 'a'} {self.title} adapter"
 
     @property
+    def vision(self) -> str:
+        """The key in VISION of the model that it looks through; "": none."""
+        return (self.look and self.look.vision) or ""
+
+    @property
     def faces_from(self) -> str:
         """The encoder whose faces it takes, in words."""
         if not self.face_dim:
@@ -209,8 +214,8 @@ class AdapterSpec:
             f"Weight to start with: {self.default_weight:g}",
             f"Landmark ControlNet: {'expected, connect LandmarkControl' if self.needs_control_net else 'not needed'}",
         ]
-        if self.look is not None and self.look.vision is not None:
-            vision = VISION[self.look.vision]
+        if self.vision:
+            vision = VISION[self.vision]
             lines.append(f"Looks at the picture through: {vision.title} (models/{vision.folder}; {vision.source})")
         if self.in_prompt:
             lines.append("The face goes into the prompt: encode it with IDTextEncode")

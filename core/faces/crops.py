@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..pillow import LANCZOS, resized
 from .align.alignment import Alignment, LandmarksOf, arcface
 from .align.ffhq import FFHQ
 from .align.templates import HEAD_SIDE, HEAD_TEMPLATE
@@ -42,5 +43,31 @@ def _no_longer_than(longest, image, points):
     return image, (points + 0.5) * scale - 0.5
 
 
+class Square(Alignment):
+    """WithAnyone's face: the detector's box in whole pixels, its shorter side drawn out to the longer one's length.
+
+    What is outside the photograph is cut off, and what is left squeezed into a square. Boxes are those of
+    `faces.on_host`, so nothing is read.
+    """
+
+    def chips(self, image: Tensor, faces: Faces, landmarks68: LandmarksOf) -> Tensor:
+        photographs = [picture for picture, count in zip(image, faces.counts, strict=True) for _ in range(count)]
+        chips = []
+        for picture, face in zip(photographs, faces.on_host, strict=True):
+            left, top, right, bottom = map(int, face.box)
+            wider = max(0, bottom - top - (right - left))
+            taller = max(0, right - left - (bottom - top))
+            columns = _inside(left - wider // 2, right + wider - wider // 2, image.shape[2])
+            rows = _inside(top - taller // 2, bottom + taller - taller // 2, image.shape[1])
+            chips.append(resized(picture[rows, columns].movedim(-1, 0), self.side, self.side, LANCZOS))
+        return torch.stack(chips) if chips else image.new_zeros(0, 3, self.side, self.side)
+
+
+def _inside(first, end, length):
+    """The pixels from `first` to `end` that a side has, and at least one."""
+    first = min(max(first, 0), length - 1)
+    return slice(first, max(min(end, length), first + 1))
+
+
 # Name in a Look -> what cuts it out, by its side in pixels.
-CROPS: dict[str, Callable[[int], Alignment]] = {"face": arcface, "ffhq": FFHQ, "head": Head}
+CROPS: dict[str, Callable[[int], Alignment]] = {"face": arcface, "ffhq": FFHQ, "head": Head, "square": Square}

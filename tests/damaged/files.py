@@ -23,6 +23,7 @@ from tiny.eva import eva
 from tiny.families import FILES
 from tiny.files import instantid
 from tiny.ip_adapter import flat
+from tiny.siglip import siglip
 
 ADAPTERS = {**FILES, "instantid": lambda: instantid("sd15")}
 
@@ -41,12 +42,14 @@ def router() -> dict[str, torch.Tensor]:
 
 @functools.cache
 def network(name: str) -> dict[str, torch.Tensor]:
-    """A face parser, an EVA-CLIP, an e4e or a TransFace."""
+    """A face parser, an EVA-CLIP, a SigLIP, an e4e or a TransFace."""
     if name == "parser":
         return {key: tensor.half() if tensor.is_floating_point() else tensor
                 for key, tensor in parser_files.reference().state_dict().items()}  # fmt: skip
     if name == "eva":
         return {key: tensor for key, tensor in eva().items() if "rope." not in key}
+    if name == "siglip":
+        return siglip("narrow")
     return {"e4e": descriptor_files.e4e, "transface": descriptor_files.transface}[name]()[1]
 
 

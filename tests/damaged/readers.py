@@ -120,7 +120,7 @@ def _weights(sort, rng):
     """An adapter, a router or a network, whole but for its bytes, its tensors or what it claims."""
     name = sort
     if sort == "weights":
-        name = rng.choice([*files.ADAPTERS, "router", "e4e", "transface"])
+        name = rng.choice([*files.ADAPTERS, "router", "siglip", "e4e", "transface"])
     role = {"e4e": "descriptor", "transface": "descriptor"}.get(name, name if name in uses.ROLES else "adapter")
     container = rng.choice(list(whole.CONTAINERS))
     ending = "safetensors" if container == "safetensors" else "bin"
@@ -160,7 +160,7 @@ def warm(folder: Path) -> None:
     _used(folder / "table.parquet", in_parquet.whole(), "table")
     _used(folder / "anna.safetensors", files.identity(), "identity")
     for name, role in (("instantid", "adapter"), ("router", "router"), ("parser", "parser"), ("eva", "eva"),
-                       ("e4e", "descriptor"), ("transface", "descriptor")):  # fmt: skip
+                       ("siglip", "siglip"), ("e4e", "descriptor"), ("transface", "descriptor")):  # fmt: skip
         _used(folder / "warm.bin", whole.as_zip(_state(name)), role)
 
 

@@ -19,6 +19,7 @@ from likeness.core.faces.points.landmark_json import landmarks_to_json, parse_la
 from likeness.core.faces.points.pose import place
 from likeness.core.faces.regions.parser import load_parser
 from likeness.core.vision.eva import load_eva
+from likeness.core.vision.siglip import load_siglip
 from likeness.core.weights import WeightFile, WeightsError, kind_of, read_weights
 
 from . import files, trial, whole
@@ -78,6 +79,13 @@ def _eva(path):
     kind_of(file.tensors)
     seen, hidden = load_eva(file.tensors, file.name, dtype=torch.float32).features(torch.zeros(1, 3, 336, 336))
     assert seen.shape == (1, 768) and len(hidden) == 5
+
+
+def _siglip(path):
+    file = read_weights(path)
+    module = load_siglip(file.tensors, 64, 64, file.name, dtype=torch.float32)
+    seen, (hidden,) = module.features(torch.zeros(1, 3, 64, 64))
+    assert seen.shape == (1, 64) and hidden.shape == (1, 16, 64)
 
 
 def _description(path):
@@ -146,6 +154,7 @@ ROLES = {
     "direction": (_direction, WeightsError, True),
     "parser": (_parser, WeightsError, True),
     "eva": (_eva, WeightsError, True),
+    "siglip": (_siglip, WeightsError, True),
     "descriptor": (lambda path: trial.load_and_run(path, whole.WEIGHTS), WeightsError, True),
     "description": (_description, WeightsError, False),
     "landmarks": (_landmarks, ValueError, False),

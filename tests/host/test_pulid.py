@@ -154,7 +154,7 @@ def test_what_pulid_sees(adapters, encoder, folders):
     loaded = adapters["v1"]
     image = face("A")
     sources = person.Sources(encoder=encoder, image=image)
-    gathered = person.gather(loaded.spec, "v1.bin", sources, torch.device("cpu"), lambda: loaded.eva)
+    gathered = person.gather(loaded.spec, "v1.bin", sources, torch.device("cpu"), lambda: loaded.eyes)
     torch.testing.assert_close(gathered.face.vectors[0], gathered.identity.vector)
     faces = encoder.detect(image).select("largest", "0")
     crop = CROPS["head"](512).chips(image, faces, None)
@@ -167,8 +167,8 @@ def test_what_pulid_sees(adapters, encoder, folders):
     nobody = gathered.nobody
     assert not any(t.any() for t in (nobody.vectors, nobody.seen.pooled, *nobody.seen.hidden))
     assert [t.shape for t in nobody.seen.hidden] == [t.shape for t in hidden]
-    assert loaded.eva is loaded.eva  # read once, and kept with the adapter
-    assert loaded.get_models() == [loaded.patcher, loaded.eva]
+    assert loaded.eyes is loaded.eyes  # read once, and kept with the adapter
+    assert loaded.get_models() == [loaded.patcher, loaded.eyes]
 
 
 def test_what_is_missing_is_asked_for(folders, adapters, apply, encoder):
@@ -178,7 +178,7 @@ def test_what_is_missing_is_asked_for(folders, adapters, apply, encoder):
     os.utime(folders[0])
     try:
         with pytest.raises(ValueError, match="no file in models/clip_vision, text_encoders, pulid holds it") as caught:
-            _ = fresh.eva
+            _ = fresh.eyes
         assert fresh.get_models() == [fresh.patcher]
     finally:
         moved.rename(folders[0] / "visual.pt")

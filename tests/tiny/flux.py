@@ -25,11 +25,22 @@ _COMMON = {
     "qkv_bias": True,
 }
 _FLUX = {**_COMMON, "image_model": "flux", "vec_in_dim": POOLED}
-_CHROMA = {**_COMMON, "image_model": "chroma", "in_dim": 64, "out_dim": WIDTH, "hidden_dim": 48, "n_layers": 2}
+_CHROMA = {
+    **_COMMON,
+    "image_model": "chroma",
+    "in_channels": CHANNELS * PATCH**2,
+    "out_channels": CHANNELS * PATCH**2,
+    "in_dim": 64,
+    "out_dim": WIDTH,
+    "hidden_dim": 48,
+    "n_layers": 2,
+}
+_FULL = {"context_in_dim": 4096, "vec_in_dim": 768, "hidden_size": 3072, "num_heads": 24, "axes_dim": [16, 56, 56]}
 _KINDS = {
     "flux": (Flux, {**_FLUX, "guidance_embed": True}),
     "schnell": (FluxSchnell, {**_FLUX, "guidance_embed": False}),
     "chroma": (Chroma, _CHROMA),
+    "flux_full": (Flux, {**_FLUX, **_FULL, "guidance_embed": True}),
 }
 _BRANCHES = 0.3  # of what a block adds: 57 blocks of random weights would shake every rounding error up
 
@@ -37,7 +48,7 @@ _BRANCHES = 0.3  # of what a block adds: 57 blocks of random weights would shake
 def config(kind: str, **changed) -> dict:
     """What the transformer's class is made of."""
     found = {**_KINDS[kind][1], **changed}
-    return found if kind == "chroma" else found | flux_settings()
+    return found | flux_settings("chroma" if kind == "chroma" else "flux")
 
 
 def base_model(kind: str = "flux", seed: int = 0, dtype: torch.dtype = torch.float32, device="cpu", compute=None):
@@ -49,6 +60,22 @@ def base_model(kind: str = "flux", seed: int = 0, dtype: torch.dtype = torch.flo
         if "mod.lin.weight" in name or "modulation.lin.weight" in name:
             parameter.data.mul_(_BRANCHES)
     return model
+
+
+def full() -> ModelPatcher:
+    """FLUX.1 in its full size, for benchmarks: 12 GB, random weights stored in fp8, computing in single precision."""
+    made = _KINDS["flux_full"][0](config("flux_full"))
+    made.set_inference_dtype(torch.float8_e4m3fn, torch.float32)
+    model = made.get_model({}, device=torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.diffusion_model.named_parameters():
+        some = torch.randn(min(parameter.numel(), 1 << 20), generator=generator)
+        some = some * parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 0.05 * some + name.endswith("scale")
+        for part in parameter.data.view(-1).split(len(some)):  # a whole one at once would take four times the memory
+            part.copy_(some[: len(part)])
+    return ModelPatcher(
+        model.requires_grad_(False), load_device=torch.device("cpu"), offload_device=torch.device("cpu")
+    )
 
 
 def flux(kind: str = "flux", seed: int = 0, dtype: torch.dtype = torch.float32, compute=None) -> ModelPatcher:

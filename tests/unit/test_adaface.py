@@ -216,7 +216,7 @@ def test_files_without_a_descriptor():
         load_descriptor(WeightFile("anna.pth", {"segformer.encoder.weight": torch.ones(1)}))
     assert str(caught.value) == (
         "anna.pth is a SegFormer, and a face descriptor must be a FaceNet, AdaFace, CurricularFace, ArcFace IResNet, "
-        "e4e or TransFace state dict; choose one of these."
+        "ArcFace IR-SE50, e4e or TransFace state dict; choose one of these."
     )
 
 
@@ -243,10 +243,10 @@ def test_other_sizes_have_no_template(size):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize("project_first", [False, True])
-def test_nothing_is_read_on_the_way(dtype, project_first):
+@pytest.mark.parametrize(("project_first", "squeezes"), [(False, False), (True, False), (False, True)])
+def test_nothing_is_read_on_the_way(dtype, project_first, squeezes):
     with FakeTensorMode(), StaysOnDevice():
-        network = IResNet((2, 2, 2, 2), project_first, "cuda", dtype).eval()
+        network = IResNet((2, 2, 2, 2), project_first, squeezes=squeezes, device="cuda", dtype=dtype).eval()
         encoder = FaceEncoder(None, network, "adaface", 512, FivePoints(ARCFACE_TEMPLATE, 112))
         index, host = torch.zeros(3, dtype=torch.long, device="cuda"), HostFace((0.0,) * 4, ((0.0, 0.0),) * 5, 0.9)
         faces = Faces(torch.rand(3, 4, device="cuda"), torch.rand(3, 5, 2, device="cuda"),

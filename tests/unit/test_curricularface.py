@@ -70,7 +70,7 @@ def test_a_space_can_be_wanted_by_its_kind():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_nothing_is_read_on_the_way(dtype):
     with FakeTensorMode(), StaysOnDevice():
-        network = curricularface.IResNet((1, 1, 1, 1), False, "cuda", dtype).eval()
+        network = curricularface.IResNet((1, 1, 1, 1), False, device="cuda", dtype=dtype).eval()
         module = curricularface.CurricularFace(network)
         alignment = arcface(curricularface.CHIP_SIZE)
         encoder = FaceEncoder(None, module, "curricularface", curricularface.DIM, alignment)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from damaged import files, in_parquet, in_states, readers, trial, uses
 
-PICKLES = ("adapter", "router", "identity", "direction", "parser", "eva", "descriptor")
+PICKLES = ("adapter", "router", "identity", "direction", "parser", "eva", "siglip", "descriptor")
 
 
 @pytest.fixture

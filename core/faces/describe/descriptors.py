@@ -10,7 +10,7 @@ from ..align.alignment import Alignment
 from ..align.alignment import arcface as arcface_aligned
 from ..align.boxes import Boxes
 from ..align.ffhq import FFHQ
-from . import adaface, arcface, curricularface, e4e, facenet, transface
+from . import adaface, arcface, curricularface, e4e, facenet, ir_se50, transface
 from .networks import inception_resnet as facenet_networks
 from .networks import iresnet
 
@@ -49,6 +49,8 @@ def load_descriptor(
         return _iresnet(finite(adaface.load_adaface(tensors, *place), file.name), "adaface")
     if arcface.recognise(tensors):
         return _iresnet(finite(arcface.load_arcface(tensors, *place), file.name), "arcface")
+    if ir_se50.recognise(tensors):
+        return _iresnet(finite(ir_se50.load_ir_se50(tensors, *place), file.name), ir_se50.KIND)
     if e4e.recognise(tensors):
         codes = finite(e4e.load_e4e(tensors, file.metadata, *place), file.name)
         return Descriptor(codes, "e4e", codes.mean.numel(), FFHQ(e4e.CHIP_SIZE))
@@ -57,7 +59,7 @@ def load_descriptor(
         return Descriptor(patches, "transface", patches.pos_embed.numel(), arcface_aligned(transface.CHIP_SIZE))
     raise WeightsError(
         f"{file.name} is {kind_of(tensors)}, and a face descriptor must be a FaceNet, AdaFace, CurricularFace, ArcFace "
-        "IResNet, e4e or TransFace state dict; choose one of these."
+        "IResNet, ArcFace IR-SE50, e4e or TransFace state dict; choose one of these."
     )
 
 

@@ -15,7 +15,7 @@ from ...layer_types import Device, Dtype, LayerArgs, Operations
 from ...weights import WeightsError, fill, fitting
 from ..layers import PReLU
 from .networks.folding import Folder
-from .networks.iresnet import Unit
+from .networks.iresnet import SEUnit
 
 CHIP_SIZE, ROWS = 256, 18
 # As in IR-50: residual units per stage, the first of which halves the size
@@ -27,22 +27,6 @@ _CONVOLUTIONS = (4, 5, 6)  # that halve a level of 16, 32 or 64 pixels to one
 _KIND, _TYPE = "an e4e encoder", "Encoder4Editing"
 _PREFIX, _ANCHOR = "encoder.", "encoder.styles.0.linear.weight"
 _EPSILON = 1e-5
-
-
-class SEUnit(Unit):
-    """An IResNet's unit that weighs its channels by what they are in the mean (squeeze and excitation, Hu et al.)."""
-
-    def __init__(
-        self, before: int, after: int, stride: int, project: bool, squeezed: int, device: Device = None,
-        dtype: Dtype = None, operations: Operations = nn,
-    ):  # fmt: skip
-        super().__init__(before, after, stride, project, device, dtype, operations)
-        self.fc1 = operations.Conv2d(after, squeezed, 1, bias=False, device=device, dtype=dtype)
-        self.fc2 = operations.Conv2d(squeezed, after, 1, bias=False, device=device, dtype=dtype)
-
-    def branch(self, x: Tensor) -> Tensor:
-        x = super().branch(x)
-        return x * self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True)))).sigmoid()
 
 
 class Style(nn.Module):
@@ -161,11 +145,9 @@ def _move(folder, theirs, ours):
 
 def _unit(folder, number):
     theirs, ours = f"body.{number}", f"units.{number}"
-    convolution = folder.take(f"{theirs}.res_layer.1.weight")
+    convolution = folder.left[f"{theirs}.res_layer.1.weight"]
     folder.put(f"{ours}.norm", *folder.norm(f"{theirs}.res_layer.0"))
-    folder.put(
-        f"{ours}.conv1", convolution, convolution.new_zeros(convolution.shape[0])
-    )  # nothing normalises behind it
+    folder.layer(f"{theirs}.res_layer.1", None, f"{ours}.conv1")
     _move(folder, f"{theirs}.res_layer.2.weight", f"{ours}.prelu.weight")
     folder.layer(f"{theirs}.res_layer.3", f"{theirs}.res_layer.4", f"{ours}.conv2")
     for part in ("fc1", "fc2"):

@@ -23,8 +23,8 @@ from ..sampling.late import count_steps
 from ..sampling.run import open_scope
 from ..sampling.spans import span_of
 from ..sampling.strength import Strength
-from ..who.eva import find_eva
 from ..who.person import Person, Sources, gather, no_identity
+from ..who.vision_files import find_vision
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .mixed import Mix, mix_attention
 
@@ -49,12 +49,13 @@ class LoadedAdapter:
 
     def get_models(self) -> list[ModelPatcher]:
         """What ComfyUI (since 0.30.0) keeps in memory while a prompt runs that has this adapter on its wires."""
-        return [one for one in (self.patcher, self.router, vars(self).get("eva")) if one is not None]
+        return [one for one in (self.patcher, self.router, vars(self).get("eyes")) if one is not None]
 
     @cached_property
-    def eva(self) -> ModelPatcher:
-        """EVA-CLIP, read when first looked through and kept as long as the adapter."""
-        return find_eva(self.file_name)
+    def eyes(self) -> ModelPatcher:
+        """The vision model that it looks through where no socket carries it, read when first looked through and kept as
+        long as the adapter."""
+        return find_vision(self.spec.vision, self.file_name)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def apply_adapter(
             count_steps(patched)
             patched = _mixed(patched, strength, settings, under)
         return patched, positive, negative, sources.identity or no_identity()
-    person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eva)
+    person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eyes)
     if strength.is_nothing or person.is_empty:
         return model, positive, negative, person.identity
     patched = apply_person(

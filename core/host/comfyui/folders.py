@@ -8,8 +8,9 @@ import folder_paths
 from ...places import ADAPTER_FOLDERS, DIRECTION_FOLDER, ENCODER_FOLDER, PACK_FOLDER, PARSER_FOLDER
 from ...quoted import quoted
 
-EVA_FOLDERS = ("clip_vision", "text_encoders", "pulid")
-_EVA_LIMIT = 2 * 2**30  # bytes; the published file, text tower and all, is smaller in any precision
+VISION_FOLDERS = ("clip_vision", "text_encoders", "pulid")
+# bytes; EVA-CLIP's and SigLIP's published files, text half and all, are smaller in any precision
+_VISION_LIMIT = 4 * 2**30
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt"}
 _GRAPH, _ARRAY = ".onnx", ".npy"
 
@@ -37,18 +38,20 @@ def parser_paths() -> list[str]:
     return [path for path in paths if path is not None]
 
 
-def eva_paths() -> list[str]:
-    """The paths of weight files that may be EVA-CLIP, first those that are called so; no broken links, nothing large.
+def vision_paths(words: tuple[str, ...] = ()) -> list[str]:
+    """The paths of weight files that may be a vision model, first those with one of `words` in their names or their
+    folders'; no broken links, nothing large.
 
-    Packs put it into different folders.
+    Packs put them into different folders, and Hugging Face calls each `model.safetensors`.
     """
-    found = []
-    for folder in EVA_FOLDERS:
+    called_so: list[str] = []
+    found: list[str] = []
+    for folder in VISION_FOLDERS:
         for file in sorted(_weight_files(folder)):
             path = folder_paths.get_full_path(folder, file)
-            if path is not None and os.path.getsize(path) <= _EVA_LIMIT:
-                found.append(path)
-    return sorted(found, key=lambda path: "eva" not in os.path.basename(path).lower())
+            if path is not None and os.path.getsize(path) <= _VISION_LIMIT:
+                (called_so if any(word in file.lower() for word in words) else found).append(path)
+    return called_so + found
 
 
 def encoder_files() -> dict[str, str]:

@@ -78,8 +78,8 @@ class Place:
             cells = F.pad(cells, (0, missing[1], 0, missing[0]), mode="replicate")
             return token_mask(F.avg_pool2d(cells, patch).squeeze(1), *size, self.frames)
         if not self.is_whole:
-            grid = F.interpolate(masks.unsqueeze(1), size=self.grid, mode="bilinear", align_corners=False)
-            masks = self.cut(grid).squeeze(1)
+            whole = F.interpolate(masks.unsqueeze(1), size=self.grid, mode="bilinear", align_corners=False)
+            masks = self.cut(whole).squeeze(1)
         return token_mask(masks, *size, self.frames)
 
 

@@ -15,9 +15,9 @@ from ..comfyui.managed import loaded
 from ..faces.detection import choose_faces
 from ..faces.encoder import LoadedEncoder
 from .backdrop import on_backdrop
-from .eva import EVA
 from .identity import encode_faces
 from .vision import check_vision, see
+from .vision_files import in_a_file
 
 POPULAR = "popular packs"
 COMPATIBILITY = ("reference", POPULAR)
@@ -56,15 +56,17 @@ class Person:
 
 
 def gather(
-    spec: AdapterSpec, file_name: str, sources: Sources, device: torch.device, eva: Callable | None = None
+    spec: AdapterSpec, file_name: str, sources: Sources, device: torch.device, eyes: Callable | None = None
 ) -> Person:  # fmt: skip
     """The person as the adapter wants it; ValueError with one sentence that says what is missing or does not fit.
 
-    `eva()` gives EVA-CLIP's ModelPatcher, for adapters that look through it.
+    `eyes()` gives the ModelPatcher of the vision model, for adapters that look through one of `vision_files`.
     """
     look = spec.look
     _check_connected(spec, file_name, sources)
-    vision = eva() if eva is not None and look is not None and look.vision == EVA else sources.clip_vision
+    vision = sources.clip_vision
+    if eyes is not None and in_a_file(spec.vision):
+        vision = eyes()
     faces = None
     if sources.image is not None and sources.encoder is not None:
         if spec.face_dim and sources.identity is None:
@@ -78,7 +80,8 @@ def gather(
     vectors, seen, empty, unseen = torch.zeros(0, device=device), Seen(), Seen(), Seen()
     if spec.face_dim:
         _check_space(spec, file_name, identity.space, identity.dim)
-        vectors = _vectors(spec, identity, sources.combine_embeds).to(device=device, dtype=torch.float32)
+        described = _colours_swapped(sources, faces) if spec.swapped_colours else identity
+        vectors = _vectors(spec, described, sources.combine_embeds).to(device=device, dtype=torch.float32)
     if look is not None:
         if sources.popular and look.crop == "face" and base_of(len(spec.site_widths)) is SDXL:
             look = replace(look, size=_POPULAR_SDXL_CROP)
@@ -109,7 +112,17 @@ def _noise(identity):
     return _POPULAR_NOISE * torch.rand(identity.dim, generator=torch.Generator().manual_seed(seed))
 
 
+def _colours_swapped(sources, faces):
+    """The identity of faces, found in true colours, in pictures with red and blue swapped."""
+    return encode_faces(sources.encoder, as_image(sources.image).flip(-1), faces, "mean")[0]
+
+
 def _check_connected(spec, file_name, sources):
+    if spec.swapped_colours and sources.identity is not None:
+        raise ValueError(
+            f"{file_name} describes the photograph with red and blue swapped, as its authors did, so an identity made "
+            "elsewhere is of no use to it; connect face_encoder and image and leave identity open."
+        )
     if spec.look is not None:
         check_vision(spec.look, sources.clip_vision, file_name)
         crop_needs = "" if spec.look.crop == "whole" else " and face_encoder, which finds the face in it"

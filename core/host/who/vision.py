@@ -1,4 +1,4 @@
-"""What vision models make of the pictures of a face: CLIP over ComfyUI's own CLIP_VISION, EVA-CLIP from its file."""
+"""What vision models make of the pictures of a face: CLIP over ComfyUI's own CLIP_VISION, others from their files."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch
 
 from ...adapters import VISION, Look, Seen
 from ...vision.clip_tower import clip_square
-from .eva import EVA, see_by_eva
+from .vision_files import in_a_file, see_by_file
 
 
 def see(
@@ -17,18 +17,19 @@ def see(
 
     As the published code has it, pictures become CLIP's squares by CLIPImageProcessor, and the empty one is grey, zeros
     after normalisation, unless the look wants it black. `popular`: as IPAdapter_plus had it, ComfyUI makes the squares,
-    off by up to a pixel, and the empty picture is black. For EVA-CLIP, whose ModelPatcher takes the place of
-    `clip_vision`, what is seen there is zeros. ValueError with one sentence when the model is missing or another one.
+    off by up to a pixel, and the empty picture is black. For models of `vision_files`, whose ModelPatcher takes the
+    place of `clip_vision`, what is seen there is zeros. ValueError with one sentence when the model is missing or
+    another one.
     """
-    if look.vision == EVA:
-        return see_by_eva(crops, clip_vision)
+    if in_a_file(look.vision):
+        return see_by_file(crops, clip_vision)
     check_vision(look, clip_vision, file_name)
     return _clip(crops, clip_vision, popular, look.empty == "black")
 
 
 def check_vision(look: Look, clip_vision: Any, file_name: str) -> None:
     """ValueError with one sentence unless the vision model that a look needs is connected, or needs not be."""
-    if look.vision is None or look.vision == EVA:
+    if look.vision is None or in_a_file(look.vision):
         return
     vision = VISION[look.vision]
     if clip_vision is None:

@@ -45,9 +45,13 @@ class Folder:
         """Store what a layer of ours gets."""
         self.folded[f"{name}.weight"], self.folded[f"{name}.bias"] = weight.float(), bias.float()
 
-    def layer(self, layer: str, norm: str, name: str) -> None:
-        """A convolution or dense layer without bias and the normalisation after it, as `name`."""
-        self.put(name, *after(self.take(f"{layer}.weight"), torch.zeros(()), *self.norm(norm)))
+    def layer(self, layer: str, norm: str | None, name: str) -> None:
+        """A convolution or dense layer without bias and the normalisation after it, if there is one, as `name`."""
+        weight = self.take(f"{layer}.weight")
+        if norm is None:
+            self.put(name, weight, weight.new_zeros(weight.shape[0]))
+        else:
+            self.put(name, *after(weight, torch.zeros(()), *self.norm(norm)))
 
 
 def after(weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ result are zeros to the convolution, which no folded bias could give.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ....layer_types import Device, Dtype, LayerArgs, Operations
 from ...layers import PReLU
@@ -14,7 +15,14 @@ from ...layers import PReLU
 CHIP_SIZE, DIM = 112, 512
 WIDTHS = (64, 128, 256, 512)
 # residual units per stage -> convolutions in the published name, of which AdaFace calls the largest 101
-DEPTHS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 14, 3): 50, (3, 13, 30, 3): 100, (6, 26, 60, 6): 200}
+DEPTHS: dict[tuple[int, ...], int] = {
+    (2, 2, 2, 2): 18,
+    (3, 4, 6, 3): 34,
+    (3, 4, 14, 3): 50,
+    (3, 13, 30, 3): 100,
+    (6, 26, 60, 6): 200,
+}
+_SQUEEZE = 16  # channels of a unit for each of its squeezed ones
 _CELLS = (CHIP_SIZE // 2 ** len(WIDTHS)) ** 2  # of the last feature map
 
 
@@ -57,27 +65,49 @@ class Unit(nn.Module):
         return self.branch(x) + (x[:, :, :: self.stride, :: self.stride] if self.shortcut is None else self.shortcut(x))
 
 
+class SEUnit(Unit):
+    """An IResNet's unit that weighs its channels by what they are in the mean (squeeze and excitation, Hu et al.)."""
+
+    def __init__(
+        self, before: int, after: int, stride: int, project: bool, squeezed: int, device: Device = None,
+        dtype: Dtype = None, operations: Operations = nn,
+    ):  # fmt: skip
+        super().__init__(before, after, stride, project, device, dtype, operations)
+        self.fc1 = operations.Conv2d(after, squeezed, 1, bias=False, device=device, dtype=dtype)
+        self.fc2 = operations.Conv2d(squeezed, after, 1, bias=False, device=device, dtype=dtype)
+
+    def branch(self, x: Tensor) -> Tensor:
+        x = super().branch(x)
+        return x * self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True)))).sigmoid()
+
+
 class IResNet(nn.Module):
     """Chips [N, 3, 112, 112] RGB in 0..1 -> descriptors [N, 512] float32, not normalised.
 
     depths: units per stage, each stage halving the size. project_first: the first stage, whose number of channels stays
-    64, has a convolution on its first shortcut as well, as ArcFace's has and AdaFace's has not.
+    64, has a convolution on its first shortcut as well, as ArcFace's has and AdaFace's has not. squeezes: its units are
+    SEUnits.
     """
 
     def __init__(
-        self, depths: tuple[int, ...], project_first: bool, device: Device = None, dtype: Dtype = None,
-        operations: Operations = nn,
+        self, depths: tuple[int, ...], project_first: bool, squeezes: bool = False, device: Device = None,
+        dtype: Dtype = None, operations: Operations = nn,
     ):  # fmt: skip
         super().__init__()
         place: LayerArgs = {"device": device, "dtype": dtype}
         self.depths = depths
         self.conv = operations.Conv2d(3, WIDTHS[0], 3, 1, 1, **place)
         self.prelu = PReLU(WIDTHS[0], **place)
-        units, before = [], WIDTHS[0]
+        units: list[Unit] = []
+        before = WIDTHS[0]
         for depth, width in zip(depths, WIDTHS, strict=True):
             for number in range(depth):
                 project = number == 0 and (before != width or project_first)
-                units.append(Unit(before, width, 2 if number == 0 else 1, project, operations=operations, **place))
+                sizes = before, width, 2 if number == 0 else 1, project
+                if squeezes:
+                    units.append(SEUnit(*sizes, width // _SQUEEZE, operations=operations, **place))
+                else:
+                    units.append(Unit(*sizes, operations=operations, **place))
                 before = width
         self.units = nn.Sequential(*units)
         self.fc = operations.Linear(WIDTHS[-1] * _CELLS, DIM, **place)

@@ -19,19 +19,21 @@ class Layout:
     """What a project calls the layers of an IResNet, in the order in which they run; units have their name in front.
 
     kind: in words, with the article. stem: convolution, normalisation, PReLU. unit: normalisation, convolution,
-    normalisation, PReLU, convolution, normalisation. shortcut: convolution, normalisation. head: normalisation, dense
-    layer, normalisation. head_affine: whether the very last has weight and bias. project_first: see IResNet.
-    blue_first: whether the network takes BGR.
+    normalisation (None: there is none), PReLU, convolution, normalisation. shortcut: convolution, normalisation. head:
+    normalisation, dense layer, normalisation. head_affine: whether the very last has weight and bias. project_first:
+    see IResNet. blue_first: whether the network takes BGR. squeeze: the two layers of a unit's squeeze and excitation,
+    if it has any.
     """
 
     kind: str
     stem: tuple[str, str, str]
-    unit: tuple[str, str, str, str, str, str]
+    unit: tuple[str, str, str | None, str, str, str]
     shortcut: tuple[str, str]
     head: tuple[str, str, str]
     head_affine: bool
     project_first: bool
     blue_first: bool
+    squeeze: tuple[str, ...] = ()
 
 
 def read_iresnet(
@@ -54,7 +56,7 @@ def read_iresnet(
         _stem(folder, layout)
         _units(folder, layout, stages)
         _head(folder, layout)
-        network = IResNet(depths, layout.project_first, device, dtype, operations)
+        network = IResNet(depths, layout.project_first, bool(layout.squeeze), device, dtype, operations)
         fill(network, folder.folded | folder.left, name, layout.kind)
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
@@ -71,12 +73,14 @@ def _units(folder, layout, stages):
     place, before = 0, WIDTHS[0]
     for units, width in zip(stages, WIDTHS, strict=True):
         for number, unit in enumerate(units):
-            norm1, conv1, norm2, prelu, conv2, norm3 = (f"{unit}.{part}" for part in layout.unit)
+            norm1, conv1, norm2, prelu, conv2, norm3 = (part and f"{unit}.{part}" for part in layout.unit)
             ours = f"units.{place}"
             folder.put(f"{ours}.norm", *folder.norm(norm1))
             folder.layer(conv1, norm2, f"{ours}.conv1")
             folder.folded[f"{ours}.prelu.weight"] = folder.take(f"{prelu}.weight").float()
             folder.layer(conv2, norm3, f"{ours}.conv2")
+            for mine, part in zip(("fc1", "fc2"), layout.squeeze, strict=False):
+                folder.folded[f"{ours}.{mine}.weight"] = folder.take(f"{unit}.{part}.weight").float()
             if number == 0 and (before != width or layout.project_first):
                 folder.layer(*(f"{unit}.{part}" for part in layout.shortcut), f"{ours}.shortcut")
             place, before = place + 1, width
