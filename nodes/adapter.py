@@ -29,8 +29,8 @@ class LoadIDAdapter(io.ComfyNode):
                 io.Combo.Input(
                     "adapter",
                     options=folders.adapter_files(),
-                    tooltip="Files in models/instantid, ipadapter, pulid, photomaker and likeness (.safetensors, "
-                    ".bin, .pt, .pth or .ckpt).",
+                    tooltip="Files in models/instantid, ipadapter, pulid, photomaker, likeness, ipadapter-flux and "
+                    "xlabs/ipadapters (.safetensors, .bin, .pt, .pth or .ckpt).",
                 ),
                 advanced(
                     io.Combo.Input,
@@ -194,7 +194,8 @@ class ApplyIDAdapter(io.ComfyNode):
                     step=0.05,
                     optional=True,
                     tooltip="FaceID Plus v2 and UniPortrait: how much the picture of the face adds to its numbers. 1 "
-                    "is as published, 2 keeps the face's shape harder, 0 leaves it to the prompt.",
+                    "is as published, 2 keeps the face's shape harder, 0 leaves it to the prompt. WithAnyone: 1 draws "
+                    "by the picture of the face alone, 0 by its numbers alone.",
                 ),
                 advanced(
                     io.Combo.Input,

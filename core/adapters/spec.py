@@ -18,13 +18,15 @@ class Look:
     vision: a key of `VISION`; None: the adapter has eyes of its own and gets the pixels. crop: "face" (ArcFace's
     alignment), "ffhq" (FFHQ's), "head" (facexlib's), "square" (the
     detector's box, made square), "whole" (the picture as it is). size: of the crop in pixels.
-    backdrop: "kept"; "grey" and "face only" need a face parser.
+    backdrop: "kept"; "grey" and "face only" need a face parser. empty: what nobody's picture is to CLIP, "grey" with an
+    embedding of zeros (IP-Adapter), or "black" with the embedding that CLIP gives.
     """
 
     vision: str | None
     crop: str
     size: int
     backdrop: str = "kept"
+    empty: str = "grey"
 
 
 @dataclass(frozen=True)
@@ -171,14 +173,14 @@ class AdapterSpec:
         """The foundation model that the adapter is for, in words."""
         if self.of is not None:
             count, whole = len(self.site_widths), len(self.of.site_widths)
-            return f"{self.base} ({count} of its {whole} blocks)" if count else self.base
+            return f"{self.base} ({count} of its {whole} blocks)" if 0 < count < whole else self.base
         sites = f"{len(self.site_widths)} attention sites, " if self.site_widths else ""
         return f"{self.base} ({sites}text width {self.token_dim})"
 
     @property
     def named(self) -> str:
         """What it is, with an article."""
-        return f"{'an' if self.title[0] in 'AEIOU' else 'a'} {self.title} adapter"
+        return f"{'an' if self.title[0] in 'AEIOUX' else 'a'} {self.title} adapter"
 
     @property
     def vision(self) -> str:

@@ -201,7 +201,7 @@ def _check_fit(adapter, under: ModelKind):
     if spec.site_widths not in (widths, ()) or not same_count or not (spec.own_width or contexts == {spec.token_dim}):
         raise ValueError(
             f"{adapter.file_name} is {spec.named} for {spec.fits}, but the connected model is {under.name} "
-            f"({len(sites)} sites, text width {under.text_width}); choose an adapter and a model that belong "
+            f"({len(sites)} {_noun(sites)}, text width {under.text_width}); choose an adapter and a model that belong "
             "together."
         )
     if spec.of is not None and under.name != spec.of.name:
@@ -209,6 +209,11 @@ def _check_fit(adapter, under: ModelKind):
             "Likeness: %s is %s for %s, and nobody has trained it for %s, which is connected; the likeness may be "
             "weaker.", adapter.file_name, spec.named, spec.fits, under.name,
         )  # fmt: skip
+
+
+def _noun(sites):
+    """What artists call the places where adapters add something: a transformer's blocks, attention sites in a U-Net."""
+    return "blocks" if sites and sites[0].kind.endswith("_block") else "sites"
 
 
 def _places(spec, under: ModelKind):
