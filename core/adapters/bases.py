@@ -25,7 +25,7 @@ class Base:
     composition: Mapping[int, float] = field(default_factory=dict)
     style: Mapping[int, float] = field(default_factory=dict)
     # FreeCure's released settings. Which share of the self-attentions, the last ones, sees keys of others, and the bias
-    # on the logits of these keys; as of SD1.5 where it released none.
+    # on the logits of these keys; as of SD1.5 where it released none, for FLUX as of SDXL. Nobody has measured those.
     key_share: float = 6 / 16
     key_bias: float = 0.5
     # Its layers for attention maps have 32 tokens a side: cells of the latent per token, at the size that the model was

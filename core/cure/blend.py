@@ -1,6 +1,7 @@
 """Predictions of one step mixed under a mask: `personal` with the identity, `bare` without.
 
-With x = x0 + sigma * eps, a predicted picture D and a predicted noise eps = (x - D) / sigma say the same.
+With x = x0 + sigma * eps, a predicted picture D and a predicted noise eps = (x - D) / sigma say the same. On flow
+models, x = (1 - sigma) * x0 + sigma * eps, the same quotient is the predicted velocity.
 """
 
 import torch
@@ -26,6 +27,7 @@ def blend_noise(
 ) -> torch.Tensor:
     """Blend the predicted noises, each of its own latent, and return the predicted picture of latent `x`.
 
+    On flow models it is the velocities that are blended: blended noise is another picture there, and none at sigma 1.
     `D = x - ((1 - mask) * (x - personal) + mask * (x_bare - bare))`: sigma cancels out. Where both stand on one latent
     this is `blend_denoised`.
     """

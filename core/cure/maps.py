@@ -32,6 +32,18 @@ def attention_maps(q: torch.Tensor, k: torch.Tensor, select: torch.Tensor, heads
     return (logits.softmax(dim=-1).mean(dim=1) @ select.to(logits)).transpose(1, 2)
 
 
+def joint_maps(q: torch.Tensor, k: torch.Tensor, select: torch.Tensor) -> torch.Tensor:
+    """Attention probability of queries q [B,heads,N,D] to groups of the keys k [B,heads,M,D], mean over heads
+    -> [B,A,N].
+
+    `select` [T,A], T <= M: which of the first T keys are in a group, as `selector` has it. The groups are the values of
+    an attention, so that no table of N x M is ever there.
+    """
+    groups = F.pad(select, (0, max(q.shape[-1] - select.shape[-1], 0), 0, k.shape[2] - select.shape[0])).float()
+    found = F.scaled_dot_product_attention(q.float(), k.float(), groups.expand(*k.shape[:2], -1, -1))
+    return found[..., : select.shape[-1]].mean(1).transpose(1, 2)
+
+
 def to_grid(maps: torch.Tensor, size: tuple[int, int], grid: tuple[int, int]) -> torch.Tensor:
     """Maps [B,A,N] of size[0] x size[1] tokens on another grid -> [B,A,H,W]."""
     return F.interpolate(maps.unflatten(-1, size), size=grid, mode="bilinear", align_corners=False)

@@ -11,7 +11,7 @@ HIDDEN = "likeness_hidden_states"  # what a block's cross-attention is about to 
 
 LATENT = "likeness_latent"  # (height, width) of the latent that the running forward is given
 TEXT = "likeness_text"  # how many tokens of the prompt lie before the picture's in a transformer's blocks
-BLOCK = "likeness_block"  # the Inside of the transformer block that is running: what its attention is to add
+BLOCK = "likeness_block"  # the Insides of the transformer block that is running: what its attention is to do more
 
 # Wrappers and additional models of a ModelPatcher.
 CURE = "likeness_cure"

@@ -2,7 +2,14 @@
 
 import pytest
 import torch
-from likeness.core.attention import chunks_of, extra_key_attention, identity_residual, token_mask, toward_mean
+from likeness.core.attention import (
+    chunks_of,
+    extra_key_attention,
+    extra_key_heads,
+    identity_residual,
+    token_mask,
+    toward_mean,
+)
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 
@@ -71,6 +78,29 @@ def test_extra_keys_without_a_bias_are_more_keys(device, dtype):
     torch.testing.assert_close(
         out, extra_key_attention(q, k, v, *extra, zeros, 4), atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype]
     )
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (2, 6, 6), (2, 1, 6, 6)])
+@pytest.mark.parametrize("boolean", [False, True])
+def test_a_mask_of_its_own_stays_on_a_queries_own_keys(shape, boolean, device, dtype):
+    q, k, v = (randn(2, 4, 6, 8, seed=seed, device=device, dtype=dtype) for seed in (1, 2, 3))
+    extra = [randn(2, 4, 9, 8, seed=seed, device=device, dtype=dtype) for seed in (4, 5)]
+    bias, mask = (randn(*size, seed=6, device=device, dtype=dtype) for size in ((2, 9), shape))
+    if boolean:
+        mask = mask > 0
+    out = extra_key_heads(q, k, v, *extra, bias, mask)
+    own = mask.double().log() if boolean else mask.double()
+    logits = torch.cat(
+        [own.expand(2, *own.shape[-2:]) if mask.ndim < 4 else own[:, 0], bias.double()[:, None].expand(-1, 6, -1)], -1
+    )
+    for row in range(2):
+        for head in range(4):
+            keys, values = (
+                torch.cat([a[row, head], b[row, head]]).double() for a, b in zip((k, v), extra, strict=True)
+            )
+            shares = (q[row, head].double() @ keys.T / 8**0.5 + logits[row]).softmax(-1)
+            found = out[row, :, 8 * head : 8 * (head + 1)].double()
+            torch.testing.assert_close(found, shares @ values, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
 
 
 def test_toward_mean_moves_means_and_nothing_else(device, dtype):

@@ -13,10 +13,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrapperExecutor, WrappersMP
 
-from ...attention import toward_mean
 from .. import keys
 from ..foundation import ModelKind
-from ..sampling.rows import Place
 from ..sampling.run import Run, open_scope, opened
 from ..sampling.spans import Span
 from ..sampling.twins import TwinRun, add_twins
@@ -37,7 +35,6 @@ class MixedRun(TwinRun):
     def __init__(self, mixes: tuple[Mix, ...], guider, positive: list[dict], twins: list[dict], run: Run):
         super().__init__(guider, positive, twins, run)
         self.mixes = mixes
-        self.style = 0.0  # of the running step
 
     def begin_step(self, sigmas: torch.Tensor) -> bool:
         """Whether this step mixes; where several adapters do, with the strongest style."""
@@ -48,24 +45,6 @@ class MixedRun(TwinRun):
     def end_step(self):
         self.keys.clear()
         self.gives_keys = False
-
-    def kept(
-        self, k: torch.Tensor, v: torch.Tensor, size: tuple[int, int], place: Place
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return k, v
-
-    def own(
-        self,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        k_extra: torch.Tensor,
-        v_extra: torch.Tensor,
-        size: tuple[int, int],
-        place: Place,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        if self.style == 0:
-            return k, v, None
-        return toward_mean(k, k_extra, self.style), toward_mean(v, v_extra, self.style), None
 
 
 class MixedHooks:

@@ -11,6 +11,9 @@ from ...quoted import quoted
 from .. import keys
 from ..comfyui.managed import loaded
 
+_T5 = "t5xxl"  # ComfyUI's name for it among a CLIP's encoders
+_SIGNS = ("", "/")  # T5 writes a word in another way where it follows a sign and no space
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -61,35 +64,60 @@ def with_nobody(negative: list, positive: list, patcher: ModelPatcher) -> list:
     ]
 
 
-def token_positions(clip: CLIP, prompt: str, phrases: list[tuple[str, str]]) -> list[tuple[int, ...]]:
-    """Positions in the context of the tokens of (phrase, its end): where the prompt has the phrase, those of its end.
+def token_positions(clip: CLIP, prompt: str, phrases: list[tuple[str, str]], length: int) -> list[tuple[int, ...]]:
+    """Positions, in a context of `length` tokens, of (phrase, its end): where the prompt has the phrase, of its end.
 
     A phrase counts wherever it stands. Weights, embeddings and prompts of several chunks of 77 tokens count as ComfyUI
-    counts them; a phrase may begin in one chunk and end in the next. SDXL's two encoders share their positions.
+    counts them; a phrase may begin in one chunk and end in the next. SDXL's two encoders share their positions. FLUX's
+    context is of T5's tokens alone, and of SD3's they are the last.
     """
-    content = _content(clip, prompt)
-    words = [token for _, token in content]
+    content, total = _content(clip, prompt)
+    first = length - total if _T5 in clip.tokenize("") else 0
+    words, pieces = [token for _, token, _ in content], [piece for *_, piece in content]
     found = []
     for phrase, end in phrases:
-        wanted, kept = (_tokens(clip, plain_text(text)) for text in (phrase, end))
-        stops = [i for i in range(len(wanted), len(words) + 1) if words[i - len(wanted) : i] == wanted]
-        if not stops or not kept:
+        texts = [" ".join(plain_text(text).split()) for text in (phrase, end)]
+        places: set[int] = set()
+        for sign in _SIGNS:
+            wanted = _tokens(clip, texts[0], sign)
+            kept = len(wanted if texts[0] == texts[1] else _tokens(clip, texts[1]))
+            for stop in range(len(wanted), len(words) + 1):
+                start = stop - len(wanted)
+                if kept and words[start:stop] == wanted and not (_joined(pieces, start) or _joined(pieces, stop)):
+                    places.update(first + position for position, *_ in content[stop - kept : stop])
+        if not places:
             raise ValueError(
                 f"The words {quoted(phrase)} are not among the tokens of the prompt as this CLIP reads it; write them "
                 "in the prompt as whole words and connect the CLIP that belongs to the model."
             )
-        found.append(tuple(content[i][0] for stop in stops for i in range(stop - len(kept), stop)))
+        found.append(tuple(sorted(places)))
     return found
 
 
-def _tokens(clip, text):
-    return [token for _, token in _content(clip, text)]
+def _tokens(clip, text, sign=""):
+    """The tokens of a text behind a sign."""
+    return [token for _, token, _ in _content(clip, sign + text)[0][len(_content(clip, sign)[0]) :]]
+
+
+def _joined(pieces, index):
+    """Whether a word goes on from the piece before `index` to the one there."""
+    return 0 < index < len(pieces) and pieces[index - 1][-1:].isalnum() and pieces[index][:1].isalnum()
 
 
 def _content(clip, text):
-    """(position in the context, token) of a text's own tokens; an embedding's vectors count, but equal no word."""
-    chunks = next(iter(clip.tokenize(text, return_word_ids=True).values()))
-    return [(position, token if isinstance(token, int) else None) for position, token, _ in own_tokens(chunks)]
+    """[(position, token, how it is written)] of a text's own tokens, and how many there are with all others.
+
+    An embedding's vectors count, but equal no word.
+    """
+    by_name = clip.tokenize(text, return_word_ids=True)
+    name = _T5 if _T5 in by_name else next(iter(by_name))
+    tokenizer = getattr(clip.tokenizer, name, None) or getattr(clip.tokenizer, f"clip_{name}", None)
+    written = getattr(tokenizer, "inv_vocab", {})
+    content = [
+        (position, token, written.get(token, "")) if isinstance(token, int) else (position, None, "")
+        for position, token, _ in own_tokens(by_name[name])
+    ]
+    return content, sum(map(len, by_name[name]))
 
 
 def own_tokens(chunks: list) -> list[tuple[int, int | torch.Tensor, float]]:

@@ -166,7 +166,7 @@ def _lacking(clip, prompt, chosen):
 def _select(clip, prompt, chosen, length):
     """What picks each attribute's tokens, those of its noun, of the prompt's `length` tokens."""
     nouns = [(one.text, plain_text(prompt)[slice(*one.head)]) for one in chosen]
-    return selector(token_positions(clip, prompt, nouns), length)
+    return selector(token_positions(clip, prompt, nouns, length), length)
 
 
 def _span(model, strength, mode):

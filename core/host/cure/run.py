@@ -6,6 +6,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,7 @@ class CureRun(TwinRun):
         super().__init__(guider, positive, twins, run)
         self.plan, self.where = plan, Where(plan)
         self.words = None if plan.select is None else Words(plan.context, plan.select)
+        self._prompts: set | None = None  # the names of those twins that say the prompt
         self.trajectory = OwnTrajectory(run)
         self.step = BETWEEN
         self.shared_steps, self.kept_any = 0, False  # how many steps share keys, and whether any were there to share
@@ -60,6 +62,7 @@ class CureRun(TwinRun):
         alone = getattr(guider, "cfg", None) == 1 and type(guider).predict_noise is CFGGuider.predict_noise
         self._has_unconditional = bool(guider.conds.get("negative")) and not alone
         self._responses: dict[tuple[int, ...], torch.Tensor] = {}  # the latest [B,C,H,W] by the pictures' numbers
+        self._fresh = False  # whether the last step has made one of all pictures by a comparison
         # Predictions of this step that wait for an unconditional one to be compared with.
         self._bare: dict[tuple[int, ...], torch.Tensor] = {}
         # Where the running step shares keys.
@@ -85,13 +88,18 @@ class CureRun(TwinRun):
         maps = bool(plan.attributes) and self.run.within(self._mapping, sigmas)
         self.mapped += maps
         collects = maps and (mode.reads_maps or self.mapped % COMPARED_EVERY == 1)
+        parses = plan.regions is not None and not self.where.parsed and self.run.within(self._parsing, sigmas)
+        # Without an unconditional prediction a response takes two evaluations, so it serves for the next step as well.
+        alone = acts and mode.responds and not self._has_unconditional
+        rests = alone and self._fresh and not collects and not parses
+        needs_bare = collects or always or (acts and (mode.shares_keys or not rests))
         self.step = Step(
             acts=acts,
             collects=collects,
-            compares=(collects and not mode.reads_maps) or (acts and mode.responds and not self._has_unconditional),
-            parses=plan.regions is not None and not self.where.parsed and self.run.within(self._parsing, sigmas),
+            compares=(collects and not mode.reads_maps) or (alone and not rests),
+            parses=parses,
             shares_keys=acts and mode.shares_keys,
-            needs_bare=acts or collects or always or (plan.separate and not self._is_over(sigmas)),
+            needs_bare=needs_bare or (plan.separate and not self._is_over(sigmas)),
         )
         self.gives_keys = self.step.shares_keys
         self.shared_steps += self.gives_keys
@@ -104,6 +112,7 @@ class CureRun(TwinRun):
         self.where.close()
         self.keys.clear()
         self._bare.clear()
+        self._fresh = self.step.acts and self.step.compares and tuple(range(self.where.pictures)) in self._responses
         self.step, self.gives_keys = BETWEEN, False
 
     def begin_pictures(self, mark: tuple) -> bool:
@@ -121,6 +130,12 @@ class CureRun(TwinRun):
     def reads_maps(self) -> bool:
         """Whether the running step wants attention maps."""
         return self.step.collects
+
+    def says_words(self, name: Any) -> bool:
+        """Whether the twin of that name (its uuid) is the prompt, of which it is known where its words are."""
+        if self._prompts is None:
+            self._prompts = _saying(self.guider.conds[keys.TWIN_ENTRIES], self.plan.context)
+        return name in self._prompts
 
     def add_maps(self, maps: torch.Tensor, size: tuple[int, int], place: Place):
         self.where.add_maps(maps, size, place)
@@ -154,7 +169,7 @@ class CureRun(TwinRun):
         other = unconditional if self._has_unconditional else lacking
         if other is not None:
             self._responses[frames] = bare - other
-        else:
+        elif self._has_unconditional:
             self._bare[frames] = bare
 
     def answered(self, predictions: list[torch.Tensor], kinds: list[int]) -> list[torch.Tensor]:
@@ -210,11 +225,8 @@ class CureRun(TwinRun):
         index = index.unsqueeze(-1)
         return k.gather(1, index.expand(-1, -1, k.shape[-1])), v.gather(1, index.expand(-1, -1, v.shape[-1]))
 
-    def own(
-        self, k: torch.Tensor, v: torch.Tensor, k_extra: torch.Tensor, v_extra: torch.Tensor, size: tuple[int, int],
-        place: Place,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-        return k, v, self._extra_tokens(size, place)[1]
+    def bias(self, size: tuple[int, int], place: Place) -> torch.Tensor | None:
+        return self._extra_tokens(size, place)[1]
 
     def _extra_tokens(self, size, place):
         """Which of size[0] x size[1] tokens are given away: (index [B,E], bias [B,E]).
@@ -229,6 +241,17 @@ class CureRun(TwinRun):
             share, index = share.topk(max(count, 1), dim=1)
             self._tokens[size, place] = index, (share * self.plan.strength).log() + self.plan.extra_keys.bias
         return self._tokens[size, place]
+
+
+def _saying(entries, context):
+    """The names of those conditionings that begin as the prompt [1,T,D] does, else of all: nodes that append something
+    (ConditioningConcat, a style model's picture) leave its tokens where they are."""
+
+    def says(text):
+        # host read: once per run
+        return text.shape[1] >= context.shape[1] and torch.equal(text[:, : context.shape[1]], context.to(text))
+
+    return {one["uuid"] for one in entries if says(one["cross_attn"])} or {one["uuid"] for one in entries}
 
 
 def _levels(sigmas, start, end):

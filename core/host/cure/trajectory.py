@@ -27,15 +27,16 @@ class OwnTrajectory:
         denoised, before, level = self._last
         if self._run.sigma(sigmas) == level:  # host read: second-order samplers come back to a level, at no price
             return self._latent, denoised
-        self._latent = euler_step(self._latent, denoised, before, _column(sigmas))
+        self._latent = euler_step(self._latent, denoised, before, _column(sigmas, x))
         if self.denoise_mask is not None:
             self._latent = torch.lerp(x, self._latent, self.denoise_mask)
         return self._latent, None
 
     def predicted(self, denoised: torch.Tensor, sigmas: torch.Tensor):
         """Keep the prediction at this level for the step to the next."""
-        self._last = denoised, _column(sigmas), self._run.sigma(sigmas)
+        self._last = denoised, _column(sigmas, denoised), self._run.sigma(sigmas)
 
 
-def _column(sigmas):
-    return sigmas.view(-1, 1, 1, 1)
+def _column(sigmas, like):
+    """Noise levels [B] for latents [B,...] of any shape."""
+    return sigmas.view(-1, *(1,) * (like.ndim - 1))

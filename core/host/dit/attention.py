@@ -1,4 +1,4 @@
-"""What is added inside the attentions of transformer blocks: ComfyUI's one `optimized_attention_override`."""
+"""What goes on inside the attentions of transformer blocks: ComfyUI's one `optimized_attention_override`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,27 +6,31 @@ from typing import Any
 import torch
 from comfy.model_patcher import ModelPatcher
 
+from ...attention.rotation import unrotated
 from ...attention.transformer import ASIDE
 from .. import keys
 from ..sampling.injection import Here, Injection
-from ..sampling.run import Run
+from ..sampling.run import SELF, Run
+from .shared import Sequence, read_words, seeing_twins
 
 _OVERRIDE = "optimized_attention_override"
 
 
 class Inside:
-    """What the attention of one running block is to add, made by its BlockPatch.
+    """What the attention of one running block is to do more, made by its BlockPatch.
 
     `injections`: (Injection, its bank's index of the block). The tokens are `text` of the prompt, then `picture` of the
-    picture; `pe` is the rotation of all. `aside` [B,N,C]: what is to be added to the picture after the block, or None.
+    picture; `pe` is the rotation of all. `shares`: rows with identity may see keys of their twins'; `reads`: maps of
+    the prompt's words may be taken. `aside` [B,N,C]: what is to be added to the picture after the block, or None.
     """
 
     def __init__(
         self, key: tuple, injections: list[tuple[Injection, int]], text: int, picture: int, here: Here,
-        pe: torch.Tensor, run: Run,
+        pe: torch.Tensor, run: Run, shares: bool = False, reads: bool = False,
     ):  # fmt: skip
         self.key, self.injections, self.text, self.picture = key, injections, text, picture
         self.here, self.pe, self.run = here, pe, run
+        self.shares, self.reads = shares, reads
         self.aside: torch.Tensor | None = None
 
     @staticmethod
@@ -34,9 +38,28 @@ class Inside:
         """The name of a block's attention in Run.fired; the block itself goes by its key."""
         return ("inside", *key)
 
+    def attention(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, attend: Callable,
+        is_others: bool, options: dict,
+    ) -> torch.Tensor | None:  # fmt: skip
+        """The attention [B,L,heads*D] where it is another than the block's own; None where it is that.
+
+        q, k, v [B,heads,L,D], rotated; see shared.seeing_twins.
+        """
+        twins = options.get(keys.TWINS)
+        sequence = Sequence(self.key, self.text, self.here.grid, self.pe)
+        if self.reads and twins is not None and twins.reads_maps:
+            read_words(sequence, q, k, options, twins)
+        if self.shares:
+            self.run.fired.add((SELF, *self.key))
+            if twins is not None and twins.gives_keys:
+                return seeing_twins(sequence, q, k, v, mask, attend, is_others, options, twins)
+        return None
+
     def add(self, q: torch.Tensor, out: torch.Tensor, options: dict):
         """Add to out [B,L,heads*D] what queries q [B,heads,L,D], rotated, find in the injections."""
-        self.run.fired.add(self.named(self.key))
+        if self.injections:
+            self.run.fired.add(self.named(self.key))
         whole = (
             self.key[0] != "double_block"
         )  # a single block's prompt and picture have one stream and one set of layers
@@ -47,7 +70,7 @@ class Inside:
             start = 0 if whole and not is_aside else self.text
             end = self.text + self.picture
             here = self.here._replace(heads=q.shape[1], text=self.text - start)
-            queries = _unrotated(q[:, :, start:end], self.pe[:, :, start:end]).transpose(1, 2).flatten(2)
+            queries = unrotated(q[:, :, start:end], self.pe[:, :, start:end]).transpose(1, 2).flatten(2)
             added = injection.residual(index, queries, queries, here, options, self.run)
             if added is None:
                 continue
@@ -58,7 +81,7 @@ class Inside:
 
 
 class Override:
-    """The override: what another pack had there (`before`), then what the running block wants added. Immutable."""
+    """The override: what another pack had there (`before`), and what the running block wants more. Immutable."""
 
     __slots__ = ("before",)
 
@@ -68,11 +91,23 @@ class Override:
     def __deepcopy__(self, memo):
         return self
 
-    def __call__(self, func: Callable, q: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def __call__(
+        self, func: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
         options = kwargs.get("transformer_options") or {}
-        inside = options.get(keys.BLOCK)
-        out = func(q, *args, **kwargs) if self.before is None else self.before(func, q, *args, **kwargs)
-        if inside is not None:
+        running, mask, out = options.get(keys.BLOCK, ()), kwargs.get("mask"), None
+
+        def attend(q, k, v, mask):
+            given = {**kwargs, "mask": mask}
+            if self.before is not None:
+                return self.before(func, q, k, v, heads, *args, **given)
+            return func(q, k, v, heads, *args, **given)
+
+        for inside in running:
+            if out is None:
+                out = inside.attention(q, k, v, mask, attend, self.before is not None, options)
+        out = attend(q, k, v, mask) if out is None else out
+        for inside in running:
             inside.add(q, out, options)
         return out
 
@@ -82,9 +117,3 @@ def take_attention(model: ModelPatcher):
     options = model.model_options["transformer_options"]
     if not isinstance(options.get(_OVERRIDE), Override):
         options[_OVERRIDE] = Override(options.get(_OVERRIDE))
-
-
-def _unrotated(q: torch.Tensor, pe: torch.Tensor) -> torch.Tensor:
-    """Queries [B,heads,N,D] before the rotation pe [B,1,N,D/2,2,2], by its transpose."""
-    pairs = q.to(pe.dtype).unflatten(-1, (-1, 1, 2)).transpose(-1, -2)  # [B,heads,N,D/2,2,1]
-    return (pe * pairs).sum(-2).flatten(-2).to(q.dtype)

@@ -3,6 +3,7 @@
 Blocks write into the tensor that they get and return it, and ComfyUI adds what ControlNets say to what we return.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,10 +14,11 @@ from ...attention.transformer import AFTER, added_together
 from .. import keys
 from ..sampling.injection import Here, Injection, Site, with_identity
 from ..sampling.rows import rows_of
-from ..sampling.run import Run
+from ..sampling.run import SELF, Run
 from .attention import Inside, take_attention
 
 _DOUBLE = "double_block"
+_FIRST = (_DOUBLE, 0)  # always ours, as single blocks have to know how long the prompt is
 _HALF_MAX = 65504.0  # of float16
 
 
@@ -25,13 +27,17 @@ class BlockPatch:
 
     All adapters see the same state, so their order does not matter. Every clone of a model gets patch objects of its
     own (see `unshare`). `patch`: cells of the latent along a side of a picture token. `injections`: (Injection, its
-    bank's index of this block, the ModelPatcher of layers that it uses or None).
+    bank's index of this block, the ModelPatcher of layers that it uses or None). `shares`: twins may give keys here;
+    `reads`: maps of the prompt's words may be taken here.
     """
 
-    __slots__ = ("after", "base", "inside", "injections", "key", "patch")
+    __slots__ = ("after", "base", "inside", "injections", "key", "patch", "reads", "shares")
 
-    def __init__(self, key: tuple, injections: Any, patch: int, base: Any = None):
+    def __init__(
+        self, key: tuple, injections: Any, patch: int, base: Any = None, shares: bool = False, reads: bool = False
+    ):
         self.key, self.injections, self.patch, self.base = key, tuple(injections), patch, base
+        self.shares, self.reads = shares, reads
         pairs = [(one, index) for one, index, _ in self.injections]
         self.after = [(one, index) for one, index in pairs if _where(one, index) == AFTER]
         self.inside = [(one, index) for one, index in pairs if _where(one, index) != AFTER]
@@ -49,11 +55,12 @@ class BlockPatch:
         grid = (1, tokens - start) if latent is None else tuple(-(-side // self.patch) for side in latent)
         end = min(tokens, start + grid[0] * grid[1])  # behind it lie reference pictures, which get nothing
         here = Here(0, grid, self.patch)
-        inside = Inside(self.key, self.inside, text, end - start, here, args["pe"], run)
-        if self.inside:
-            options[keys.BLOCK] = inside
+        inside = Inside(self.key, self.inside, text, end - start, here, args["pe"], run, self.shares, self.reads)
+        outer = options.get(keys.BLOCK, ())  # of a patch of ours that another pack's stands between
+        if self.inside or self.shares or self.reads:
+            options[keys.BLOCK] = (*outer, inside)
         out = self._block(args, extra)
-        options.pop(keys.BLOCK, None)
+        options[keys.BLOCK] = outer
         # What another pack's patch has returned may still be its own.
         whole = out["img"] if self.base is None else out["img"].clone()
         picture = whole[:, start:end]
@@ -85,7 +92,11 @@ class BlockPatch:
         return with_identity(rows, added, picture, picture, *masks)
 
     def copy(self) -> "BlockPatch":
-        return BlockPatch(self.key, self.injections, self.patch, self.base)
+        return self.with_base(self.base)
+
+    def with_base(self, base: Any) -> "BlockPatch":
+        """The same around what another pack has put there."""
+        return BlockPatch(self.key, self.injections, self.patch, base, self.shares, self.reads)
 
     def __deepcopy__(self, memo):
         return self.copy()
@@ -98,7 +109,7 @@ class BlockPatch:
     def to(self, target: object) -> "BlockPatch":
         """Our weights move with their ModelPatcher; only a stranger's patch may want to move itself."""
         if hasattr(self.base, "to"):
-            return BlockPatch(self.key, self.injections, self.patch, self.base.to(target))
+            return self.with_base(self.base.to(target))
         return self
 
 
@@ -113,21 +124,55 @@ def inject(
 
     Returns their names in Run.fired.
     """
-    taken = model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
     names = set()
     for index, site in sites:
-        before = taken.get(site.key)
-        mine = isinstance(before, BlockPatch)
-        injections = (*(before.injections if mine else ()), (injection, index, layers))
-        made = BlockPatch(site.key, injections, patch, before.base if mine else before)
+        before = _on(model, site.key, patch)
+        injections = (*before.injections, (injection, index, layers))
+        made = BlockPatch(site.key, injections, patch, before.base, before.shares, before.reads)
         model.set_model_patch_replace(made, "dit", *site.key)
         names |= {site.key} if made.after else set()
         names |= {Inside.named(site.key)} if made.inside else set()
     if any(_where(injection, index) != AFTER for index, _ in sites):
         take_attention(model)
+    _finish(model, patch)
+    return frozenset(names)
+
+
+def share_keys(model: ModelPatcher, blocks: Iterable[tuple], patch: int) -> frozenset:
+    """Let rows with identity see their twins' keys in `blocks` (keys) of `model`, a clone of the caller's own.
+
+    Returns their names in Run.fired.
+    """
+    blocks = list(blocks)
+    for key in blocks:
+        before = _on(model, key, patch)
+        made = BlockPatch(key, before.injections, patch, before.base, shares=True, reads=before.reads)
+        model.set_model_patch_replace(made, "dit", *key)
+    take_attention(model)
+    _finish(model, patch)
+    return frozenset((SELF, *key) for key in blocks)
+
+
+def read_maps(model: ModelPatcher, blocks: Iterable[tuple], patch: int):
+    """Let maps of the prompt's words be taken in `blocks` (keys) of `model`, a clone of the caller's own."""
+    for key in blocks:
+        before = _on(model, key, patch)
+        made = BlockPatch(key, before.injections, patch, before.base, shares=before.shares, reads=True)
+        model.set_model_patch_replace(made, "dit", *key)
+    take_attention(model)
+    _finish(model, patch)
+
+
+def _on(model, key, patch):
+    """Our patch on a block, or one that does nothing yet around whatever is there."""
+    taken = model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {}).get(key)
+    return taken if isinstance(taken, BlockPatch) else BlockPatch(key, (), patch, taken)
+
+
+def _finish(model, patch):
+    model.set_model_patch_replace(_on(model, _FIRST, patch), "dit", *_FIRST)
     model.remove_callbacks_with_key(CallbacksMP.ON_CLONE, keys.RUN)
     model.add_callback_with_key(CallbacksMP.ON_CLONE, keys.RUN, unshare)
-    return frozenset(names)
 
 
 def unshare(model: ModelPatcher, clone: ModelPatcher):

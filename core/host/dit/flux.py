@@ -12,7 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from ...adapters.bases import FLUX
 from ...adapters.weight_types import block_factors
 from ..sampling.injection import Injection, SharedKeys, Site
-from .blocks import inject
+from .blocks import inject, read_maps, share_keys
 
 
 class Flux:
@@ -55,13 +55,21 @@ class Flux:
         return inject(patched, injection, layers, at, self._patch)
 
     def share_keys(self, patched: ModelPatcher, sites: Iterable[tuple]) -> frozenset:
-        raise NotImplementedError
+        return share_keys(patched, sites, self._patch)
 
     def cured_keys(self) -> SharedKeys:
-        raise NotImplementedError
+        count = round(FLUX.key_share * len(self.sites))
+        return SharedKeys(frozenset(site.key for site in self.sites[-count:]), FLUX.key_bias)
 
     def read_maps(self, patched: ModelPatcher):
-        raise NotImplementedError
+        if self._is_second:
+            raise ValueError(
+                "AttributeCure's mode freecure does not know where the words of a prompt are in FLUX.2; choose the "
+                "mode noise_blend."
+            )
+        # The middle third of those, where layers are most about what is where. Nobody has measured that.
+        double = [site.key for site in self.sites if site.kind == "double_block"]
+        read_maps(patched, double[len(double) // 3 : -(len(double) // 3)], self._patch)
 
     def routed_people(self, model: ModelPatcher) -> int:
         return 0

@@ -5,30 +5,41 @@ conditionings of the batch.
 """
 
 import uuid
+from collections.abc import Callable
 
 import torch
 from comfy.patcher_extension import WrapperExecutor
-from comfy.samplers import CFGGuider
+from comfy.samplers import CFGGuider, cond_equal_size
 
 from .. import keys
 from ..conditioning.control_reads import without_identity
 from ..conditioning.face_context import without_face
 from .people import without_people
+from .rows import Place, Rows
 from .run import Run
+
+MERGED = (  # for Run.say
+    "another node merges or cuts the tokens of self-attentions (HyperTile and ToMe do), so that some layers share no "
+    "keys; leave that node out, or use neither mixed_attention nor the modes shared_attention and both."
+)
+Given = tuple[torch.Tensor, torch.Tensor]  # keys and values [B,E,C] of a twin's
 
 
 class TwinRun:
     """State of one sampling run in which conditional entries have twins without identity; dropped when it ends.
 
-    A subclass that shares keys in self-attention has two more methods, `kept` and `own` (`self_attention.ExtraKeys`).
+    Where keys are shared in self-attention, a subclass says which ones and how: `kept`, `bias` and `style`.
     """
+
+    # How far a row's own keys and values are moved towards its twin's mean, 0 to 1.
+    style = 0.0
 
     def __init__(self, guider, positive: list[dict], twins: list[dict], run: Run):
         self.guider, self.run = guider, run
         self.twin_of = {one["uuid"]: other["uuid"] for one, other in zip(positive, twins, strict=True)}
         self.all_off = False  # whether the forward that is running goes without identity altogether
         self.gives_keys = False  # whether the running step shares keys
-        self.keys: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.keys: dict[tuple, Given | None] = {}
 
     def twins(self, entries: list[dict]) -> list[dict]:
         """The twins of the entries of a conditional list.
@@ -57,6 +68,40 @@ class TwinRun:
 
         return [{key: cut(value) for key, value in entry.items()} for entry in entries]
 
+    # -- shared keys -------------------------------------------------------------------------------------------------
+
+    def kept(self, k: torch.Tensor, v: torch.Tensor, size: tuple[int, int], place: Place) -> Given | None:
+        """Those keys and values of a twin's k, v [B,N,C] that are given away, or None.
+
+        They are of size[0] x size[1] tokens, which show `place`.
+        """
+        return k, v
+
+    def bias(self, size: tuple[int, int], place: Place) -> torch.Tensor | None:
+        """The bias [B,E] on the logits of the keys that `kept` gives there, or None."""
+        return None
+
+    def shared_keys(
+        self, site: tuple, rows: Rows, block: Callable[[int], Given], size: tuple[int, int]
+    ) -> list[Given | None]:
+        """What the self-attention `site` lets each block of rows see of its twin's; None for all others.
+
+        `block(index)`: keys and values [B,N,C] of the size[0] x size[1] tokens of the picture in a block of rows, whose
+        places must be known.
+        """
+        places = rows.places or ()
+        marks = list(zip(rows.uuids, places, strict=True))
+        for index in rows.conditional(without_identity=True):
+            self.keys[site, marks[index]] = self.kept(*block(index), size, places[index])
+        # A twin's block that ComfyUI ran in a batch before has left its keys; one in this batch left them just now.
+        given: list[Given | None] = [None] * len(marks)
+        for index in rows.conditional(without_identity=False):
+            name, place = marks[index]
+            given[index] = self.keys.pop((site, (self.twin_of.get(name, name), place)), None)
+        return given
+
+    # -- evaluations -------------------------------------------------------------------------------------------------
+
     def evaluate(
         self,
         executor: WrapperExecutor,
@@ -70,16 +115,37 @@ class TwinRun:
     ) -> list:
         """Predictions [B,C,H,W] of lists of conditionings, and of those without identity before and behind them.
 
-        ComfyUI runs the last lists first: those that give their keys away stand behind those that take them. The
-        unconditional ones go to the end, so that the batch begins with them as in any CFG: other nodes count on that.
+        ComfyUI runs the last lists of a batch first: those that give their keys away stand behind those that take them.
+        Where the two fit in no batch, it would run them too late, so they have a call of their own. The unconditional
+        ones go to the end, so that the batch begins with them as in any CFG: other nodes count on that.
         """
-        lists, options = [*before, *conds, *after], model_options["transformer_options"]
-        off = [True] * len(before) + [self.all_off] * len(conds) + [True] * len(after)
-        kinds = self.run.kinds(lists)
-        order = sorted(range(len(lists)), key=kinds.__getitem__)  # stable
-        with self.run.calling([lists[i] for i in order], x, options, [off[i] for i in order]):
-            out = executor(model, [lists[i] for i in order], x, timestep, model_options)
-        return [out[order.index(i)] for i in range(len(lists))]
+
+        def predictions(lists, off):
+            kinds = self.run.kinds(lists)
+            order = sorted(range(len(lists)), key=kinds.__getitem__)  # stable
+            sorted_lists, options = [lists[i] for i in order], model_options["transformer_options"]
+            with self.run.calling(sorted_lists, x, options, [off[i] for i in order]):
+                out = executor(model, sorted_lists, x, timestep, model_options)
+            return [out[order.index(i)] for i in range(len(lists))]
+
+        off = [True] * len(before) + [self.all_off] * len(conds)
+        if self.gives_keys and self._misfit(conds, after):
+            ahead = predictions(after, [True] * len(after))
+            return predictions([*before, *conds], off) + ahead
+        return predictions([*before, *conds, *after], [*off, *[True] * len(after)])
+
+    def _misfit(self, conds, twins):
+        """Whether some entry and its twin can't be in one batch: a text of another length, a ControlNet for one."""
+        by_uuid = {entry["uuid"]: entry for entries in twins for entry in entries}
+        pairs = [(one, by_uuid.get(self.twin_of.get(one["uuid"]))) for entries in conds for one in entries or ()]
+        return any(
+            other is not None
+            and (
+                one.get("control") is not other.get("control")
+                or not cond_equal_size(one["model_conds"], other["model_conds"])
+            )
+            for one, other in pairs
+        )
 
 
 def add_twins(guider: CFGGuider, run: Run) -> tuple[list[dict], list[dict]]:

@@ -7,21 +7,19 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_patcher import ModelPatcher
 
-from ...attention import extra_key_attention
+from ...attention import extra_key_attention, toward_mean
 from ...sizes import height_width
 from .. import keys
 from ..sampling.rows import rows_of
 from ..sampling.run import SELF
+from ..sampling.twins import MERGED
 
 
 class ExtraKeys:
     """Replacement of one self-attention: conditional rows with identity see keys of their twins'.
 
-    Which ones, and with what bias, is for the run to say. `run.kept(k, v, size, place)`: the keys and values that a
-    twin's block of size[0] x size[1] tokens gives away, or None; `place` is what it shows (rows.Place).
-    `run.own(k, v, k_extra, v_extra, size, place)`: the keys and values of its twin's own, and the bias [B,E] on the
-    others, or None. `base` is what another pack had put there (None: ComfyUI's own attention); all other rows go
-    through it. Immutable.
+    Which ones, and with what bias, is for the run to say (TwinRun). `base` is what another pack had put there (None:
+    ComfyUI's own attention); all other rows go through it. Immutable.
     """
 
     __slots__ = ("base", "key")
@@ -46,31 +44,22 @@ class ExtraKeys:
             return self._attention(q, k, v, options)
         size = token_grid(options, q.shape[1])
         if size is None:
-            run.run.say(
-                "another node merges or cuts the tokens of self-attentions (HyperTile and ToMe do), so that some "
-                "layers share no keys; leave that node out, or use neither mixed_attention nor the modes "
-                "shared_attention and both."
-            )
+            run.run.say(MERGED)
             return self._attention(q, k, v, options)
         rows = rows_of(options, q.shape[0])
         if rows.places is None:
             return self._attention(q, k, v, options)
         blocks = list(zip(*(t.split(rows.size) for t in (q, k, v)), strict=True))
-        marks = list(zip(rows.uuids, rows.places, strict=True))
-        for index in rows.conditional(without_identity=True):
-            run.keys[self.key, marks[index]] = run.kept(*blocks[index][1:], size, rows.places[index])
-        # A twin's block that ComfyUI ran in a batch before has left its keys; one in this batch left them just now.
-        extra = [None] * len(blocks)
-        for index in rows.conditional(without_identity=False):
-            uuid, place = marks[index]
-            extra[index] = run.keys.pop((self.key, (run.twin_of.get(uuid, uuid), place)), None)
+        extra = run.shared_keys(self.key, rows, lambda index: blocks[index][1:], size)
         if not any(extra):
             return self._attention(q, k, v, options)
         before = None if self.base is None else self.base(q, k, v, options).split(rows.size)
         parts = []
         for index, ((own_q, own_k, own_v), given) in enumerate(zip(blocks, extra, strict=True)):
             if given is not None:
-                own_k, own_v, bias = run.own(own_k, own_v, *given, size, rows.places[index])
+                if run.style:
+                    own_k, own_v = (toward_mean(*pair, run.style) for pair in zip((own_k, own_v), given, strict=True))
+                bias = run.bias(size, rows.places[index])
                 parts.append(extra_key_attention(own_q, own_k, own_v, *given, bias, options["n_heads"]))
             else:
                 parts.append(self._attention(own_q, own_k, own_v, options) if before is None else before[index])
