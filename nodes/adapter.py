@@ -1,6 +1,7 @@
 """Identity adapters: loading a checkpoint and applying it."""
 
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.adapters import METHODS, WEIGHT_TYPES, Choices, Overrides
 from ..core.host.adapters import adapter as adapters
@@ -28,8 +29,8 @@ class LoadIDAdapter(io.ComfyNode):
                 io.Combo.Input(
                     "adapter",
                     options=folders.adapter_files(),
-                    tooltip="Files in models/instantid, ipadapter, pulid, photomaker and likeness (.safetensors, "
-                    ".bin, .pt, .pth or .ckpt).",
+                    tooltip="Files in models/instantid, ipadapter, pulid, photomaker, likeness, ipadapter-flux and "
+                    "xlabs/ipadapters (.safetensors, .bin, .pt, .pth or .ckpt).",
                 ),
                 advanced(
                     io.Combo.Input,
@@ -115,12 +116,16 @@ class ApplyIDAdapter(io.ComfyNode):
             "person stands.",
             search_aliases=["instantid", "apply instantid", "faceid", "face identity"],
             inputs=[
-                io.Model.Input("model", tooltip="An SD1.5 or SDXL model, whichever the adapter is for."),
+                io.Model.Input("model", tooltip="An SD1.5, SDXL or FLUX.1 model, whichever the adapter is for."),
                 io.Conditioning.Input(
-                    "positive", tooltip="Your prompt. It comes out with the identity for LandmarkControl added."
+                    "positive",
+                    optional=True,
+                    tooltip="Your prompt, which InstantID, InfiniteYou, PhotoMaker and ConsistentID need. It comes out "
+                    "with the identity for LandmarkControl added.",
                 ),
                 io.Conditioning.Input(
                     "negative",
+                    optional=True,
                     tooltip="Your negative prompt; it too carries something for LandmarkControl, and ConsistentID "
                     "changes words of it.",
                 ),
@@ -189,7 +194,8 @@ class ApplyIDAdapter(io.ComfyNode):
                     step=0.05,
                     optional=True,
                     tooltip="FaceID Plus v2 and UniPortrait: how much the picture of the face adds to its numbers. 1 "
-                    "is as published, 2 keeps the face's shape harder, 0 leaves it to the prompt.",
+                    "is as published, 2 keeps the face's shape harder, 0 leaves it to the prompt. WithAnyone: 1 draws "
+                    "by the picture of the face alone, 0 by its numbers alone.",
                 ),
                 advanced(
                     io.Combo.Input,
@@ -271,14 +277,14 @@ class ApplyIDAdapter(io.ComfyNode):
     def execute(
         cls,
         model,
-        positive,
-        negative,
         adapter,
         weight,
         start_at,
         end_at,
         weight_type,
         on_no_face,
+        positive=None,
+        negative=None,
         identity=None,
         face_encoder=None,
         image=None,
@@ -298,9 +304,10 @@ class ApplyIDAdapter(io.ComfyNode):
         settings = adapters.Settings(
             lora_strength, Choices(structure, method), outside, mixed_attention, style_strength
         )
-        return io.NodeOutput(
-            *adapters.apply_adapter(model, positive, negative, adapter, sources, strength, attn_mask, settings)
+        model, positive, negative, identity = adapters.apply_adapter(
+            model, positive, negative, adapter, sources, strength, attn_mask, settings
         )
+        return io.NodeOutput(model, _handed_on("positive", positive), _handed_on("negative", negative), identity)
 
     @classmethod
     def validate_inputs(cls, weight_type, on_no_face, method=None, combine_embeds=None, compatibility=None):
@@ -316,3 +323,12 @@ class ApplyIDAdapter(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **_):
         return parser.parser_fingerprint()
+
+
+def _handed_on(name, prompt):
+    """A prompt, or what stops the node that is wired to an output without one."""
+    if prompt is not None:
+        return prompt
+    return ExecutionBlocker(
+        f"ApplyIDAdapter has no {name} to hand on; connect the prompt to its input {name}, or to this node directly."
+    )

@@ -15,7 +15,7 @@ class LandmarkControl(io.ComfyNode):
             node_id="LandmarkControl",
             display_name="Landmark Control",
             description="Puts the face where and how the pose picture has it: draws its eyes, nose and mouth corners "
-            "for InstantID's ControlNet.",
+            "for InstantID's or InfiniteYou's ControlNet.",
             search_aliases=["face keypoints", "instantid controlnet", "identitynet", "face pose"],
             has_intermediate_output=True,
             inputs=[
@@ -24,7 +24,9 @@ class LandmarkControl(io.ComfyNode):
                 ),
                 io.Conditioning.Input("negative", tooltip="The negative prompt, from ApplyIDAdapter."),
                 io.ControlNet.Input(
-                    "control_net", tooltip="InstantID's ControlNet (IdentityNet), from Load ControlNet Model."
+                    "control_net",
+                    tooltip="InstantID's ControlNet (IdentityNet) or InfiniteYou's (InfuseNet), from Load ControlNet "
+                    "Model.",
                 ),
                 face_encoder_input(),
                 io.Image.Input("image", tooltip="Where the pose comes from: any picture of a face, of anybody."),
@@ -35,7 +37,10 @@ class LandmarkControl(io.ComfyNode):
                     "image.",
                 ),
                 io.Vae.Input(
-                    "vae", optional=True, tooltip="Only for a ControlNet that asks for one; InstantID's does not."
+                    "vae",
+                    optional=True,
+                    tooltip="The model's VAE, for InfiniteYou's ControlNet and others that ask for it; InstantID's "
+                    "does not.",
                 ),
                 io.String.Input(
                     "landmarks",
@@ -96,8 +101,8 @@ class LandmarkControl(io.ComfyNode):
                     default=control.READS[0],
                     optional=True,
                     tooltip="What the ControlNet is given beside the landmarks. auto: the identity where an InstantID "
-                    "adapter has left it, else the prompt. prompt: for an ordinary ControlNet, whose file looks the "
-                    "same.",
+                    "or InfiniteYou adapter has left it, else the prompt. prompt: for an ordinary ControlNet, whose "
+                    "file looks the same.",
                 ),
             ],
             outputs=[

@@ -1,8 +1,14 @@
 """FLUX by diffusers, with the weights of a tiny ComfyUI FLUX: an independent reference for whole predictions."""
 
+from contextlib import contextmanager
+
+import comfy.samplers
 import comfy.utils
 import torch
 from diffusers import FluxTransformer2DModel
+from host_cases import randn
+
+ONE_STEP, WHOLE = 2e-6, 1e-4  # how far a prediction may be off, and a picture after eight steps
 
 
 def reference(model) -> FluxTransformer2DModel:
@@ -92,3 +98,79 @@ def add_after(made, places, added):
         return after
 
     return [blocks[place].register_forward_hook(hook(number)) for number, place in enumerate(places)]
+
+
+def add_inside(made, added):
+    """Have `added(number, q, heads)` added to what attentions give, before their projection, in all blocks.
+
+    q [B,N,C]: the attention's queries, normalised and not rotated: the picture's, in single blocks the text's before
+    them. Returns the handles of the hooks.
+    """
+    handles = []
+    for number, block in enumerate([*made.transformer_blocks, *made.single_transformer_blocks]):
+        attention, queries = block.attn, []
+
+        def keep(module, args, output, queries=queries):
+            queries[:] = [output.flatten(2)]
+
+        def more(out, number=number, attention=attention, queries=queries):
+            return out + added(number, queries[0], attention.heads)
+
+        handles.append(attention.norm_q.register_forward_hook(keep))
+        if attention.pre_only:
+            handles.append(attention.register_forward_hook(lambda module, args, output, more=more: more(output)))
+        else:
+            handles.append(attention.to_out[0].register_forward_pre_hook(lambda module, args, more=more: more(args[0])))
+    return handles
+
+
+def velocity(made, prompt, put=None, levels=(1.0, 0.0), **more):
+    """The reference's prediction of latents x and a noise level, for a conditioning.
+
+    `put()` sets hooks, which are there at noise levels (from, to) and for this prediction only.
+    """
+    [[context, extras]] = prompt
+
+    def predicted(x, sigma):
+        rows = x.shape[0]
+        with _hooked(put if levels[0] >= sigma >= levels[1] else None):
+            return predict(
+                made, x, sigma, context.expand(rows, -1, -1), extras["pooled_output"].expand(rows, -1),
+                extras["guidance"], **more,
+            )  # fmt: skip
+
+    return predicted
+
+
+@contextmanager
+def _hooked(put):
+    handles = [] if put is None else put()
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def guided(positive, negative, cfg):
+    """Two predictions under classifier-free guidance."""
+
+    def predicted(x, sigma):
+        without = negative(x, sigma)
+        return without + cfg * (positive(x, sigma) - without)
+
+    return predicted
+
+
+def by_euler(model, predicted, steps, seed=1, size=(12, 16), batch=1):
+    """What Euler's sampler makes of `predicted(x, sigma)`, a velocity, on the noise levels of KSampler's "simple"."""
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", steps).tolist()
+    x = randn(batch, model.model.diffusion_model.params.out_channels, *size, seed=seed) * sigmas[0]
+    for sigma, after in zip(sigmas[:-1], sigmas[1:], strict=True):
+        x = x + (after - sigma) * predicted(x, sigma)
+    return model.model.process_latent_out(x)
+
+
+def difference(one, other):
+    """The largest difference, as a share of the largest number."""
+    return ((one - other).abs().max() / other.abs().max()).item()

@@ -6,14 +6,16 @@ from torch import nn
 
 from ..layer_types import Device, Dtype, Operations
 from ..quoted import quoted
-from ..weights import WeightFile, WeightsError, fill, fitting, for_a_transformer, kind_of, known_kind
+from ..weights import WeightFile, WeightsError, fill, fitting, is_of_no_use, kind_of, known_kind
 from .bases import SDXL, base_name, base_of
 from .consistentid import ConsistentID
 from .faceid import FaceID
 from .fact import FACT
 from .family import DEFAULTS, METHODS, Choices, FaceInput, IDAdapter, Seen
 from .files import check_whole, copied, published, widest_dtype
+from .flux_ip import InstantX, XLabs
 from .image import ImageAdapter
+from .infiniteyou import InfiniteYou
 from .instantid import InstantID
 from .masterweaver import MasterWeaver
 from .photomaker import PhotoMaker
@@ -23,6 +25,7 @@ from .spec import AUTO, VISION, AdapterSpec, Clues, Look, LoRA, Overrides
 from .uniportrait import UniPortrait
 from .uniportrait_router import Router, load_router
 from .weight_types import WEIGHT_TYPES
+from .withanyone import WithAnyone
 from .wplus import WPlus
 
 # Every family; the first that recognises a file has it.
@@ -30,7 +33,11 @@ FAMILIES: tuple[type[IDAdapter], ...] = (
     InstantID,
     PuLID,
     PuLIDFlux,
-    ConsistentID,  # before FaceID, whose keys it has too
+    InfiniteYou,
+    WithAnyone,
+    XLabs,
+    InstantX,  # before FaceID, whose keys it has too
+    ConsistentID,  # likewise
     FaceID,
     ImageAdapter,
     WPlus,
@@ -80,12 +87,11 @@ def describe_adapter(file: WeightFile, overrides: Overrides = AUTO) -> AdapterSp
 
 def _recognise(tensors, file, overrides):
     clues = Clues(file.name, file.metadata, overrides)
-    # first of all those for diffusion transformers, which have a U-Net's adapters' keys
-    for family in () if for_a_transformer(tensors) else FAMILIES:
+    for family in () if is_of_no_use(tensors) else FAMILIES:
         spec = family.recognise(tensors, clues)
         if spec is not None:
             return spec, family
-    *families, last = (family.named for family in FAMILIES)
+    *families, last = dict.fromkeys(family.named for family in FAMILIES)
     raise WeightsError(
         f"{file.name} is {kind_of(tensors)}, and LoadIDAdapter reads {', '.join(families)} and {last} files; choose "
         "one of those."

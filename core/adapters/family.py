@@ -64,7 +64,7 @@ class IDAdapter(nn.Module, ABC):
     gave, and names its parameters as they are named.
     """
 
-    # What a list of families calls it, and its adapters.
+    # What a list of families calls it, maybe together with others, and its adapters.
     named: ClassVar[str]
     known: ClassVar[tuple[Known, ...]]
     # What `sites` gives uses the adapter's layers while sampling. In a U-Net these are gates (see attention.gates),

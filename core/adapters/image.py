@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..layer_types import Device, Dtype, Operations
 from .bases import SD15, SDXL
 from .family import DEFAULTS, Choices, FaceInput
 from .ip_layout import SiteAdapter, site_widths
@@ -73,10 +74,15 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     )
 
 
-class _Basic(nn.Module):
-    def __init__(self, tensors, token_dim, device=None, dtype=None, operations=nn):
+class PictureProjection(nn.Module):
+    """CLIP's embeddings of whole pictures [N,P] -> tokens [N,T,token_dim]; `key` names the layer's weight."""
+
+    def __init__(
+        self, tensors: Tensors, key: str, token_dim: int,
+        device: Device = None, dtype: Dtype = None, operations: Operations = nn,
+    ):  # fmt: skip
         super().__init__()
-        out, width = tensors[_BASIC].shape
+        out, width = tensors[key].shape
         if not out or out % token_dim:
             raise RuntimeError(f"{out} numbers are no whole number of tokens of {token_dim}")
         self.proj = operations.Linear(width, out, device=device, dtype=dtype)
@@ -113,8 +119,10 @@ class ImageAdapter(SiteAdapter):
         self.image_proj: nn.Module
         if _PLUS in tensors:
             self.image_proj = resampler_of(tensors, "image_proj.", **place)
+        elif _FULL in tensors:
+            self.image_proj = _Full(tensors, spec.token_dim, **place)
         else:
-            self.image_proj = (_Full if _FULL in tensors else _Basic)(tensors, spec.token_dim, **place)
+            self.image_proj = PictureProjection(tensors, _BASIC, spec.token_dim, **place)
 
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
         by_patch = isinstance(self.image_proj, Resampler | _Full)

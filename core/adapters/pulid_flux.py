@@ -64,7 +64,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
 class PuLIDFlux(IDAdapter):
     """The whole adapter; parameter names are PuLID's own."""
 
-    named, known, keeps_layers = "PuLID for FLUX", (_KNOWN,), True
+    named, known, keeps_layers = "PuLID", (_KNOWN,), True
     recognise = staticmethod(recognise)
 
     def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):

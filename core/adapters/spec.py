@@ -18,13 +18,15 @@ class Look:
     vision: a key of `VISION`; None: the adapter has eyes of its own and gets the pixels. crop: "face" (ArcFace's
     alignment), "ffhq" (FFHQ's), "head" (facexlib's), "square" (the
     detector's box, made square), "whole" (the picture as it is). size: of the crop in pixels.
-    backdrop: "kept"; "grey" and "face only" need a face parser.
+    backdrop: "kept"; "grey" and "face only" need a face parser. empty: what nobody's picture is to CLIP, "grey" with an
+    embedding of zeros (IP-Adapter), or "black" with the embedding that CLIP gives.
     """
 
     vision: str | None
     crop: str
     size: int
     backdrop: str = "kept"
+    empty: str = "grey"
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class AdapterSpec:
     licence: str
     tokens: int  # of a person, or of each photograph
     token_dim: int  # numbers of a token, which is as wide as the text's unless `own_width`
-    site_widths: tuple[int, ...]  # channels of each site in the checkpoint's order (see Base); (): it adds only a LoRA
+    site_widths: tuple[int, ...]  # channels of each site in the checkpoint's order (see Base); (): it has none
     face_dim: int = 0  # numbers of a face vector; 0: it takes none
     face_space: str | None = None  # the encoder whose vectors it was trained on; None: the file cannot say
     normalised: bool = False  # face vectors go in with length 1
@@ -171,14 +173,14 @@ class AdapterSpec:
         """The foundation model that the adapter is for, in words."""
         if self.of is not None:
             count, whole = len(self.site_widths), len(self.of.site_widths)
-            return f"{self.base} ({count} of its {whole} blocks)" if count else self.base
+            return f"{self.base} ({count} of its {whole} blocks)" if 0 < count < whole else self.base
         sites = f"{len(self.site_widths)} attention sites, " if self.site_widths else ""
         return f"{self.base} ({sites}text width {self.token_dim})"
 
     @property
     def named(self) -> str:
         """What it is, with an article."""
-        return f"{'an' if self.title[0] in 'AEIOU' else 'a'} {self.title} adapter"
+        return f"{'an' if self.title[0] in 'AEIOUX' else 'a'} {self.title} adapter"
 
     @property
     def vision(self) -> str:

@@ -12,16 +12,43 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..layer_types import Device, Dtype, LayerArgs, Operations
-from .decoupled import chunks_of
+from .decoupled import chunks_of, identity_residual
 from .residuals import Attend, banked
+
+_EPS = 1e-5  # of InstantX's norm
 
 AFTER, INSIDE, ASIDE = "after", "inside", "aside"
 
 
 class Inside(Attend):
-    """Decoupled attention in the block's own, whose projection and gate it goes through (InstantX's IP-Adapter)."""
+    """Decoupled attention in the block's own, whose projection and gate it goes through."""
 
     where = INSIDE
+
+
+class InsideNormed(Inside):
+    """The same with keys and values of root mean square 1 in each head (InstantX's IP-Adapter).
+
+    How many heads there are the model says, and no file: so they are normalised here, and V keeps no weight.
+    """
+
+    def __init__(self, k: torch.Tensor, v: torch.Tensor):
+        super().__init__(k, v)
+        self.factor = 1.0
+
+    def scaled(self, factor: float) -> "InsideNormed":
+        """The same site with `factor` on all that it adds; changes and returns itself."""
+        self.factor *= factor
+        return self
+
+    def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
+        k, v = (_normed(side, heads) for side in self.chunks(q, kinds))
+        return self.factor * identity_residual(q, k, v, heads)
+
+
+def _normed(side, heads):
+    parts = side.float().unflatten(-1, (heads, -1))
+    return F.rms_norm(parts, parts.shape[-1:], eps=_EPS).flatten(-2).to(side)
 
 
 class Aside(Attend):
@@ -90,49 +117,58 @@ class LookAfter(nn.Module):
         return self
 
     def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
-        return _looked([self], q, kinds, None)
+        return _sum(_looked(layers, [(k, v)], q, kinds) for layers, k, v in self.looks)
+
+    @property
+    def looks(self) -> list[tuple[CrossAttention, torch.Tensor, torch.Tensor]]:
+        """Layers, K and V [3,T,inner] of each cross-attention."""
+        return list(zip(self.layers, self.k, self.v, strict=True))
 
 
 def added_together(
     sites: Sequence[nn.Module], q: torch.Tensor, kinds: Sequence[int], masks: Sequence[torch.Tensor | None]
 ) -> torch.Tensor:
     """What several adapters or people add after a block to q [B,N,C], each under its mask [B,N,1], in any order."""
-    groups: dict[object, list] = {}
+    added: list[torch.Tensor] = []
+    together: dict[CrossAttention, list[tuple]] = {}
     for site, mask in zip(sites, masks, strict=True):
-        groups.setdefault(site.layers if getattr(site, "shared", False) else site, []).append((site, mask))
-    added = []
-    for group in groups.values():
-        people, of = zip(*group, strict=True)
-        if len(people) > 1:
-            added.append(_among(people, q, kinds, of))
+        if isinstance(site, LookAfter) and site.shared:
+            for layers, k, v in site.looks:
+                together.setdefault(layers, []).append((k, v, mask))
         else:
-            out = people[0](q, q, kinds, 0)
-            added.append(out if of[0] is None else out * of[0])
-    return sum(added[1:], start=added[0])
+            added.append(_masked(site(q, q, kinds, 0), mask))
+    return _sum([*added, *(_among(layers, people, q, kinds) for layers, people in together.items())])
 
 
-def _among(people, q, kinds, masks):
-    """People in one attention: each picture token looks at the tokens of all whose masks let it, where none does at
-    nothing, as WithAnyone's authors have it with boxes. A soft mask lowers the odds of a person's tokens against the
-    others', and what is added goes down with the highest of them."""
+def _among(layers, people, q, kinds):
+    """People [(K, V, mask)] in one attention: each picture token looks at the tokens of all whose masks let it, where
+    none does at nothing, as WithAnyone's authors have it with boxes. A soft mask lowers the odds of a person's tokens
+    against the others', and what is added goes down with the highest of them."""
+    sides, masks = [person[:2] for person in people], [mask for *_, mask in people]
+    if len(people) == 1:
+        return _masked(_looked(layers, sides, q, kinds), masks[0])
     if all(mask is None for mask in masks):
-        return _looked(people, q, kinds, None)
+        return _looked(layers, sides, q, kinds)
     shares = torch.cat([torch.ones_like(q[..., :1]) if mask is None else mask.to(q) for mask in masks], dim=-1)
     most = shares.amax(-1, keepdim=True)
     shares = torch.where(most > 0, shares / most.clamp_min(torch.finfo(q.dtype).tiny), 1)
-    return _looked(people, q, kinds, shares.log().reshape(len(kinds), -1, len(people))) * most
+    return _looked(layers, sides, q, kinds, shares.log().reshape(len(kinds), -1, len(people))) * most
 
 
-def _looked(people, q, kinds, bias):
-    """`bias` [chunks,M,P] is on the logits of each person's tokens."""
-    out = None
-    for index, layers in enumerate(people[0].layers):
-        sides = [[chunks_of(side[index], kinds).to(q) for side in (one.k, one.v)] for one in people]
-        k, v = sides[0] if len(people) == 1 else (torch.cat(side, dim=1) for side in zip(*sides, strict=True))
-        spread = None
-        if bias is not None:
-            each = [bias[..., i : i + 1].expand(-1, -1, one.shape[1]) for i, (one, _) in enumerate(sides)]
-            spread = torch.cat(each, dim=-1)
-        added = layers(q, k, v, spread)
-        out = added if out is None else out + added
-    return out
+def _looked(layers, people, q, kinds, bias=None):
+    """`people` [(K, V)]; `bias` [chunks,M,P] is on the logits of each person's tokens."""
+    sides = [tuple(chunks_of(side, kinds).to(q) for side in person) for person in people]
+    k, v = sides[0] if len(people) == 1 else (torch.cat(side, dim=1) for side in zip(*sides, strict=True))
+    if bias is not None:
+        each = [bias[..., i : i + 1].expand(-1, -1, keys.shape[1]) for i, (keys, _) in enumerate(sides)]
+        bias = torch.cat(each, dim=-1)
+    return layers(q, k, v, bias)
+
+
+def _masked(added, mask):
+    return added if mask is None else added * mask
+
+
+def _sum(added):
+    first, *rest = added
+    return sum(rest, start=first)

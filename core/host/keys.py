@@ -35,9 +35,11 @@ MERGE_AT = "likeness_merge_at"  # from which share (0..1) of the denoising on it
 NOBODY_WORDS = "likeness_nobody_in_prompt"
 CONTROL_TOKENS = "cross_attn_controlnet"  # ComfyUI's own: what it feeds every ControlNet in place of the prompt
 IDENTITY = "likeness_identity"  # the identity of all who were applied, behind what another pack left
+PEOPLE = "likeness_people"  # the people whom a ControlNet of their own draws; in a forward: its rows have them
 NOBODY = "likeness_no_identity"  # of as many without a face, for rows whose identity is switched off
 
 # Among what a forward of the model, or of a ControlNet, is called with.
 OWN_IDENTITY = "likeness_identity"  # the identity as a conditioning of its own (ComfyUI's model_conds)
 BEFORE = "likeness_before"  # what the forward was before one ControlNet was given something of its own
+ASIDE = "likeness_aside"  # what a person's ControlNet shall not see, kept for the links behind it
 ROW_MAP = "likeness_row_map"  # row numbers, sent through a node that cuts the batch

@@ -2,9 +2,9 @@
 
 from .fill import fill, finite, fitting
 from .reader import WeightFile, WeightsError, read_weights
-from .recognise import CLIP_WIDTHS, for_a_transformer, is_bare_ir101, kind_of, known_kind, unwrapped
+from .recognise import CLIP_WIDTHS, is_bare_ir101, is_infiniteyou, is_of_no_use, kind_of, known_kind, unwrapped
 
 __all__ = [
-    "CLIP_WIDTHS", "WeightFile", "WeightsError", "fill", "finite", "fitting", "for_a_transformer", "is_bare_ir101",
-    "kind_of", "known_kind", "read_weights", "unwrapped",
+    "CLIP_WIDTHS", "WeightFile", "WeightsError", "fill", "finite", "fitting", "is_bare_ir101", "is_infiniteyou",
+    "is_of_no_use", "kind_of", "known_kind", "read_weights", "unwrapped",
 ]  # fmt: skip

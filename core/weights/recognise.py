@@ -47,32 +47,55 @@ def _is_projection_alone(tensors: Tensors) -> bool:
     return "image_proj.latents" in tensors and all(key.startswith("image_proj.") for key in tensors)
 
 
+def is_infiniteyou(tensors: Tensors) -> bool:
+    """Whether a projection without sites is InfiniteYou's: 8 queries, or tokens as wide as FLUX's text.
+
+    InstantID's and IP-Adapter Plus's have 16 queries, and text of another width.
+    """
+    if "image_proj.latents" not in tensors or _starts("ip_adapter.")(tensors):
+        return False
+    out = tensors.get("image_proj.proj_out.weight")
+    return tensors["image_proj.latents"].shape[-2:-1] == (8,) or (out is not None and out.shape[:1] == (4096,))
+
+
 def _is_bare_resampler(tensors: Tensors) -> bool:
     return {"latents", "proj_in.weight", "proj_out.weight", "norm_out.weight"} <= tensors.keys()
 
 
 Kinds = tuple[tuple[Callable[[Tensors], bool], str], ...]
 # First hit wins. Keys as published by each project's own training code.
-# Of diffusion transformers. InstantX's have the keys of adapters for U-Nets, where no even number has to_k_ip.
-_FOR_TRANSFORMERS: Kinds = (
+# Of diffusion transformers, and of no use here. InstantX's have the keys of adapters for U-Nets and FLUX.
+_REFUSED: Kinds = (
     (_starts("image_proj.time_embedding."), "an IP-Adapter for SD3.5 by InstantX"),
-    (_has("ip_adapter.0.to_k_ip.weight"), "an IP-Adapter for FLUX by InstantX"),
-    (_starts("ip_adapter_proj_model."), "an IP-Adapter for FLUX by XLabs"),
-    (_starts("ipa."), "a WithAnyone adapter"),
-    (_starts("id_former."), "a PuLID adapter for FLUX.2, which is no work of PuLID's authors"),
+    (
+        _starts("image_proj.cross_layer_blocks."),
+        "an InstantCharacter adapter for FLUX, which is of no face but a figure",
+    ),
+    # Its cross-attentions are cut to one length, so that every token moves as far, whatever the face.
+    (
+        _starts("id_former."),
+        "a PuLID adapter for FLUX.2 by others than its authors, which users found to do nothing",
+    ),
     (_has("0.to_k_ip.weight"), "a Lynx adapter for Wan"),
     (_has("0.to_k_ref.weight"), "a Lynx adapter for Wan"),
     (_contains(".cross_attn.ip_adapter."), "a Lynx adapter for Wan"),
     (_contains(".self_attn.ref_adapter."), "a Lynx adapter for Wan"),
     (_contains(".self_attn.q_loras."), "a Stand-In adapter for Wan"),
     (_is_bare_resampler, "a projection without its adapter, such as Lynx's"),
+    (_starts("dreamo_"), "a DreamO LoRA for FLUX, which DreamO's own nodes read"),
+    (_contains(".processor.q_loras."), "an EasyControl LoRA for FLUX, which EasyControl's own nodes read"),
+    (_starts("feature_embedder."), "USO's projector of styles for FLUX, which ModelPatchLoader reads"),
+    (_has("single_blocks.37.processor.qkv_lora.up.weight"), "a LoRA for FLUX such as UNO's or USO's, for Load LoRA"),
 )
 _KINDS: Kinds = (
-    *_FOR_TRANSFORMERS,
+    *_REFUSED,
+    (_has("ip_adapter.0.to_k_ip.weight"), "an IP-Adapter for FLUX by InstantX"),
+    (_starts("ip_adapter_proj_model."), "an IP-Adapter for FLUX by XLabs"),
+    (_starts("ipa."), "a WithAnyone adapter"),
+    (_starts("ipa_arc."), "a WithAnyone adapter"),
     (_starts("pulid_ca."), "a PuLID adapter for FLUX"),
     (_starts("id_adapter."), "a PuLID adapter for SDXL"),
     (_starts("image_proj.body."), "a PuLID adapter for SDXL"),
-    (_starts("ipa_arc."), "a WithAnyone adapter"),
     (_starts("w_proj."), "a W+ adapter"),
     (_starts("local_fac_prj."), "a FaceChain-FACT adapter"),
     (_contains(".aggr_router."), "a UniPortrait router"),
@@ -85,7 +108,8 @@ _KINDS: Kinds = (
     (_has("image_proj.perceiver_resampler.proj_in.weight"), "an IP-Adapter FaceID Plus adapter"),
     (_has("image_proj.proj.3.weight"), "an IP-Adapter full-face adapter"),
     (_has("image_proj.proj.2.weight", "image_proj.norm.weight"), "an IP-Adapter FaceID adapter"),
-    (_is_projection_alone, "an InfiniteYou projection"),
+    (is_infiniteyou, "an InfiniteYou adapter"),
+    (_is_projection_alone, "a projection without its adapter"),
     (_takes_face_vectors, "an InstantID or FaceID Portrait adapter"),
     (_has("image_proj.latents"), "an IP-Adapter Plus (image) adapter"),
     (_has("image_proj.proj.weight"), "an IP-Adapter (image) adapter"),
@@ -123,9 +147,9 @@ def known_kind(tensors: Tensors) -> str | None:
     return next((words for matches, words in _KINDS if matches(tensors)), None)
 
 
-def for_a_transformer(tensors: Tensors) -> bool:
-    """Whether a file is an adapter for a diffusion transformer, as FLUX, SD3.5 and Wan are."""
-    return any(matches(tensors) for matches, _ in _FOR_TRANSFORMERS)
+def is_of_no_use(tensors: Tensors) -> bool:
+    """Whether a file is for a diffusion transformer, and no adapter that the pack has, whatever keys it shares."""
+    return any(matches(tensors) for matches, _ in _REFUSED)
 
 
 def kind_of(tensors: Tensors) -> str:

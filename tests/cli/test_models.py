@@ -31,7 +31,7 @@ def test_every_file_is_told_by_its_contents(comfyui, capsys):
     tensors = {key: tensor.numpy() for key, tensor in family("faceid-sdxl").items()}
     save_file(tensors, models / "likeness/deep/anything.safetensors")
     (models / "instantid/page.bin").write_text("<html>")
-    save_file({"pulid_ca.0.x": np.zeros(1, np.float32)}, models / "instantid/flux.safetensors")
+    save_file({"id_former.latents": np.zeros(1, np.float32)}, models / "instantid/flux2.safetensors")
     save_file({"cp.resnet.conv1.weight": np.zeros(1, np.float32)}, models / "face_parsing/a.safetensors")
     np.save(models / "likeness_directions/age.npy", np.zeros((18, 512), np.float32))
     (models / "insightface/models/p/broken.onnx").write_bytes(b"\x08")
@@ -46,8 +46,8 @@ def test_every_file_is_told_by_its_contents(comfyui, capsys):
         and adapter["problem"] is None
     )
     assert by_name["instantid/page.bin"]["problem"].startswith("page.bin is a web page, not weights")
-    assert by_name["instantid/flux.safetensors"]["what"] == "a PuLID adapter for FLUX"
-    assert "LoadIDAdapter reads" in by_name["instantid/flux.safetensors"]["problem"]
+    assert by_name["instantid/flux2.safetensors"]["what"].startswith("a PuLID adapter for FLUX.2")
+    assert "LoadIDAdapter reads" in by_name["instantid/flux2.safetensors"]["problem"]
     assert by_name["face_parsing/a.safetensors"]["what"] == "a BiSeNet face parser"
     assert by_name["likeness_directions/age.npy"]["what"] == "a direction for W+ codes, 18 layers"
     assert by_name["insightface/models/p/broken.onnx"]["problem"].startswith("broken.onnx ")

@@ -4,7 +4,6 @@ import host_cases
 import pytest
 import torch
 from comfy_process import ComfyError
-from comfy_versions import flux_settings
 from likeness.core.host.comfyui.masks import as_masks
 from node_cases import blank, face, outputs, sentence
 
@@ -21,23 +20,57 @@ def test_an_adapter_for_another_model(pack, applied, model, adapter):
     assert "choose an adapter and a model that belong together" in text
 
 
-def test_a_model_that_is_no_unet(pack, applied):
+@pytest.mark.parametrize(
+    ("model", "adapter", "words"),
+    [
+        (
+            "flux",
+            "sdxl",
+            "(70 attention sites, text width 64), but the connected model is FLUX (57 blocks, text width 32)",
+        ),
+        ("sdxl", "xlabs", "is an XLabs IP-Adapter adapter for FLUX (19 of its 57 blocks), but the connected model is "),
+        ("sd15", "withanyone", "is a WithAnyone adapter for FLUX, but the connected model is "),
+    ],
+)
+def test_an_adapter_for_flux_and_one_for_a_unet(pack, applied, model, adapter, words):
+    import flux_cases
+    from tiny import flux
+    from tiny.unet import unet
+
+    model = flux.flux() if model == "flux" else unet(model)
+    loaded = host_cases.adapter("sdxl") if adapter == "sdxl" else getattr(flux_cases, adapter)()
+    inputs = {**applied, "model": model, "adapter": loaded}
+    assert words in sentence(pack, "ApplyIDAdapter", **inputs, identity=host_cases.identity())
+
+
+def test_a_model_of_an_unknown_kind(pack, applied):
     import comfy.supported_models
     from comfy.model_patcher import ModelPatcher
 
-    config = comfy.supported_models.Flux(
-        {
-            "image_model": "flux", "in_channels": 16, "out_channels": 16, "patch_size": 2, "vec_in_dim": 8,
-            "context_in_dim": 16, "hidden_size": 32, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1,
-            "depth_single_blocks": 1, "axes_dim": [4, 6, 6], "theta": 10000, "qkv_bias": True, "guidance_embed": False,
-            **flux_settings(),
-        }
-    )  # fmt: skip
+    config = comfy.supported_models.SD3(
+        {"in_channels": 16, "patch_size": 2, "depth": 2, "pos_embed_max_size": 8, "adm_in_channels": 16}
+    )
     config.set_inference_dtype(torch.float32, None)
     cpu = torch.device("cpu")
-    flux = ModelPatcher(config.get_model({}), load_device=cpu, offload_device=cpu)
-    text = sentence(pack, "ApplyIDAdapter", **{**applied, "model": flux}, identity=host_cases.identity())
-    assert "work with SD1.5 and SDXL models here, but the connected model is Flux; load one of those" in text
+    unknown = ModelPatcher(config.get_model({}), load_device=cpu, offload_device=cpu)
+    text = sentence(pack, "ApplyIDAdapter", **{**applied, "model": unknown}, identity=host_cases.identity())
+    assert "work with SD1.5, SDXL, FLUX.1 and Chroma models here, but the connected model is SD3; load one" in text
+
+
+def test_prompts_are_needed_only_where_the_adapter_works_through_them(pack, applied):
+    from tiny.ip_adapter import ip_adapter
+
+    rest = {name: value for name, value in applied.items() if name not in ("positive", "negative")}
+    text = sentence(pack, "ApplyIDAdapter", **rest, identity=host_cases.identity())
+    assert "is an InstantID adapter, which works through the prompts as well; connect positive and negative" in text
+    rest["adapter"] = host_cases.loaded_adapter(ip_adapter("faceid", "sd15"), "ip-adapter-faceid_sd15.bin")
+    who = host_cases.identity(dim=512, space="buffalo_l-w600k_r50")
+    model, positive, negative, _ = outputs(pack, "ApplyIDAdapter", **rest, identity=who)
+    assert len(host_cases.attn2(model)) == host_cases.SITES["sd15"]
+    for blocker, name in ((positive, "positive"), (negative, "negative")):
+        assert blocker.message.startswith(f"ApplyIDAdapter has no {name} to hand on; connect the prompt to its input")
+    alone = outputs(pack, "ApplyIDAdapter", **rest, identity=who, positive=applied["positive"])
+    assert alone[1] is applied["positive"] and alone[2].message
 
 
 def test_an_identity_of_another_encoder(pack, applied):

@@ -135,7 +135,7 @@ def test_what_is_no_descriptor_is_named(pack, singles):
     shutil.copy(onnx_files.file("scrfd_500m", width=4), singles / "b.onnx")
     (singles / "c.onnx").write_text("<html>")
     os.utime(singles)
-    assert "a.pt is an InfiniteYou projection, and a face descriptor must be" in refused(
+    assert "a.pt is a projection without its adapter, and a face descriptor must be" in refused(
         pack, encoder="face_encoders/a.pt"
     )
     assert "b.onnx gives [392, 1] and [98, 1]" in refused(pack, encoder="face_encoders/b.onnx")

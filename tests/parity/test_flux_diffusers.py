@@ -1,17 +1,16 @@
 """Adapters on FLUX against diffusers' FLUX with the authors' formulas written out: whole samplings, by Euler."""
 
 import math
+from functools import partial
 
-import comfy.samplers
 import flux_cases
 import flux_reference
 import pytest
 import torch
+from flux_reference import ONE_STEP, WHOLE, by_euler, difference, velocity
 from host_cases import randn
 from tiny import flux as tiny
 from torch.nn import functional as F
-
-ONE_STEP, WHOLE = 2e-6, 1e-4  # how far a prediction may be off, and a picture after eight steps
 
 
 @pytest.fixture(scope="module")
@@ -22,33 +21,6 @@ def model():
 @pytest.fixture(scope="module")
 def made(model):
     return flux_reference.reference(model.model)
-
-
-def by_euler(model, predict, steps, seed=1, size=flux_cases.SIZE, batch=1):
-    """What Euler's sampler makes of `predict(x, sigma)`, a velocity, on the noise levels of KSampler's "simple"."""
-    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", steps).tolist()
-    x = randn(batch, tiny.CHANNELS, *size, seed=seed) * sigmas[0]
-    for sigma, after in zip(sigmas[:-1], sigmas[1:], strict=True):
-        x = x + (after - sigma) * predict(x, sigma)
-    return model.model.process_latent_out(x)
-
-
-def velocity(made, prompt, **more):
-    """The reference's prediction for a conditioning."""
-    [[context, extras]] = prompt
-
-    def predict(x, sigma):
-        rows = x.shape[0]
-        return flux_reference.predict(
-            made, x, sigma, context.expand(rows, -1, -1), extras["pooled_output"].expand(rows, -1), extras["guidance"],
-            **more,
-        )  # fmt: skip
-
-    return predict
-
-
-def difference(one, other):
-    return ((one - other).abs().max() / other.abs().max()).item()
 
 
 def test_the_reference_is_comfyuis_own_flux(model, made):
@@ -99,11 +71,9 @@ def test_pulid_in_one_pass(model, made, pulid, steps, bound):
     adapter, state = pulid
     prompt, who = flux_cases.conditioning(1), flux_cases.pulid_face()
     ours = flux_cases.sample(*flux_cases.apply(model, adapter, who, weight=0.8, prompts=(prompt, prompt)), steps=steps)
-    hooks = flux_reference.add_after(made, PULID_AFTER, pulid_added(state, pulid_tokens(state, who[0]), 0.8))
-    theirs = by_euler(model, velocity(made, prompt), steps)
-    for hook in hooks:
-        hook.remove()
-    print(steps, difference(ours, theirs))
+    added = pulid_added(state, pulid_tokens(state, who[0]), 0.8)
+    put = partial(flux_reference.add_after, made, PULID_AFTER, added)
+    theirs = by_euler(model, velocity(made, prompt, put), steps)
     assert difference(ours, theirs) < bound
     assert difference(ours, flux_cases.sample(model, prompt, prompt, steps=steps)) > 1e-2
 
@@ -111,22 +81,14 @@ def test_pulid_in_one_pass(model, made, pulid, steps, bound):
 def with_pulid(made, model, state, people, prompt, steps, until=0.0, **run):
     """The reference's picture; `people`: (face, weight, mask of the picture's tokens [N] or None)."""
     added = [(pulid_added(state, pulid_tokens(state, face), weight), mask) for face, weight, mask in people]
-    plain = velocity(made, prompt, **run.pop("more", {}))
     main = math.prod(-(-side // 2) for side in run.get("size", flux_cases.SIZE))
 
     def both(number, picture):
         parts = [one(number, picture) * (1 if mask is None else mask[:, None]) for one, mask in added]
         return torch.cat([sum(parts)[:, :main], torch.zeros_like(picture[:, main:])], 1)
 
-    def predict(x, sigma):
-        hooks = flux_reference.add_after(made, PULID_AFTER, both) if sigma >= until else []
-        try:
-            return plain(x, sigma)
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    return by_euler(model, predict, steps, **run)
+    put = partial(flux_reference.add_after, made, PULID_AFTER, both)
+    return by_euler(model, velocity(made, prompt, put, (1.0, until), **run.pop("more", {})), steps, **run)
 
 
 @pytest.mark.parametrize(("size", "batch"), [((12, 16), 3), ((7, 9), 1)])

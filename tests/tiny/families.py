@@ -4,11 +4,14 @@ import torch
 
 from .consistentid import consistentid
 from .fact import nested as fact
+from .flux_ip import instantx, xlabs
+from .infiniteyou import infiniteyou
 from .ip_adapter import flat, ip_adapter
 from .masterweaver import masterweaver
 from .photomaker import photomaker
 from .pulid import converted, pulid, pulid_flux
 from .uniportrait import faceid as uniportrait
+from .withanyone import withanyone, withanyone_ke
 from .wplus import wplus
 
 FILES = {
@@ -20,6 +23,12 @@ FILES = {
     "pulid-v1": lambda: pulid("v1"),
     "pulid-v1.1": lambda: pulid("v1.1"),
     "pulid-flux": pulid_flux,
+    "infiniteyou": infiniteyou,
+    "withanyone": withanyone,
+    "withanyone-ke": withanyone_ke,
+    "xlabs": xlabs,
+    "xlabs-v2": lambda: xlabs(16),
+    "instantx": instantx,
     "photomaker-v1": lambda: photomaker("v1"),
     "photomaker-v2": lambda: photomaker("v2"),
     "consistentid-sd15": lambda: consistentid("sd15"),

@@ -206,7 +206,18 @@ def test_whole_numbers_are_no_weights(tensors):
         (["lora_unet_down_blocks_0.lora_down.weight"], "a LoRA"),
         (["decoder.conv_in.weight"], "a VAE"),
         (["controlnet_cond_embedding.conv_in.weight"], "a ControlNet"),
-        (["pulid_ca.0.norm1.weight"], "a PuLID adapter for FLUX"),
+        (
+            ["image_proj.cross_layer_blocks.0.norm1.weight", "ip_adapter.0.to_k_ip.weight"],
+            "an InstantCharacter adapter",
+        ),
+        (
+            ["double_blocks.0.processor.qkv_lora1.down.weight", "single_blocks.37.processor.qkv_lora.up.weight"],
+            "a LoRA for FLUX such as UNO's or USO's, for Load LoRA",
+        ),
+        (["feature_embedder.mid_layer_norm.bias"], "USO's projector of styles"),
+        (["dreamo_t5_embedding.weight", "double_blocks_0_processor_qkv_lora1.down.weight"], "a DreamO LoRA for FLUX"),
+        (["transformer_blocks.0.attn.processor.q_loras.0.down.weight"], "an EasyControl LoRA for FLUX"),
+        (["id_former.latents", "double_ca.0.to_q.weight"], "a PuLID adapter for FLUX.2 by others"),
         (["id_encoder.visual_projection.weight"], "a PhotoMaker adapter"),
         (["image_proj.proj.2.weight", "image_proj.norm.weight"], "an IP-Adapter FaceID adapter"),
         (

@@ -29,12 +29,12 @@ def rows():
 
 @cache
 def read():
-    """Specs of the published files by their names; of those whose layout is not among the tests', tiny ones'."""
+    """Specs of the published files by title and name; of those whose layout is not among the tests', tiny ones'."""
     specs = {}
     for known, file in FILES:
         made = [on_meta(file.layout)] if file.layout else map(family, TINY)
         found = (describe_adapter(WeightFile(file.name, tensors)) for tensors in made)
-        specs[file.name] = next(spec for spec in found if spec.title == known.title)
+        specs[known.title, file.name] = next(spec for spec in found if spec.title == known.title)
     return specs
 
 
@@ -57,7 +57,7 @@ def test_a_row_says_where_the_files_are(known):
 
 @pytest.mark.parametrize(("known", "file"), FILES, ids=lambda one: getattr(one, "name", ""))
 def test_a_row_says_what_the_adapter_says(known, file):
-    spec, row = read()[file.name], rows()[known.title]
+    spec, row = read()[known.title, file.name], rows()[known.title]
     assert (spec.family, spec.licence, spec.face_space) == (known.family, known.licence, known.face_space)
     assert bool(spec.face_dim) == (known.face_space is not None)
     assert not file.layout or spec.base == file.base.name

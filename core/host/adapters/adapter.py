@@ -4,6 +4,7 @@ import logging
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -20,6 +21,7 @@ from ..conditioning.prompt import with_nobody
 from ..foundation import ModelKind, model_kind
 from ..sampling.injection import IdentityBank, Injection
 from ..sampling.late import count_steps
+from ..sampling.people import ControlledPerson, with_person
 from ..sampling.run import open_scope
 from ..sampling.spans import span_of
 from ..sampling.strength import Strength
@@ -28,6 +30,7 @@ from ..who.vision_files import find_vision
 from .lora import IN_THE_FILE, add_lora, lora_file, remove_lone_lora
 from .mixed import Mix, mix_attention
 
+Prompt = Any  # conditioning entries, or None where nothing is connected
 _SEVERAL = "several people"  # who owns the LoRA of a router, whichever of them came second
 
 
@@ -96,8 +99,8 @@ def _router_of(path, spec):
 
 def apply_adapter(
     model: ModelPatcher,
-    positive: list,
-    negative: list,
+    positive: Prompt,
+    negative: Prompt,
     adapter: LoadedAdapter,
     sources: Sources,
     strength: Strength,
@@ -108,14 +111,16 @@ def apply_adapter(
 
     Returns new (model, positive, negative) and the identity; what came in is not changed. `attn_mask` [M,H,W] in 0..1
     limits the identity to a region, beyond which the share `settings.outside` of it remains. Weight 0, an empty range
-    or an all-zero mask with nothing outside return the very objects that came in; an all-one mask is no mask. An
-    adapter without sites brings its LoRA only; the person is in the prompt.
+    or an all-zero mask with nothing outside return the very objects that came in; an all-one mask is no mask. Of an
+    adapter without sites the person is in the prompt, and it brings its LoRA only; or a ControlNet draws them. Prompts
+    may be None where the adapter has no use for them.
     """
     under = model_kind(model)
     _check_fit(adapter, under)
+    _check_prompts(adapter, positive, negative)
     if adapter.spec.in_prompt:
-        _check_prompt(adapter, positive)
-    if not adapter.spec.site_widths:
+        _check_face(adapter, positive)
+    if adapter.spec.in_prompt and not adapter.spec.site_widths:
         patched = model
         if not strength.is_nothing:
             patched = with_lora(model, adapter, strength, settings).clone()
@@ -132,8 +137,9 @@ def apply_adapter(
 
 
 def apply_person(
-    model: ModelPatcher, positive: list, negative: list, adapter: LoadedAdapter, person: Person, strength: Strength,
-    attn_mask: torch.Tensor | None = None, settings: Settings = Settings(), without_middle: bool = False,
+    model: ModelPatcher, positive: Prompt, negative: Prompt, adapter: LoadedAdapter, person: Person,
+    strength: Strength, attn_mask: torch.Tensor | None = None, settings: Settings = Settings(),
+    without_middle: bool = False,
 ) -> tuple:  # fmt: skip
     """`apply` for a person who has been gathered already; returns (model, positive, negative).
 
@@ -146,6 +152,8 @@ def apply_person(
             return model, positive, negative
         if (attn_mask >= 1).all():
             attn_mask = None
+    if not adapter.spec.site_widths:
+        return *_by_control_net(model, positive, adapter, person, strength, attn_mask, settings), negative
 
     tokens, bank = _build_bank(model, adapter, person, strength, under, attn_mask, settings.choices)
     patched = model.clone()
@@ -170,6 +178,16 @@ def apply_person(
     return patched, positive, negative
 
 
+def _by_control_net(model, positive, adapter, person: Person, strength, attn_mask, settings):
+    """The model and its positive prompt with a person whom a ControlNet of their own draws."""
+    with torch.no_grad():
+        tokens = loaded(adapter.patcher).project(person.face, settings.choices)
+    one = ControlledPerson(tokens.cpu(), attn_mask, strength)  # host read: as ComfyUI's own conditioning
+    patched = model.clone()
+    open_scope(patched, frozenset(), frozenset([one]))
+    return _mixed(patched, strength, settings, model_kind(model)), with_person(positive, one)
+
+
 def _copied(bank):
     """Its own tensors, of which ComfyUI has loaded none."""
     return IdentityBank(map(deepcopy, bank.sites), None if bank.mask is None else bank.mask.detach().clone())
@@ -183,7 +201,7 @@ def _check_fit(adapter, under: ModelKind):
     if spec.site_widths not in (widths, ()) or not same_count or not (spec.own_width or contexts == {spec.token_dim}):
         raise ValueError(
             f"{adapter.file_name} is {spec.named} for {spec.fits}, but the connected model is {under.name} "
-            f"({len(sites)} sites, text width {under.text_width}); choose an adapter and a model that belong "
+            f"({len(sites)} {_noun(sites)}, text width {under.text_width}); choose an adapter and a model that belong "
             "together."
         )
     if spec.of is not None and under.name != spec.of.name:
@@ -193,12 +211,32 @@ def _check_fit(adapter, under: ModelKind):
         )  # fmt: skip
 
 
+def _noun(sites):
+    """What artists call the places where adapters add something: a transformer's blocks, attention sites in a U-Net."""
+    return "blocks" if sites and sites[0].kind.endswith("_block") else "sites"
+
+
 def _places(spec, under: ModelKind):
     """The numbers of the adapter's sites among the model's."""
     return spec.places or range(len(under.sites))
 
 
-def _check_prompt(adapter, positive):
+def _check_prompts(adapter, positive, negative):
+    """Adapters for a ControlNet, and those in the prompt, need the prompts; without sites they leave the negative one
+    alone."""
+    spec = adapter.spec
+    if not (spec.needs_control_net or spec.in_prompt):
+        return
+    needed = {"positive": positive, "negative": negative} if spec.site_widths else {"positive": positive}
+    missing = [name for name, prompt in needed.items() if prompt is None]
+    if missing:
+        raise ValueError(
+            f"{adapter.file_name} is {spec.named}, which works through the prompts as well; connect "
+            f"{' and '.join(missing)} to ApplyIDAdapter."
+        )
+
+
+def _check_face(adapter, positive):
     """An adapter that works through the prompt needs one with the face in it: alone, or beside what sites add."""
     if any(extras.get(keys.IN_PROMPT) or isinstance(context, FaceContext) for context, extras in positive):
         return

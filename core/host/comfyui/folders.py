@@ -131,8 +131,8 @@ def adapter_path(name: str) -> str:
     reason = why_not_found(name)
     if reason is not None:
         raise ValueError(reason)
-    folder, _, file = name.partition("/")
-    path = folder_paths.get_full_path(folder, file)
+    folder = next(folder for folder in ADAPTER_FOLDERS if name.startswith(f"{folder}/"))
+    path = folder_paths.get_full_path(folder, name.removeprefix(f"{folder}/"))
     if path is None:
         raise ValueError(f"The adapter {name!r} is listed but not there, a broken link perhaps; put its file back.")
     return path

@@ -6,6 +6,8 @@ the identity to IdentityNet alone. So once a LandmarkControl is there, it travel
 `Reading`s in the chain say who reads it.
 """
 
+from typing import Any
+
 import torch
 from comfy.conds import CONDCrossAttn
 from comfy.controlnet import ControlBase
@@ -14,36 +16,29 @@ from .. import keys
 
 IDENTITY, PROMPT, _AS_BEFORE = "identity", "prompt", "as before"
 
-_SHARED = "crossattn_controlnet"  # TOKENS_KEY in a forward
+SHARED = "crossattn_controlnet"  # what lies under CONTROL_TOKENS, in a forward
 
 
-class Reading(ControlBase):
-    """A link of a chain of ControlNets: those behind it read something else. It has no network of its own.
+class Link(ControlBase):
+    """A link of a chain of ControlNets without a network of its own: it changes what those behind it see or say.
 
-    `reads`: IDENTITY (what ComfyUI would give, where there is none), PROMPT, or what was read before the last Reading.
-    Packs that walk along chains and cut the pictures (Ultimate SD Upscale, TiledDiffusion) find one here too.
+    `what` tells how. Packs that walk along chains and cut the pictures (Ultimate SD Upscale, TiledDiffusion) find one
+    here too: `hint` [B,3,H,W].
     """
 
     sub_idxs = None  # ControlNets of AnimateDiff's context windows have it; there is nothing here to cut
 
-    def __init__(self, reads: str, hint: torch.Tensor | None, behind: ControlBase | None):
+    def __init__(self, what: Any, hint: torch.Tensor | None, behind: ControlBase | None):
         super().__init__()
-        self.reads, self.cond_hint_original = reads, hint
+        self.what, self.cond_hint_original = what, hint
         self.set_previous_controlnet(behind)
 
-    def get_control(
-        self, x_noisy: torch.Tensor, t: torch.Tensor, cond: dict, batched_number: int, transformer_options: dict
-    ) -> dict | None:
-        return self.previous_controlnet.get_control(
-            x_noisy, t, _given(cond, self.reads), batched_number, transformer_options
-        )
-
-    def copy(self) -> "Reading":
-        link = Reading(self.reads, None, None)
+    def copy(self) -> "Link":
+        link = type(self)(self.what, None, None)
         self.copy_to(link)
         return link
 
-    def deepclone_multigpu(self, load_device: torch.device, autoregister: bool = False) -> "Reading":
+    def deepclone_multigpu(self, load_device: torch.device, autoregister: bool = False) -> "Link":
         """A copy for another GPU, as newer versions of ComfyUI ask of every link."""
         link = self.copy()
         if autoregister:
@@ -51,14 +46,28 @@ class Reading(ControlBase):
         return link
 
 
+class Reading(Link):
+    """Those behind it read something else.
+
+    `what`: IDENTITY (what ComfyUI would give, where there is none), PROMPT, or what was read before the last Reading.
+    """
+
+    def get_control(
+        self, x_noisy: torch.Tensor, t: torch.Tensor, cond: dict, batched_number: int, transformer_options: dict
+    ) -> dict | None:
+        return self.previous_controlnet.get_control(
+            x_noisy, t, _given(cond, self.what), batched_number, transformer_options
+        )
+
+
 def _given(cond, reads):
     if reads == _AS_BEFORE:
         return cond[keys.BEFORE]
     given = {**cond, keys.BEFORE: cond}
     if reads == PROMPT:
-        given.pop(_SHARED, None)
+        given.pop(SHARED, None)
     elif keys.OWN_IDENTITY in cond:
-        given[_SHARED] = cond[keys.OWN_IDENTITY]
+        given[SHARED] = cond[keys.OWN_IDENTITY]
     return given
 
 
@@ -140,7 +149,7 @@ def _apart(extras):
 def _asked_for(chain):
     """Whether a ControlNet of a chain reads the identity by a Reading."""
     while chain is not None:
-        if isinstance(chain, Reading) and chain.reads == IDENTITY:
+        if isinstance(chain, Reading) and chain.what == IDENTITY:
             return True
         chain = chain.previous_controlnet
     return False

@@ -22,6 +22,7 @@ from ...cure.blend import blend_denoised, blend_noise
 from ...cure.masks import unite
 from ...sizes import height_width
 from .. import keys
+from ..sampling.people import people_drawn
 from ..sampling.run import SELF, opened, watch_forwards
 from ..sampling.twins import add_twins
 from .abstract import abstract_pass, extra_steps
@@ -57,7 +58,7 @@ class CureHooks:
         guider = executor.class_obj
         options = guider.model_options["transformer_options"]
         positive = guider.conds.get("positive")
-        if not positive or not (self.plan.foundation is not None or _has_identity(options)):
+        if not positive or not (self.plan.foundation is not None or _has_identity(options, positive)):
             what = "the guider has no positive prompt" if not positive else "the model carries no identity"
             logging.warning("Likeness: AttributeCure has nothing to do, because %s.", what)
             return executor(*args, **kwargs)
@@ -291,10 +292,11 @@ def _parted(values, *lengths):
     return *pieces, list(values[start:])
 
 
-def _has_identity(options):
-    """Whether an adapter of ours is applied; another pack's patch may stand before it."""
+def _has_identity(options, positive):
+    """Whether an adapter of ours is applied, to the model or to a ControlNet; another pack's patch may stand before
+    it."""
     scopes = options.get("wrappers", {}).get(WrappersMP.OUTER_SAMPLE, {}).get(keys.RUN, [])
-    return any(site[0] != SELF for scope in scopes for site in scope.sites)
+    return any(site[0] != SELF for scope in scopes for site in scope.sites) or bool(people_drawn({"": positive}))
 
 
 def _with_text(twins, context, encoded):

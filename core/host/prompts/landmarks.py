@@ -1,6 +1,7 @@
 """Landmark control: from a picture or JSON to a drawn control image on the conditioning."""
 
 import logging
+import operator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,17 +14,19 @@ from ...faces.found import Faces
 from ...faces.points.draw import draw_keypoints
 from ...faces.points.landmark_json import landmarks_to_json, parse_landmarks
 from ...faces.points.pose import place
+from .. import keys
 from ..comfyui.images import as_image, pixels
 from ..comfyui.progress import watched
 from ..conditioning.control_reads import IDENTITY, PROMPT, has_identity, joined, keep_apart
 from ..faces.detection import choose_faces, find_faces
 from ..faces.encoder import LoadedEncoder
+from ..sampling.people import controlled
 from ..sampling.strength import Strength
 
 # auto: identity tokens where an adapter gives some, before or behind, else the prompt
 READS = ("auto", IDENTITY, PROMPT)
 
-_LATENT_PIXELS = 8  # pixels per latent cell of SD1.5 and SDXL
+_LATENT_PIXELS = 8  # pixels per latent cell of SD1.5, SDXL and FLUX.1
 _SHOWN = 4  # control images that the node shows
 _DIMMED = 0.6  # of the pose picture's brightness below the landmarks
 
@@ -156,10 +159,15 @@ def add_control_net(
 
     `reads`: one of READS, what this ControlNet is given beside the picture; others read the prompt, see control_reads.
     IdentityNet is trained on identity tokens, and nothing in its file tells it from an ordinary one. ValueError where
-    tokens are asked for and there are none.
+    tokens are asked for and there are none. Where a prompt has people whom InfuseNet draws, it is put there for each of
+    them, also without a pose, and nowhere else.
     """
-    if strength.is_nothing or len(drawn) == 0:
+    people = reads != PROMPT and any(keys.PEOPLE in extras for _, extras in (*positive, *negative))
+    if strength.is_nothing or (len(drawn) == 0 and not people):
         return positive, negative
+    _check(control_net, vae, people)
+    if people:
+        return _with_people(positive, negative, control_net, drawn, strength, vae)
     hint = drawn.movedim(-1, 1)
     nets = {}  # entries that share a ControlNet so far share the new one too, so that it runs once for them
 
@@ -176,7 +184,7 @@ def add_control_net(
             "from ApplyIDAdapter with an InstantID adapter, or set control_net_reads to auto."
         )
 
-    def controlled(extras):
+    def with_net(extras):
         before = extras.get("control")
         if before not in nets:
             net = control_net.copy().set_cond_hint(hint, strength.weight, (strength.start_at, strength.end_at), vae=vae)
@@ -184,5 +192,40 @@ def add_control_net(
         extras = extras if reads == PROMPT else keep_apart(extras)
         return {**extras, "control": nets[before], "control_apply_to_uncond": False}
 
-    positive, negative = ([[text, controlled(extras)] for text, extras in entries] for entries in (positive, negative))
+    positive, negative = ([[text, with_net(extras)] for text, extras in entries] for entries in (positive, negative))
     return positive, negative
+
+
+def _check(control_net, vae, people):
+    """ValueError where the ControlNet can't draw: it takes pictures as latents, or it is not the people's."""
+    as_latents = control_net.latent_format is not None
+    if people and not as_latents:
+        raise ValueError(
+            "The person on positive is InfiniteYou's, but control_net is no InfuseNet; load infusenet_aes_bf16 or "
+            "infusenet_sim_bf16 with Load ControlNet Model, or set control_net_reads to prompt."
+        )
+    if as_latents and vae is None:
+        raise ValueError(
+            "This ControlNet takes the landmarks as the VAE encodes them; connect the model's VAE to LandmarkControl."
+        )
+
+
+def _with_people(positive, negative, control_net, drawn, strength, vae):
+    """Both conditionings with the ControlNet for each person on them; black where there is no pose."""
+    hint = (drawn if len(drawn) else drawn.new_zeros(1, *drawn.shape[1:])).movedim(-1, 1)
+    chains = {}  # entries that share people and a ControlNet so far share the new ones too
+
+    def with_nets(entry):
+        text, extras = entry
+        before, people = extras.get("control"), extras.get(keys.PEOPLE)
+        if people is None:
+            return entry
+        if (before, people) not in chains:
+            chains[before, people] = controlled(control_net, people, before, hint, strength, vae)
+        return entry if chains[before, people] is before else [text, {**extras, "control": chains[before, people]}]
+
+    lists = []
+    for entries in (positive, negative):
+        made = [with_nets(entry) for entry in entries]
+        lists.append(entries if all(map(operator.is_, made, entries)) else made)
+    return tuple(lists)

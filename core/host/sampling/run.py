@@ -14,6 +14,7 @@ from comfy.samplers import CFGGuider
 
 from ...sizes import height_width
 from .. import keys
+from .people import ControlledPerson, people_drawn
 from .rows import IdentityOff, Place, Rows
 from .spans import FOREVER, Span, levels_of
 from .tiles import RowMap, row_numbers, tiles_of
@@ -250,15 +251,21 @@ def _areas(lists, x):
 class RunScope:
     """OUTER_SAMPLE wrapper: opens a Run, and warns when another node has taken attention sites from us.
 
-    `sites`: names as in Run.fired.
+    `sites`: names as in Run.fired. `people`: who is to be drawn by a ControlNet of their own.
     """
 
-    def __init__(self, sites: frozenset):
-        self.sites = sites
+    def __init__(self, sites: frozenset, people: frozenset[ControlledPerson] = frozenset()):
+        self.sites, self.people = sites, people
 
     def __call__(self, executor: WrapperExecutor, *args, **kwargs) -> torch.Tensor:
         guider = executor.class_obj
         noise, sigmas = args[0], args[3]
+        missing = len(self.people - people_drawn(guider.conds)) if self.people else 0
+        if missing:
+            logging.warning(
+                "Likeness: %d of %d people are not drawn, because no InfuseNet reads them; connect positive of "
+                "ApplyIDAdapter to LandmarkControl, and that to the sampler.", missing, len(self.people),
+            )  # fmt: skip
         with opened(guider, noise, sigmas) as run:
             result = executor(*args, **kwargs)
         missed = self.sites - run.fired
@@ -340,15 +347,15 @@ def apply_model(
     return executor(x, timestep, c_concat, c_crossattn, control, transformer_options, **rest)
 
 
-def open_scope(model: ModelPatcher, sites: frozenset):
+def open_scope(model: ModelPatcher, sites: frozenset, people: frozenset[ControlledPerson] = frozenset()):
     """Make `model` (a clone of the caller's own) open a Run at every sampling; chained adapters share one.
 
-    `sites`: the names in Run.fired of what is to be called in every run.
+    `sites`: the names in Run.fired of what is to be called in every run. `people`: see RunScope.
     """
     for scope in model.get_wrappers(WrappersMP.OUTER_SAMPLE, keys.RUN):
-        sites = sites | scope.sites
+        sites, people = sites | scope.sites, people | scope.people
     model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, keys.RUN)
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, keys.RUN, RunScope(frozenset(sites)))
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, keys.RUN, RunScope(frozenset(sites), people))
     watch_forwards(model)
 
 

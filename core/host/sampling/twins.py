@@ -14,6 +14,7 @@ from comfy.samplers import CFGGuider, cond_equal_size
 from .. import keys
 from ..conditioning.control_reads import without_identity
 from ..conditioning.face_context import without_face
+from .people import without_people
 from .rows import Place, Rows
 from .run import Run
 
@@ -158,6 +159,7 @@ def add_twins(guider: CFGGuider, run: Run) -> tuple[list[dict], list[dict]]:
 def _without_identity(entry, negative):
     """The twin of a conditioning entry: the prompt without a face in it, nobody for the ControlNet."""
     twin = {**entry, **without_identity(entry, negative), "uuid": uuid.uuid4()}
+    twin["model_conds"] = without_people(twin["model_conds"])
     if "cross_attn" in entry:
         twin["cross_attn"] = without_face(entry["cross_attn"], entry.get(keys.PLAIN))
     return twin

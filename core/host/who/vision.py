@@ -16,14 +16,15 @@ def see(
     """What the look's model sees in pictures [N,3,H,W] (RGB, 0..1) and in an empty picture.
 
     As the published code has it, pictures become CLIP's squares by CLIPImageProcessor, and the empty one is grey, zeros
-    after normalisation. `popular`: as IPAdapter_plus had it, ComfyUI makes the squares, off by up to a pixel, and the
-    empty picture is black. For models of `vision_files`, whose ModelPatcher takes the place of `clip_vision`, what
-    is seen there is zeros. ValueError with one sentence when the model is missing or another one.
+    after normalisation, unless the look wants it black. `popular`: as IPAdapter_plus had it, ComfyUI makes the squares,
+    off by up to a pixel, and the empty picture is black. For models of `vision_files`, whose ModelPatcher takes the
+    place of `clip_vision`, what is seen there is zeros. ValueError with one sentence when the model is missing or
+    another one.
     """
     if in_a_file(look.vision):
         return see_by_file(crops, clip_vision)
     check_vision(look, clip_vision, file_name)
-    return _clip(crops, clip_vision, popular)
+    return _clip(crops, clip_vision, popular, look.empty == "black")
 
 
 def check_vision(look: Look, clip_vision: Any, file_name: str) -> None:
@@ -48,14 +49,14 @@ def _width(clip_vision):
     return clip_vision.model.vision_model.post_layernorm.weight.shape[0]
 
 
-def _clip(crops, clip_vision, popular):
+def _clip(crops, clip_vision, popular, black):
     if not popular:
         crops = clip_square(crops, clip_vision.image_size)  # to which encode_image has nothing to add but the norm
     seen = clip_vision.encode_image(crops.movedim(1, -1))
-    if popular:
+    if popular or black:
         empty = clip_vision.encode_image(torch.zeros_like(crops[:1]).movedim(1, -1))
         return _seen(seen.penultimate_hidden_states, seen.image_embeds), _seen(
-            empty.penultimate_hidden_states, torch.zeros_like(empty.image_embeds)
+            empty.penultimate_hidden_states, empty.image_embeds if black else torch.zeros_like(empty.image_embeds)
         )
     mm.load_model_gpu(clip_vision.patcher)
     size = clip_vision.image_size
