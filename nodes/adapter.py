@@ -29,8 +29,8 @@ class LoadIDAdapter(io.ComfyNode):
                 io.Combo.Input(
                     "adapter",
                     options=folders.adapter_files(),
-                    tooltip="Files in models/instantid, ipadapter, pulid, photomaker, likeness, ipadapter-flux and "
-                    "xlabs/ipadapters (.safetensors, .bin, .pt, .pth or .ckpt).",
+                    tooltip="Files in models/instantid, ipadapter, pulid, photomaker, likeness, infinite_you, "
+                    "ipadapter-flux and xlabs/ipadapters (.safetensors, .bin, .pt, .pth or .ckpt).",
                 ),
                 advanced(
                     io.Combo.Input,

@@ -4,6 +4,7 @@
 _HUB = "https://huggingface.co"
 _CLIP_H = "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
 _EVA, _PARSER = "EVA02_CLIP_L_336_psz14_s6B.pt", "face_parsing.pth"
+_SIGLIP = "siglip-base-patch16-256-i18n.safetensors"
 
 
 def _hub(page, file, folder):
@@ -24,6 +25,16 @@ MODELS = {
     "clip-vit-large-patch14.safetensors": _hub("openai/clip-vit-large-patch14", "model.safetensors", "clip_vision"),
     _EVA: _hub("QuanSun/EVA-CLIP", _EVA, "clip_vision"),
     _PARSER: _hub("JackAILab/ConsistentID", _PARSER, "face_parsing"),
+    _SIGLIP: _hub("google/siglip-base-patch16-256-i18n", "model.safetensors", "clip_vision"),
+    "flux1-dev-fp8.safetensors": _hub("Comfy-Org/flux1-dev", "flux1-dev-fp8.safetensors", "checkpoints"),
+    "pulid/pulid_flux_v0.9.1.safetensors": _hub("guozinan/PuLID", "pulid_flux_v0.9.1.safetensors", "pulid"),
+    "infinite_you/aes_stage2/image_proj_model.bin": _hub(
+        "ByteDance/InfiniteYou", "infu_flux_v1.0/aes_stage2/image_proj_model.bin", "infinite_you/aes_stage2"
+    ),
+    "infusenet_aes_bf16.safetensors": _hub(
+        "ByteDance/InfiniteYou", "infu_flux_v1.0/aes_stage2/infusenet_aes_bf16.safetensors", "controlnet"
+    ),
+    "likeness/withanyone.safetensors": _hub("WithAnyone/WithAnyone", "withanyone.safetensors", "likeness"),
     "instantid/ip-adapter.bin": _hub("InstantX/InstantID", "ip-adapter.bin", "instantid"),
     "instantid-controlnet.safetensors": _hub(
         "InstantX/InstantID", "ControlNetModel/diffusion_pytorch_model.safetensors", "controlnet"
@@ -57,11 +68,17 @@ MODELS = {
     "face_encoders/arcface.onnx": _hub("FoivosPar/Arc2Face", "arcface.onnx", "face_encoders"),
 }
 # Files that no widget names, because the pack looks for them itself.
-FOUND_BY_ITSELF = {"pulid_sdxl": (_EVA,), "consistentid": (_PARSER,)}
+FOUND_BY_ITSELF = {
+    "pulid_sdxl": (_EVA,),
+    "pulid_flux": (_EVA,),
+    "consistentid": (_PARSER,),
+    "withanyone_two_people": (_SIGLIP,),
+}
 
 # The groups of each workflow from left to right; those of one column stand below each other. A node goes by its title
 # or its class.
 _MODEL = ("CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage")
+_FLUX = ("CheckpointLoaderSimple", "CLIPTextEncode", "FluxGuidance", "ConditioningZeroOut", "EmptySD3LatentImage")
 _PERSON = ("LoadImage", "LoadFaceEncoder", "DetectFaces", "EncodeIdentity", "LoadIDAdapter", "ApplyIDAdapter")
 _POSE = ("ControlNetLoader", "LandmarkControl", "PreviewImage")
 _PICTURE = ("KSampler", "VAEDecode", "SaveImage", "IDSimilarity")
@@ -94,6 +111,23 @@ GROUPS = {
     "faceid_portrait": _plain("ImageStitch"),
     "plus_face": _plain("CLIPVisionLoader"),
     "pulid_sdxl": _plain(),
+    "pulid_flux": (
+        {"Model, prompt and size": _FLUX, "The person": _PERSON},
+        {"The picture": _PICTURE},
+    ),
+    "infiniteyou": (
+        {"Model, prompt and size": _FLUX, "The person": ("Photograph of the person", *_PERSON[1:])},
+        {"The pose": ("Pose: any picture of a face", *_POSE)},
+        {"The picture": _PICTURE},
+    ),
+    "withanyone_two_people": (
+        {
+            "Model, prompt and size": _FLUX,
+            "The places": ("Photograph of two people: their places", "LoadFaceEncoder", "ImageScale", "AssignFaces"),
+        },
+        {"The people": ("Person on the left", "Person on the right", "LoadIDAdapter", "ApplyIDAdapter")},
+        {"The picture": _PICTURE},
+    ),
     "photomaker": _plain("IDTextEncode"),
     "arc2face": (
         {**_ARC2FACE, "The person": (*_PERSON, "Arc2FaceTextEncode")},

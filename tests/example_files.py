@@ -4,6 +4,7 @@ published layouts, and the objects of loaders for which there is no small file."
 import shutil
 from pathlib import Path
 
+import flux_cases
 import numpy as np
 import onnx_files
 import photographs
@@ -16,14 +17,17 @@ from likeness.core.host.faces import encoder
 from likeness.core.host.faces.encoder_files import load_module
 from parser_files import reference
 from PIL import Image
+from tiny import flux, flux_text, infiniteyou
 from tiny.consistentid import consistentid
 from tiny.eva import eva
 from tiny.fact import fact
 from tiny.ip_adapter import flat, ip_adapter
 from tiny.masterweaver import masterweaver
 from tiny.photomaker import photomaker
-from tiny.pulid import pulid
+from tiny.pulid import pulid, pulid_flux
+from tiny.siglip import siglip
 from tiny.uniportrait import FACE_DIM, SPACE, faceid, router
+from tiny.withanyone import withanyone
 from tiny.wplus import wplus
 
 CODE = 512  # numbers of a row of e4e's code: directions are as wide
@@ -39,6 +43,7 @@ def pickles() -> dict:
     return {
         **{f"ipadapter/ip-adapter-{name}.bin": ip_adapter(*layout) for name, layout in faceids.items()},
         "instantid/ip-adapter.bin": ip_adapter("unnorm", "sdxl"),
+        "infinite_you/aes_stage2/image_proj_model.bin": infiniteyou.infiniteyou(),
         "photomaker/photomaker-v2.bin": photomaker("v2"),
         "likeness/ConsistentID-v1.bin": consistentid("sd15"),
         "likeness/wplus_adapter.bin": wplus(code=CODE),
@@ -66,7 +71,9 @@ def write(base: Path) -> list[Path]:
     for name, tensors in pickles().items():
         torch.save(tensors, path(f"models/{name}"))
     for name, layout in (("ipadapter/ip-adapter-plus-face_sd15", ip_adapter("plus", "sd15")),
-                         ("pulid/pulid_v1.1", pulid("v1.1", face_dim=512))):  # fmt: skip
+                         ("pulid/pulid_v1.1", pulid("v1.1", face_dim=512)),
+                         ("pulid/pulid_flux_v0.9.1", pulid_flux(face_dim=512)),
+                         ("likeness/withanyone", withanyone(face_dim=512))):  # fmt: skip
         save_file(flat(layout), path(f"models/{name}.safetensors"))
     for name, tiny in (("checkpoints/v1-5-pruned-emaonly-fp16", "checkpoints/tiny_sd15"),
                        ("checkpoints/sd_xl_base_1.0", "checkpoints/tiny_sdxl"),
@@ -75,6 +82,7 @@ def write(base: Path) -> list[Path]:
     for name in ("insightface/models/buffalo_l/w600k_r50", "insightface/models/antelopev2/glintr100",
                  "face_encoders/arcface"):  # fmt: skip
         shutil.copy(onnx_files.file("r50", width=4), path(f"models/{name}.onnx"))
+    save_file(siglip("siglip-b256"), path("models/clip_vision/siglip-base-patch16-256-i18n.safetensors"))
     save_file(_autoencoder(), path("models/vae/vae-ft-mse-840000-ema-pruned.safetensors"))
     for number, name in enumerate(("age", "smile")):
         direction = np.random.default_rng(number).normal(size=(18, CODE))
@@ -160,6 +168,15 @@ def loaders(folder: Path) -> dict:
         ("CLIPVisionLoader", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"): lambda: clip_vision(folder, pixels=224),
         ("CLIPVisionLoader", "clip-vit-large-patch14.safetensors"): lambda: clip_vision(folder, "clip-l"),
         ("CLIPLoader", "arc2face_encoder.bin"): _arc2face_text_encoder,
+        ("CheckpointLoaderSimple", "flux1-dev-fp8.safetensors"): lambda: (
+            flux.flux(),
+            flux_text.clip(),
+            flux_cases.vae(),
+        ),
+        ("ControlNetLoader", "infusenet_aes_bf16.safetensors"): lambda: infiniteyou.loaded(infiniteyou.infusenet()),
+        ("LoadFaceEncoder", "face_encoders/recognition_arcface_ir_se50.pth"): lambda: _encoder(
+            infiniteyou.FACE_DIM, "arcface-ir-se50"
+        ),
         ("UNETLoader", "arc2face.safetensors"): _arc2face_unet,
         ("LoadFaceEncoder", "face_encoders/e4e_ffhq_encode.pt"): lambda: _encoder(18 * CODE, "e4e-tiny:0"),
         ("LoadFaceEncoder", "face_encoders/glint360k_curricular_face_r101_backbone.bin"): lambda: _encoder(

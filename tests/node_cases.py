@@ -21,10 +21,10 @@ class WiredNumber(float):
 
 
 class Given:
-    """A node that hands out a value that was put into `values`."""
+    """A node that hands out a value that was put into `values`, or a tuple of up to three."""
 
     values: dict = {}
-    RETURN_TYPES, FUNCTION, CATEGORY = (AnyType("*"),), "give", "test"
+    RETURN_TYPES, FUNCTION, CATEGORY = (AnyType("*"),) * 3, "give", "test"
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -35,7 +35,8 @@ class Given:
         return float("nan")
 
     def give(self, key):
-        return (self.values[key],)
+        value = self.values[key]
+        return value if isinstance(value, tuple) else (value,) * 3
 
 
 class Sink:

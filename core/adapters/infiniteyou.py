@@ -22,10 +22,10 @@ _LAYERS = 4  # of the Resampler: they are the file's last tensors, so a file tha
 _KNOWN = Known(
     family="infiniteyou", title="InfiniteYou", kind="an InfiniteYou adapter",
     files=(
-        PublishedFile("infu_flux_v1.0/aes_stage2/image_proj_model.bin", FLUX, "infiniteyou_image_proj"),
-        PublishedFile("infu_flux_v1.0/sim_stage1/image_proj_model.bin", FLUX, "infiniteyou_image_proj"),
+        PublishedFile("aes_stage2/image_proj_model.bin", FLUX, "infiniteyou_image_proj"),
+        PublishedFile("sim_stage1/image_proj_model.bin", FLUX, "infiniteyou_image_proj"),
     ),
-    folder="likeness", source="ByteDance/InfiniteYou",
+    folder="infinite_you", source="ByteDance/InfiniteYou",
     licence="CC-BY-NC 4.0 weights, FLUX.1-dev is for non-commercial use",
     face_space="arcface-ir-se50",
 )  # fmt: skip

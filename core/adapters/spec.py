@@ -152,7 +152,6 @@ class AdapterSpec:
     further: int = 0  # tokens of each photograph but the first; 0: as many as of the first
     together: bool = False  # up to `each` photographs give one set of tokens instead, and nobody is a single empty one
     look: Look | None = None  # the picture that it wants to see; None: none
-    swapped_colours: bool = False  # faces are described with red and blue swapped, as its authors do by mistake
     adds_seen: bool = False  # what the tokens saw of the picture is added to them; otherwise it takes their place
     in_prompt: bool = False  # the face goes into the prompt, by IDTextEncode
     needs_control_net: bool = False  # it comes with a ControlNet that sees landmarks and the identity's tokens

@@ -9,6 +9,7 @@ from node_cases import Given
 
 API = ROOT / "workflows/api"
 NAMES = sorted(path.stem for path in API.glob("*.json") if not path.stem.startswith("facelets_"))
+LATENTS = ("EmptyLatentImage", "EmptySD3LatentImage")
 SIDE, STEPS = 64, 1  # of the picture's shorter side, in pixels
 PEOPLE = {"arc2face_new_people": 2}  # pictures that come out, where it is not one
 PHOTOGRAPHS = {"faceid_portrait": 3}  # of the one person
@@ -40,7 +41,7 @@ def small(pack, loaders):
             if made is not None:
                 Given.values[key] = made()
                 graph[key] = {"class_type": "Given", "inputs": {"key": key}}
-            elif node["class_type"] == "EmptyLatentImage":
+            elif node["class_type"] in LATENTS:
                 scale = min(inputs["width"], inputs["height"]) / SIDE
                 inputs |= {side: int(inputs[side] / scale) // 8 * 8 for side in ("width", "height")}
             elif node["class_type"] == "KSampler":
@@ -59,7 +60,8 @@ def small(pack, loaders):
 
 
 def _file(inputs):
-    return next((inputs[name] for name in ("clip_name", "unet_name", "encoder") if name in inputs), None)
+    names = "clip_name", "unet_name", "encoder", "ckpt_name", "control_net_name"
+    return next((inputs[name] for name in names if name in inputs), None)
 
 
 def only(graph, kind):
@@ -72,7 +74,7 @@ def test_the_example_runs(pack, small, name):
     graph = small(name)
     result = pack.run_graph(graph)
     [decode] = only(graph, "VAEDecode")
-    [latent] = only(graph, "EmptyLatentImage")
+    [latent] = [key for kind in LATENTS for key in only(graph, kind)]
     pictures = result.values(decode)[0]
     pictures = pictures if isinstance(pictures, list) else [pictures]
     size = graph[latent]["inputs"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from host_cases import SPACE, identity
+from host_cases import SPACE
 from likeness.core.adapters import AdapterSpec, Look
 from likeness.core.faces.crops import CROPS
 from likeness.core.host.adapters.adapter import LoadedAdapter
@@ -94,21 +94,3 @@ def test_what_is_missing_is_asked_for(folder, caplog):
             os.utime(changed)
     with pytest.raises(ValueError, match="connect image and face_encoder, which finds the face in it"):
         gathered(SPEC)
-
-
-def test_faces_with_swapped_colours(folder, encoder):
-    """Found in true colours, described in swapped ones; the identity that comes out is the ordinary one."""
-    spec, image = replace(SPEC, look=None, swapped_colours=True), face("A")
-    found, ordinary = (gathered(one, encoder=encoder, image=image) for one in (spec, replace(SPEC, look=None)))
-    faces = encoder.detect(image).select("largest", "0")
-    swapped = encoder.embed(image[..., [2, 1, 0]], faces)
-    torch.testing.assert_close(found.face.vectors, swapped)
-    assert torch.cosine_similarity(swapped, ordinary.face.vectors).item() < 0.999
-    torch.testing.assert_close(found.identity.vector, ordinary.identity.vector)
-    unit = gathered(replace(spec, normalised=True), encoder=encoder, image=image).face.vectors
-    torch.testing.assert_close(unit, torch.nn.functional.normalize(swapped))
-    for sources in ({"identity": identity()}, {"identity": identity(), "encoder": encoder, "image": image}):
-        with pytest.raises(ValueError, match="with red and blue swapped, .* leave identity open.$"):
-            gathered(spec, **sources)
-    with pytest.raises(ValueError, match="connect either identity, or face_encoder and image together"):
-        gathered(spec, image=image)

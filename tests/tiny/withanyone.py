@@ -7,14 +7,14 @@ from .pulid import Random
 FACE_DIM, SEEN_DIM, INNER, BLOCKS = 128, 768, 128, 57  # of a face vector, SigLIP's states, an attention; blocks of FLUX
 
 
-def withanyone(seed: int = 0, width: int = 64) -> dict[str, dict[str, torch.Tensor]]:
+def withanyone(seed: int = 0, width: int = 64, face_dim: int = FACE_DIM) -> dict[str, dict[str, torch.Tensor]]:
     """{"ipa_arc", "ipa_sig", "arcface_in_arc", "arcface_in_sig", "siglip_in_sig"} for FLUX of a width."""
     random = Random(seed + 21)
     return {
         "ipa_arc": _attentions(random, width),
         "ipa_sig": _attentions(random, width),
-        "arcface_in_arc": _perceptron(random, FACE_DIM, 4 * width, 8 * width),
-        "arcface_in_sig": _perceptron(random, FACE_DIM, 4 * width, 8 * width),
+        "arcface_in_arc": _perceptron(random, face_dim, 4 * width, 8 * width),
+        "arcface_in_sig": _perceptron(random, face_dim, 4 * width, 8 * width),
         "siglip_in_sig": _perceptron(random, SEEN_DIM, width, width),
     }
 

@@ -27,13 +27,19 @@ NO_FILE = {"none", "embedded"}
 FETCHED_BY_HAND = {
     "insightface/antelopev2",
     "insightface/buffalo_l",
+    "face_encoders/recognition_arcface_ir_se50.pth",
     "likeness/wplus_adapter.bin",
     "face_encoders/e4e_ffhq_encode.pt",
     "likeness/adapter_final.pt",
     "likeness/adapter_maj_mask_large_new_reg001_faceshuffle_00290001.ckpt",
     "face_encoders/ms1mv2_model_TransFace_S.pt",
 }
-FOUND_BY_ITSELF = {"pulid_sdxl": {"EVA02_CLIP_L_336_psz14_s6B.pt"}, "consistentid": {"face_parsing.pth"}}
+FOUND_BY_ITSELF = {
+    "pulid_sdxl": {"EVA02_CLIP_L_336_psz14_s6B.pt"},
+    "pulid_flux": {"EVA02_CLIP_L_336_psz14_s6B.pt"},
+    "consistentid": {"face_parsing.pth"},
+    "withanyone_two_people": {"siglip-base-patch16-256-i18n.safetensors"},
+}
 TITLE = 30  # pixels of a node's title, which stands above its position
 
 

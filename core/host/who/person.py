@@ -80,8 +80,7 @@ def gather(
     vectors, seen, empty, unseen = torch.zeros(0, device=device), Seen(), Seen(), Seen()
     if spec.face_dim:
         _check_space(spec, file_name, identity.space, identity.dim)
-        described = _colours_swapped(sources, faces) if spec.swapped_colours else identity
-        vectors = _vectors(spec, described, sources.combine_embeds).to(device=device, dtype=torch.float32)
+        vectors = _vectors(spec, identity, sources.combine_embeds).to(device=device, dtype=torch.float32)
     if look is not None:
         if sources.popular and look.crop == "face" and base_of(len(spec.site_widths)) is SDXL:
             look = replace(look, size=_POPULAR_SDXL_CROP)
@@ -112,17 +111,7 @@ def _noise(identity):
     return _POPULAR_NOISE * torch.rand(identity.dim, generator=torch.Generator().manual_seed(seed))
 
 
-def _colours_swapped(sources, faces):
-    """The identity of faces, found in true colours, in pictures with red and blue swapped."""
-    return encode_faces(sources.encoder, as_image(sources.image).flip(-1), faces, "mean")[0]
-
-
 def _check_connected(spec, file_name, sources):
-    if spec.swapped_colours and sources.identity is not None:
-        raise ValueError(
-            f"{file_name} describes the photograph with red and blue swapped, as its authors did, so an identity made "
-            "elsewhere is of no use to it; connect face_encoder and image and leave identity open."
-        )
     if spec.look is not None:
         check_vision(spec.look, sources.clip_vision, file_name)
         crop_needs = "" if spec.look.crop == "whole" else " and face_encoder, which finds the face in it"
