@@ -67,7 +67,10 @@ class Case:
 
 
 def recorded(model, key):
-    """The model with the attention of a block written down: [(q, k, v, out, Rows)]. In [B,heads,L,D], out [B,L,C]."""
+    """The model with the attention of a block written down: [(q, k, v [B,heads,L,D], out [B,L,C], blocks of rows)].
+
+    The blocks are those of conditional rows, (with identity, without).
+    """
     seen, model = [], model.clone()
     ours = model.model_options["transformer_options"][OVERRIDE]
 
@@ -76,7 +79,9 @@ def recorded(model, key):
         running = f"{options['block_type']}_block", options["block_index"]
         out = ours(func, q, k, v, heads, *args, **kwargs)
         if running == key:
-            seen.append((q, k, v, out.clone(), options["likeness_rows"]))
+            rows = options["likeness_rows"]
+            blocks = rows.conditional(without_identity=False), rows.conditional(without_identity=True)
+            seen.append((q, k, v, out.clone(), blocks))
         return out
 
     model.model_options["transformer_options"][OVERRIDE] = spy

@@ -30,8 +30,7 @@ def case():
 
 def parts(seen):
     """Rows of the one attention that was seen: (person's, its twin's), each (q, k, v [heads,L,D], out [L,C])."""
-    [(q, k, v, out, rows)] = seen
-    [own], [twin] = rows.conditional(without_identity=False), rows.conditional(without_identity=True)
+    [(q, k, v, out, ([own], [twin]))] = seen
     return [(q[row], k[row], v[row], out[row]) for row in (own, twin)]
 
 

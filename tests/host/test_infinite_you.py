@@ -240,7 +240,7 @@ def test_the_cures_twins_give_keys_though_they_run_in_another_batch(case):
     cured = apply_cure(graph[0], Words(), "a tree", mask=mask, mode="shared_attention")
     model, seen = flux_cure_cases.recorded(cured, ("single_block", 30))
     sample(model, *graph[1:], steps=1, size=SIZE)
-    assert [one[-1].off is None for one in seen] == [False, True]
+    assert [blocks for *_, blocks in seen] == [([], [0]), ([0], [])]
     q, k, v, out, _ = seen[1]
     plain = flux_cure_cases.softmax_attention(q[0], k[0], v[0])
     text = k.shape[2] - SIZE[0] * SIZE[1] // 4
