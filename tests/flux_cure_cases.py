@@ -17,16 +17,16 @@ OVERRIDE = "optimized_attention_override"
 
 
 @functools.cache
-def clip(length=32):
+def clip(length=32, kind="flux"):
     """The tiny FLUX's CLIP. T5's prompts are filled up to `length` tokens: 256 by ComfyUI, which takes longer."""
-    made = flux_text.clip()
+    made = flux_text.clip(kind)
     made.set_tokenizer_option("t5xxl_min_length", length)
     return made
 
 
-def prompt(text=PROMPT, **extras):
+def prompt(text=PROMPT, made=None, **extras):
     """A conditioning as CLIPTextEncode and FluxGuidance make it."""
-    made = clip()
+    made = made or clip()
     [[context, more]] = made.encode_from_tokens_scheduled(made.tokenize(text))
     return [[context, {**more, "guidance": GUIDANCE, **extras}]]
 
@@ -39,9 +39,10 @@ def reference_latent(seed=9):
 class Case:
     """A tiny FLUX with PuLID applied, and its two prompts."""
 
-    def __init__(self, kind="flux", **extras):
+    def __init__(self, kind="flux", made=None):
         self.plain, self.adapter, self.face = tiny.flux(kind), flux_cases.pulid_flux(), flux_cases.pulid_face()
-        self.prompts = prompt(**extras), prompt("blurry", **extras)
+        self.clip = made or clip()
+        self.prompts = prompt(made=made), prompt("blurry", made)
         self.model = self.identity(self.plain)
         self._uncured = {}
 
@@ -51,7 +52,8 @@ class Case:
     def cure(self, model=None, weight=1.0, start_at=0.0, end_at=1.0, **options):
         """core.host.cure.apply.apply_cure on the model with the identity, by keyword."""
         model = self.model if model is None else model
-        return apply_cure(model, clip(), strength=Strength(weight, start_at, end_at), **{"prompt": PROMPT, **options})
+        how = Strength(weight, start_at, end_at)
+        return apply_cure(model, self.clip, strength=how, **{"prompt": PROMPT, **options})
 
     def sample(self, model, prompts=None, **options):
         return flux_cases.sample(model, *(prompts or self.prompts), **options)

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from cure_cases import MODES, TRAJECTORIES
-from flux_cure_cases import BARE, PROMPT, Case, counting, prompt, reference_latent
+from flux_cure_cases import BARE, PROMPT, Case, clip, counting, prompt, reference_latent
 from tiny import flux as tiny
 
 GAIN = 0.8
@@ -111,7 +111,6 @@ def test_inversion_returns_the_picture(case):
     """Up and down with one prompt, unguided, over half of the steps; the better the finer the steps are."""
     import dataclasses
 
-    from flux_cure_cases import clip
     from likeness.core.host.conditioning.prompt import encode
 
     errors = []
@@ -185,6 +184,16 @@ def test_four_steps_of_schnell():
     result = case.sample(model, steps=4)
     assert rows == [3, 1, 3, 1] and result.isfinite().all()
     assert (result - case.uncured(steps=4)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("mode", ["both", "freecure"])
+def test_chroma_has_prompts_of_all_lengths(mode, caplog):
+    case = Case("chroma", clip(1, "chroma"))
+    assert len({len(prompt(text, case.clip)[0][0][0]) for text in (PROMPT, BARE, "blurry")}) == 3
+    with caplog.at_level(logging.WARNING):
+        result = case.sample(case.cure(mode=mode), cfg=4.0)
+    assert result.isfinite().all() and (result - case.uncured(cfg=4.0)).abs().max() > 1e-2
+    assert "shared no keys" not in caplog.text and "no attention maps" not in caplog.text
 
 
 # -- whom it gets along with -----------------------------------------------------------------------------------------

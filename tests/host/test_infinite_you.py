@@ -1,6 +1,7 @@
 """InfiniteYou's person on the way to InfuseNet: who reads what where, and that nothing else changes."""
 
 import flux_cases
+import flux_cure_cases
 import pytest
 import torch
 from flux_cases import apply, conditioning, drawn, face, infinite_you, sample
@@ -230,6 +231,21 @@ def test_the_cures_twins_go_without_and_keep_the_others(case, caplog):
     assert infuse.read == [(8, [1.0])] * 2
     assert len(ordinary.calls) > 4  # twins beside both prompts in both steps
     assert not caplog.text
+
+
+def test_the_cures_twins_give_keys_though_they_run_in_another_batch(case):
+    """Twins go past InfuseNet, so that ComfyUI can't run them together with what it draws."""
+    graph = case.control(case.people((0, None)))
+    mask = torch.ones(1, *SIZE).tril()
+    cured = apply_cure(graph[0], Words(), "a tree", mask=mask, mode="shared_attention")
+    model, seen = flux_cure_cases.recorded(cured, ("single_block", 30))
+    sample(model, *graph[1:], steps=1, size=SIZE)
+    assert [one[-1].off is None for one in seen] == [False, True]
+    q, k, v, out, _ = seen[1]
+    plain = flux_cure_cases.softmax_attention(q[0], k[0], v[0])
+    text = k.shape[2] - SIZE[0] * SIZE[1] // 4
+    torch.testing.assert_close(out[0, :text].double(), plain[:text], atol=1e-5, rtol=0)
+    assert (out[0, text:] - plain[text:]).abs().max() > 1e-3
 
 
 def test_who_is_drawn_by_nobody_is_said(case, caplog):

@@ -90,7 +90,8 @@ class CureHooks:
             if self.plan.mode.reads_maps and run.mapped:
                 logging.warning(
                     "Likeness: AttributeCure's mode freecure found no attention maps, because another node cuts the "
-                    "picture into tiles or merges its tokens; leave that node out, or use the mode noise_blend."
+                    "picture into tiles, merges its tokens or takes its attentions; leave that node out, or use the "
+                    "mode noise_blend."
                 )
             return
         self.latest = unite(masks)[:, 0].float().cpu()  # host read: once per run, to free VRAM
