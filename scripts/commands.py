@@ -54,8 +54,8 @@ TOGETHER = (
     'make bench-identity ARGS="--cured --identities 2 --prompts 1 --phrases 1 --steps 2 --out {out}"',
     'make bench-identity ARGS="--cured --first 16 --conditions base adapter-0.3+control adapter-0.8+control cure-1.0 '
     'cure-abstract_pass-0.5 --identities 1 --prompts 1 --phrases 1 --steps 2 --out {out}"',
-    'make bench-identity ARGS="--cured --conditions base adapter-0.8+control cure-1.0 --identities 10 --cfg 1 --steps 8 '
-    '--identities 1 --prompts 1 --phrases 1 --steps 2 --out {out}"',
+    'make bench-identity ARGS="--cured --conditions base adapter-0.8+control cure-1.0 --identities 10 --cfg 1 '
+    '--steps 8 --identities 1 --prompts 1 --phrases 1 --steps 2 --out {out}"',
     'make bench-identity ARGS="--record --identities 2 --prompts 1 --steps 2 --out {out}"',
     "make demo",
     'make installed ARGS="--starts 1"',
