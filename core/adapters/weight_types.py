@@ -53,16 +53,25 @@ _TABLES: dict[str, Callable[[Base], Mapping[int, float]]] = {
 }
 _EXPLORED = tuple(base for base in BASES if base.style)
 
+_BY_PART = tuple(word for word in _CURVES if word.startswith(("weak ", "strong ")))
+
 WEIGHT_TYPES = (*_CURVES, *_TABLES)
 
 
 def block_factors(weight_type: str, kinds: Sequence[str]) -> list[float]:
-    """The factor of each block in the order of execution; `kinds` are their parts: input, middle or output.
+    """The factor of each block in the order of execution; `kinds` are their parts: a U-Net's input, middle or output.
 
     t of a curve is the block's index over their number, so the curves are those of IPAdapter_plus on SD1.5 and SDXL.
     ValueError where a word goes by what blocks do, and nobody knows it of a model with so many.
     """
     count = len(kinds)
+    is_unet = bool({"input", "middle", "output"} & set(kinds))
+    others = ", ".join(word for word in _CURVES if is_unet or word not in _BY_PART)
+    if weight_type in _BY_PART and not is_unet:
+        raise ValueError(
+            f"The weight_type {weight_type!r} is about the parts of a U-Net, which the connected model is not; choose "
+            f"one of: {others}."
+        )
     if weight_type in _CURVES:
         return [_CURVES[weight_type](index / count, kind) for index, kind in enumerate(kinds)]
     base = next((base for base in _EXPLORED if base.blocks == count), None)
@@ -70,7 +79,7 @@ def block_factors(weight_type: str, kinds: Sequence[str]) -> list[float]:
         known = ", ".join(f"{base.name} ({base.blocks} blocks)" for base in _EXPLORED)
         raise ValueError(
             f"The weight_type {weight_type!r} is known for {known}, but the connected model has {count}; "
-            f"choose linear or one of: {', '.join(list(_CURVES)[1:])}."
+            f"choose one of: {others}."
         )
     table = _TABLES[weight_type](base)
     return [table.get(index, 0.0) for index in range(count)]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..layer_types import Device, Dtype, LayerArgs, Operations
-from .decoupled import chunks_of, identity_residual
+from .decoupled import chunks_of
 from .residuals import Attend, banked
 
 _EPS = 1e-5  # of InstantX's norm
@@ -29,25 +29,25 @@ class Inside(Attend):
 class InsideNormed(Inside):
     """The same with keys and values of root mean square 1 in each head (InstantX's IP-Adapter).
 
-    How many heads there are the model says, and no file: so they are normalised here, and V keeps no weight.
+    How many heads there are the model says, and no file: `settle` has to be called before the site is.
     """
 
     def __init__(self, k: torch.Tensor, v: torch.Tensor):
         super().__init__(k, v)
-        self.factor = 1.0
+        self._factor = 1.0
 
     def scaled(self, factor: float) -> "InsideNormed":
         """The same site with `factor` on all that it adds; changes and returns itself."""
-        self.factor *= factor
+        self._factor *= factor
         return self
 
-    def forward(self, q: torch.Tensor, text: torch.Tensor, kinds: Sequence[int], heads: int) -> torch.Tensor:
-        k, v = (_normed(side, heads) for side in self.chunks(q, kinds))
-        return self.factor * identity_residual(q, k, v, heads)
+    def settle(self, heads: int):
+        """Normalise what is kept, once; the weight, which this would undo in V, comes after it."""
+        self.k.data, self.v.data = _normed(self.k, heads), _normed(self.v, heads) * self._factor
 
 
 def _normed(side, heads):
-    parts = side.float().unflatten(-1, (heads, -1))
+    parts = side.data.float().unflatten(-1, (heads, -1))
     return F.rms_norm(parts, parts.shape[-1:], eps=_EPS).flatten(-2).to(side)
 
 

@@ -57,7 +57,9 @@ def test_people_meet_in_each_attention_that_both_have(layers):
 def test_keys_and_values_of_length_one_in_each_head():
     k, v, q = randn(2, TOKENS, WIDTH, seed=1), 5 * randn(2, TOKENS, WIDTH, seed=2), randn(2, ROWS, WIDTH, seed=3)
     v[0] = 0
-    out = InsideNormed(k, v).scaled(0.5).scaled(3.0)(q, q, [1, 0], HEADS)
+    site = InsideNormed(k, v).scaled(0.5).scaled(3.0)
+    site.settle(HEADS)
+    out = site(q, q, [1, 0], HEADS)
     expected = []
     for keys, values, queries in zip(*(one.chunk(HEADS, -1) for one in (k[1], v[1], q[1])), strict=True):
         keys, values = (one / (one.square().mean(-1, keepdim=True) + 1e-5).sqrt() for one in (keys, values))

@@ -70,9 +70,24 @@ def test_a_table_needs_its_model(word):
         block_factors(word, ["input", "middle", "output", "output"])
     assert str(caught.value) == (
         f"The weight_type {word!r} is known for SD1.5 (16 blocks), SD2.1 (16 blocks), SDXL (11 blocks), but the "
-        "connected model has 4; choose linear or one of: ease in, ease out, ease in-out, reverse in-out, weak input, "
+        "connected model has 4; choose one of: linear, ease in, ease out, ease in-out, reverse in-out, weak input, "
         "weak output, weak middle, strong middle."
     )
+
+
+FLUX = ["double_block"] * 19 + ["single_block"] * 38
+
+
+@pytest.mark.parametrize("word", [word for word in WEIGHT_TYPES if word.startswith(("weak ", "strong ", "style"))])
+def test_what_is_about_a_unet_is_refused_for_a_transformer(word):
+    with pytest.raises(ValueError, match="choose one of: linear, ease in, ease out, ease in-out, reverse in-out.$"):
+        block_factors(word, FLUX)
+
+
+def test_curves_along_a_transformer():
+    assert block_factors("linear", FLUX) == [1.0] * 57
+    fading = block_factors("ease in", FLUX)
+    assert fading == sorted(fading, reverse=True) and fading[0] == 1.0
 
 
 def test_the_page_says_what_the_code_does():

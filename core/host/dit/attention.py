@@ -1,6 +1,7 @@
 """What goes on inside the attentions of transformer blocks: ComfyUI's one `optimized_attention_override`."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,9 +61,7 @@ class Inside:
         """Add to out [B,L,heads*D] what queries q [B,heads,L,D], rotated, find in the injections."""
         if self.injections:
             self.run.fired.add(self.named(self.key))
-        whole = (
-            self.key[0] != "double_block"
-        )  # a single block's prompt and picture have one stream and one set of layers
+        whole = self.key[0] != "double_block"  # where prompt and picture are one stream, by one set of layers
         for injection, index in self.injections:
             if not injection.works(options, self.run):
                 continue
@@ -95,13 +94,13 @@ class Override:
         self, func: Callable, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         options = kwargs.get("transformer_options") or {}
-        running, mask, out = options.get(keys.BLOCK, ()), kwargs.get("mask"), None
+        running, before = options.get(keys.BLOCK, ()), func if self.before is None else partial(self.before, func)
+        if not running:
+            return before(q, k, v, heads, *args, **kwargs)
+        mask, out = kwargs.get("mask"), None
 
         def attend(q, k, v, mask):
-            given = {**kwargs, "mask": mask}
-            if self.before is not None:
-                return self.before(func, q, k, v, heads, *args, **given)
-            return func(q, k, v, heads, *args, **given)
+            return before(q, k, v, heads, *args, **{**kwargs, "mask": mask})
 
         for inside in running:
             if out is None:

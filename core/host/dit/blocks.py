@@ -61,15 +61,18 @@ class BlockPatch:
             options[keys.BLOCK] = (*outer, inside)
         out = self._block(args, extra)
         options[keys.BLOCK] = outer
+        added = [self._after(out["img"][:, start:end], here, options, run), inside.aside]
+        if all(one is None for one in added):
+            return out
         # What another pack's patch has returned may still be its own.
         whole = out["img"] if self.base is None else out["img"].clone()
         picture = whole[:, start:end]
-        added = [one for one in (self._after(picture, here, options, run), inside.aside) if one is not None]
         for one in added:
-            picture += one
-        if added and picture.dtype == torch.float16:  # as the blocks themselves do
+            if one is not None:
+                picture += one
+        if picture.dtype == torch.float16:  # as the blocks themselves do
             picture.copy_(picture.nan_to_num(nan=0.0, posinf=_HALF_MAX, neginf=-_HALF_MAX))
-        return {**out, "img": whole} if added else out
+        return {**out, "img": whole}
 
     def _block(self, args, extra):
         return extra["original_block"](args) if self.base is None else self.base(args, extra)

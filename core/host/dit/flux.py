@@ -11,6 +11,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ...adapters.bases import FLUX
 from ...adapters.weight_types import block_factors
+from ...attention.transformer import InsideNormed
 from ..sampling.injection import Injection, SharedKeys, Site
 from .blocks import inject, read_maps, share_keys
 
@@ -22,7 +23,7 @@ class Flux:
         transformer = model.get_model_object("diffusion_model")
         self._is_chroma = isinstance(transformer, Chroma)
         self._is_second = getattr(transformer.params, "global_modulation", False)  # FLUX.2
-        self._patch = transformer.patch_size
+        self._patch, self._heads = transformer.patch_size, transformer.params.num_heads
         width, text = transformer.hidden_size, transformer.params.context_in_dim
         blocks = [("double_block", i) for i in range(len(transformer.double_blocks))]
         blocks += [("single_block", i) for i in range(len(transformer.single_blocks))]
@@ -52,6 +53,9 @@ class Flux:
         self, patched: ModelPatcher, injection: Injection, layers: ModelPatcher | None, sites: Sequence[tuple[int, int]]
     ) -> frozenset:
         at = [(index, self.sites[number]) for index, number in sites]
+        for site in injection.patcher.model.sites:
+            if isinstance(site, InsideNormed):
+                site.settle(self._heads)
         return inject(patched, injection, layers, at, self._patch)
 
     def share_keys(self, patched: ModelPatcher, sites: Iterable[tuple]) -> frozenset:
