@@ -18,7 +18,8 @@ TEXT = """# weight_type, block by block
 What **weight_type** of Apply ID Adapter multiplies **weight** with in each block of the U-Net, in the order of
 execution. The words are those of IPAdapter_plus. A block that gets 0 hears nothing of the identity.
 
-- The first nine spread the identity smoothly, or weaken one part of the U-Net to a fifth. They work with any model.
+- The first five spread the identity smoothly, on FLUX along its 57 blocks. They work with any model.
+- The next four weaken one part of a U-Net to a fifth. They work with any U-Net.
 - **style transfer** and **composition** go to the blocks that were found to carry one or the other; **strong style
   transfer** goes everywhere but where composition is made. Only SD1.5 and SDXL have such a table.
 - IPAdapter_plus's **style transfer precise** and **composition precise** are not there: they give part of the identity
