@@ -115,6 +115,7 @@ class ApplyIDAdapter(io.ComfyNode):
             description="Makes the model draw one person. Chain one node per person, each with a mask of where that "
             "person stands.",
             search_aliases=["instantid", "apply instantid", "faceid", "face identity"],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
                 io.Model.Input("model", tooltip="An SD1.5, SDXL or FLUX.1 model, whichever the adapter is for."),
                 io.Conditioning.Input(
@@ -162,7 +163,8 @@ class ApplyIDAdapter(io.ComfyNode):
                     options=list(WEIGHT_TYPES),
                     default=WEIGHT_TYPES[0],
                     tooltip="How the weight is spread over the model's blocks. linear: the same everywhere. style "
-                    "transfer, composition: only where the model makes one or the other.",
+                    "transfer, composition: only where the model makes one or the other. FLUX takes linear and those "
+                    "with ease or reverse; InfiniteYou linear.",
                 ),
                 on_no_face_input(
                     "leave that photograph out; at least one must have a face.",
@@ -203,8 +205,8 @@ class ApplyIDAdapter(io.ComfyNode):
                     options=list(METHODS),
                     default=METHODS[0],
                     optional=True,
-                    tooltip="PuLID: fidelity keeps the face, style leaves more to the prompt, plain adds the identity "
-                    "as other adapters do.",
+                    tooltip="PuLID on SDXL: fidelity keeps the face, style leaves more to the prompt, plain adds the "
+                    "identity as other adapters do.",
                 ),
                 advanced(
                     io.Combo.Input,
@@ -307,7 +309,8 @@ class ApplyIDAdapter(io.ComfyNode):
         model, positive, negative, identity = adapters.apply_adapter(
             model, positive, negative, adapter, sources, strength, attn_mask, settings
         )
-        return io.NodeOutput(model, _handed_on("positive", positive), _handed_on("negative", negative), identity)
+        prompts = [_handed_on(cls, *pair) for pair in (("positive", positive, 1), ("negative", negative, 2))]
+        return io.NodeOutput(model, *prompts, identity)
 
     @classmethod
     def validate_inputs(cls, weight_type, on_no_face, method=None, combine_embeds=None, compatibility=None):
@@ -325,10 +328,16 @@ class ApplyIDAdapter(io.ComfyNode):
         return parser.parser_fingerprint()
 
 
-def _handed_on(name, prompt):
-    """A prompt, or what stops the node that is wired to an output without one."""
+def _handed_on(node, name, prompt, output):
+    """A prompt for the output of this number, or what stops a node that is wired to it where there is none.
+
+    A blocked node's sentence is not in the history that others than the page look into, so a wire that the graph
+    shows is an error here.
+    """
     if prompt is not None:
         return prompt
-    return ExecutionBlocker(
-        f"ApplyIDAdapter has no {name} to hand on; connect the prompt to its input {name}, or to this node directly."
-    )
+    sentence = f"ApplyIDAdapter has no {name} to hand on; connect the prompt to its input {name}, or past this node."
+    wire, graph = [node.hidden.unique_id, output], node.hidden.prompt or {}
+    if any(value == wire for other in graph.values() for value in other["inputs"].values()):
+        raise ValueError(sentence)
+    return ExecutionBlocker(sentence)

@@ -21,7 +21,7 @@ execution. The words are those of IPAdapter_plus. A block that gets 0 hears noth
 - The first five spread the identity smoothly, on FLUX along its 57 blocks. They work with any model.
 - The next four weaken one part of a U-Net to a fifth. They work with any U-Net.
 - **style transfer** and **composition** go to the blocks that were found to carry one or the other; **strong style
-  transfer** goes everywhere but where composition is made. Only SD1.5 and SDXL have such a table.
+  transfer** goes everywhere but where composition is made. Only SD1.5, SD2.1 and SDXL have such a table.
 - IPAdapter_plus's **style transfer precise** and **composition precise** are not there: they give part of the identity
   to the negative prompt's rows, which no factor per block can say.
 """

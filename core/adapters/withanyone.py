@@ -123,7 +123,8 @@ class WithAnyone(IDAdapter):
         if self.spec.look is None:
             return [LookAfter([_look(layers, tokens, 1.0)], shared=True) for layers in self.ipa]
         parts = tokens[:, :_TOKENS], tokens[:, _TOKENS:]
-        weights = max(0.0, 1 - choices.structure), choices.structure
+        seen = min(choices.structure, 1.0)  # the slider's end
+        weights = 1 - seen, seen
         return [
             LookAfter([_look(*one) for one in zip(layers, parts, weights, strict=True) if one[-1]], shared=True)
             for layers in zip(self.ipa_arc, self.ipa_sig, strict=True)

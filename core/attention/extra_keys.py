@@ -33,11 +33,14 @@ def extra_key_heads(
     bias: torch.Tensor | None,
     mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The same of heads, q [B,heads,N,D] and so on, still -> [B,N,C].
+    """The same of heads, q [B,heads,N,D] and so on, still -> [B,N,C]. A bias [B,M+E] is on all keys.
 
     `mask`, as SDPA takes it, is on the logits of k: of [N,M], [B,N,M] or [B,heads or 1,N,M].
     """
-    logits = None if bias is None else F.pad(bias.to(q.dtype), (k.shape[2], 0))[:, None, None]
+    logits = None
+    if bias is not None:
+        without = k.shape[2] + k_extra.shape[2] - bias.shape[-1]
+        logits = F.pad(bias.to(q.dtype), (without, 0))[:, None, None]
     if mask is not None:
         mask = mask if mask.ndim != 3 else mask.unsqueeze(1)
         if mask.dtype == torch.bool:

@@ -10,6 +10,12 @@ _KNOWN = {
     "a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28": "arcface-ir-se50",
     "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79": "sface-2021dec",
 }
+# What LoadFaceEncoder lists them as.
+LISTED = {
+    "antelopev2-glintr100": "insightface/antelopev2",
+    "buffalo_l-w600k_r50": "insightface/buffalo_l",
+    "arcface-ir-se50": "face_encoders/recognition_arcface_ir_se50.pth",
+}
 _SHORT = 8  # hexadecimal digits of a digest that tell two files of one name apart
 
 

@@ -69,17 +69,24 @@ def test_prompts_are_needed_only_where_the_adapter_works_through_them(pack, appl
     assert len(host_cases.attn2(model)) == host_cases.SITES["sd15"]
     for blocker, name in ((positive, "positive"), (negative, "negative")):
         assert blocker.message.startswith(f"ApplyIDAdapter has no {name} to hand on; connect the prompt to its input")
+    text = sentence(pack, "ApplyIDAdapter", **rest, identity=who, wired=2)
+    assert text.startswith("ApplyIDAdapter has no negative to hand on; connect the prompt to its input negative")
     alone = outputs(pack, "ApplyIDAdapter", **rest, identity=who, positive=applied["positive"])
     assert alone[1] is applied["positive"] and alone[2].message
 
 
 def test_an_identity_of_another_encoder(pack, applied):
+    from tiny.ip_adapter import ip_adapter
+
     by_space = host_cases.identity(space="antelopev2-glintr100")
     by_size = host_cases.identity(dim=512)
     for identity, numbers in ((by_space, 128), (by_size, 512)):
         text = sentence(pack, "ApplyIDAdapter", **applied, identity=identity)
         assert "takes faces from dlib-resnet34-128 (128 numbers)" in text
         assert f"made by {identity.space} ({numbers} numbers); choose that encoder in LoadFaceEncoder" in text
+    loaded = host_cases.loaded_adapter(ip_adapter("faceid", "sd15"), "ip-adapter-faceid_sd15.bin")
+    text = sentence(pack, "ApplyIDAdapter", **{**applied, "adapter": loaded}, identity=by_space)
+    assert "choose insightface/buffalo_l in LoadFaceEncoder and encode the photograph again" in text
 
 
 def test_comparing_across_encoders_is_refused(pack, encoder):

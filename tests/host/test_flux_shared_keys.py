@@ -1,5 +1,8 @@
 """Keys and maps that rows without identity give away in FLUX's attentions, against the formulas written out."""
 
+import math
+
+import flux_cases
 import pytest
 import torch
 import torch.nn.functional as F
@@ -34,13 +37,16 @@ def parts(seen):
     return [(q[row], k[row], v[row], out[row]) for row in (own, twin)]
 
 
-def expected(own, twin, bias, keys=None, values=None):
-    """The person's attention: picture queries see the twin's picture too, all others what they ever did."""
+def expected(own, twin, bias, keys=None, values=None, others=0.0):
+    """The person's attention: picture queries see the twin's picture too, all others what they ever did. `others`: a
+    bias on the keys that are not the picture's."""
     q, k, v, _ = own
     keys, values = k if keys is None else keys, v if values is None else values
     out = softmax_attention(q, k, v)
     seen = torch.cat([keys, twin[1][:, PICTURE].to(keys)], 1), torch.cat([values, twin[2][:, PICTURE].to(values)], 1)
-    spread = torch.cat([torch.zeros(k.shape[1]).double(), bias.double()])
+    plain = torch.full((k.shape[1],), others).double()
+    plain[PICTURE] = 0
+    spread = torch.cat([plain, bias.double()])
     out[PICTURE] = softmax_attention(q[:, PICTURE], *seen, spread)
     return out
 
@@ -95,7 +101,7 @@ def test_mixed_attention_shares_all_keys_in_all_blocks(case, style, key):
         moved = moved[0] + style * (moved[1].mean(1, True) - moved[0].mean(1, True))
         keys[:, PICTURE] = turn(moved, 1)
         values[:, PICTURE] += style * (twin[2] - own[2])[:, PICTURE].double().mean(1, True)
-    by_hand = expected(own, twin, torch.zeros(NUMBER), keys, values)
+    by_hand = expected(own, twin, torch.zeros(NUMBER), keys, values, others=math.log(2))
     print(key, off(own[3], by_hand))
     assert off(own[3], by_hand) < EPSILON
     assert off(softmax_attention(*own[:3]), by_hand) > 1e-2
@@ -232,3 +238,11 @@ def test_the_patch_runs_on_cuda_without_a_host_sync():
         out = block.attention(q, q, q, None, attend, False, options)
         assert out.shape == (6, length, 64) and out.device.type == "cuda" and not run.keys
         assert [tuple(one.shape) for one in found] == [(2, text, NUMBER)]
+
+
+def test_mixing_without_an_identity_changes_nothing(case):
+    """Twins that are no other than their persons take nothing from the prompt."""
+    settings = adapters.Settings(mixed_attention=True)
+    faint = flux_cases.apply(case.plain, case.adapter, case.face, prompts=case.prompts, settings=settings, weight=1e-9)
+    out, plain = case.sample(faint[0], steps=1), case.sample(case.plain, steps=1)
+    torch.testing.assert_close(out, plain, atol=1e-4, rtol=1e-4)

@@ -87,14 +87,52 @@ def halves(width=SIZE[1]):
     return left, 1 - left
 
 
-def test_nothing_to_do_gives_back_what_came_in(case):
-    given, vectors = case.people(), face()[0].vectors
-    who = Sources(combine_identity("arcface-ir-se50", vectors, torch.ones(1), "mean")[0])
+def identity():
+    return Sources(combine_identity("arcface-ir-se50", face()[0].vectors, torch.ones(1), "mean")[0])
+
+
+def test_nobody_is_drawn_where_nobody_is_put_on(case, caplog):
+    """Weight 0, no range, a black mask: the plain picture, also with a LandmarkControl behind."""
+    plain = sample(*case.people(), size=SIZE)
+    graphs = [case.people((0, torch.zeros(1, 8, 8)))]
     for nothing in (Strength(0.0), Strength(1.0, 0.5, 0.5)):
-        *applied, _ = apply_adapter(*given, case.adapter, who, nothing)
-        assert all(one is other for one, other in zip(applied, given, strict=True))
-    masked = case.people((0, torch.zeros(1, 8, 8)))
-    assert all(one is other for one, other in zip(masked, given, strict=True))
+        graphs.append(apply_adapter(*case.people(), case.adapter, identity(), nothing)[:3])
+    for graph in graphs:
+        assert graph[0] is case.model and torch.equal(sample(*case.control(graph), size=SIZE), plain)
+    both = case.people((0, None), graph=graphs[0])
+    assert torch.equal(sample(*case.control(both), size=SIZE), case.draw((0, None)))
+    assert not caplog.text
+
+
+def test_a_weight_type_has_nothing_to_go_by(case):
+    with pytest.raises(ValueError, match="no part in the model's blocks that the weight_type 'ease in' could go by"):
+        apply_adapter(*case.people(), case.adapter, identity(), Strength(1.0, weight_type="ease in"))
+
+
+def test_infusenet_for_nobody_is_said(case, caplog):
+    """Prompts that never had a person: nothing in InfuseNet's file but its build tells it from others for FLUX."""
+    case.control(case.people())
+    assert "is built like InfiniteYou's InfuseNet, but positive carries no person for it" in caplog.text
+
+
+def test_a_negative_prompt_made_of_the_positive_one_has_nobody(case):
+    """ConditioningZeroOut keeps all but the text."""
+    from nodes import ConditioningZeroOut
+
+    model, positive, negative = case.control(case.people((0, None)))
+    zeroed = ConditioningZeroOut().zero_out(positive)[0]
+    proper = ConditioningZeroOut().zero_out(case.prompts[0])[0]
+    expected = sample(model, positive, proper, size=SIZE, cfg=2.0)
+    torch.testing.assert_close(sample(model, positive, zeroed, size=SIZE, cfg=2.0), expected, atol=2e-5, rtol=2e-5)
+
+
+def test_a_second_landmark_control_says_that_it_does_nothing(case, caplog):
+    once = case.control(case.people((0, None)))
+    assert all(one is other for one, other in zip(case.control(once), once, strict=True))
+    assert "a LandmarkControl does nothing, because an InfuseNet draws everybody already" in caplog.text
+
+
+def test_ranges_without_a_part_in_common_draw_nobody(case):
     graph = case.people((0, None), start_at=0.0, end_at=0.3)
     for strength in (Strength(0.0), Strength(1.0, 0.3, 1.0)):
         assert all(one is other for one, other in zip(case.control(graph, strength=strength), graph, strict=True))

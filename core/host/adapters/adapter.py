@@ -21,7 +21,7 @@ from ..conditioning.prompt import with_nobody
 from ..foundation import ModelKind, model_kind
 from ..sampling.injection import IdentityBank, Injection
 from ..sampling.late import count_steps
-from ..sampling.people import ControlledPerson, with_person
+from ..sampling.people import ControlledPerson, with_nobody_to_draw, with_person
 from ..sampling.run import open_scope
 from ..sampling.spans import span_of
 from ..sampling.strength import Strength
@@ -118,6 +118,7 @@ def apply_adapter(
     under = model_kind(model)
     _check_fit(adapter, under)
     _check_prompts(adapter, positive, negative)
+    _check_weight_type(adapter, strength)
     if adapter.spec.in_prompt:
         _check_face(adapter, positive)
     if adapter.spec.in_prompt and not adapter.spec.site_widths:
@@ -129,7 +130,7 @@ def apply_adapter(
         return patched, positive, negative, sources.identity or no_identity()
     person = gather(adapter.spec, adapter.file_name, sources, adapter.patcher.load_device, lambda: adapter.eyes)
     if strength.is_nothing or person.is_empty:
-        return model, positive, negative, person.identity
+        return model, _bare(adapter.spec, positive), negative, person.identity
     patched = apply_person(
         model, positive, negative, adapter, person, strength, attn_mask, settings, without_middle=sources.popular
     )
@@ -149,7 +150,7 @@ def apply_person(
     if attn_mask is not None:
         attn_mask = with_outside(as_masks(attn_mask, "attn_mask"), settings.outside)
         if not attn_mask.any():
-            return model, positive, negative
+            return model, _bare(adapter.spec, positive), negative
         if (attn_mask >= 1).all():
             attn_mask = None
     if not adapter.spec.site_widths:
@@ -176,6 +177,11 @@ def apply_person(
         uncond, cond = tokens.cpu().split(1)  # host read: conditioning lives on the CPU, as ComfyUI's own does
         positive, negative = with_identity([positive, negative], [cond, uncond], uncond)
     return patched, positive, negative
+
+
+def _bare(spec, positive):
+    """The positive prompt where an adapter puts nobody on it."""
+    return positive if spec.site_widths else with_nobody_to_draw(positive)
 
 
 def _by_control_net(model, positive, adapter, person: Person, strength, attn_mask, settings):
@@ -214,6 +220,14 @@ def _check_fit(adapter, under: ModelKind):
 def _noun(sites):
     """What artists call the places where adapters add something: a transformer's blocks, attention sites in a U-Net."""
     return "blocks" if sites and sites[0].kind.endswith("_block") else "sites"
+
+
+def _check_weight_type(adapter, strength):
+    if adapter.spec.needs_control_net and not adapter.spec.site_widths and strength.weight_type != "linear":
+        raise ValueError(
+            f"{adapter.file_name} is {adapter.spec.named}, which has no part in the model's blocks that the "
+            f"weight_type {strength.weight_type!r} could go by; choose linear."
+        )
 
 
 def _places(spec, under: ModelKind):

@@ -32,6 +32,8 @@ class Mix:
 class MixedRun(TwinRun):
     """State of one sampling run; dropped when it ends."""
 
+    halves = True
+
     def __init__(self, mixes: tuple[Mix, ...], guider, positive: list[dict], twins: list[dict], run: Run):
         super().__init__(guider, positive, twins, run)
         self.mixes = mixes

@@ -78,7 +78,8 @@ class CureHooks:
 
     def _keep(self, run: CureRun, noise: torch.Tensor):
         """Keep where a run on noise [B,C,H,W] has worked, and say what it could not do."""
-        if self.plan.mode.shares_keys and run.shared_steps and not run.kept_any:
+        asked = any(site[0] == SELF for site in run.run.fired)  # else another node has taken the layers, which is said
+        if self.plan.mode.shares_keys and run.shared_steps and not run.kept_any and asked:
             logging.warning(
                 "Likeness: AttributeCure's mode %s shared no keys, because it needs a step to find out where; this run "
                 "had no later one. Give a sampler two steps or more at a time, or use the mode noise_blend.",

@@ -4,10 +4,12 @@ Prompt and picture stand in one sequence there, [prompt, picture, reference pict
 row and its twin have the same places, so that the keys of one are right for the other.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from ...attention import extra_key_heads, toward_mean, toward_mean_rotated
 from ...cure.maps import joint_maps
@@ -62,12 +64,19 @@ def seeing_twins(
     for index, (block, extra) in enumerate(zip(blocks, given, strict=True)):
         of_block = mask if mask is None or mask.ndim < 3 or len(mask) != len(q) else mask.split(rows.size)[index]
         if extra is not None:
-            bias = run.bias(sequence.grid, rows.places[index])
+            bias = _halving(sequence, k, extra) if run.halves else run.bias(sequence.grid, rows.places[index])
             other = None if whole is None else whole[index]
             parts.append(_with_extra(sequence, block, extra, bias, run.style, of_block, attend, other))
         else:
             parts.append(attend(*block, of_block) if whole is None else whole[index])
     return torch.cat(parts)
+
+
+def _halving(sequence, k, extra: Given):
+    """A bias [1,N+E] on all keys, by which the picture's and as many of its twin's count as the picture's alone did."""
+    bias = k.new_full((1, k.shape[2]), math.log(2))
+    bias[:, sequence.picture] = 0
+    return F.pad(bias, (0, extra[0].shape[1]))
 
 
 def _with_extra(sequence, block, extra: Given, bias, style, mask, attend, whole):

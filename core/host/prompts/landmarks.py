@@ -168,6 +168,12 @@ def add_control_net(
     _check(control_net, vae, people)
     if people:
         return _with_people(positive, negative, control_net, drawn, strength, vae)
+    if reads != PROMPT and _is_infusenet(control_net):
+        logging.warning(
+            "Likeness: LandmarkControl's ControlNet is built like InfiniteYou's InfuseNet, but positive carries no "
+            "person for it, so it reads the prompt's text; connect positive from ApplyIDAdapter with InfiniteYou's "
+            "image_proj_model.bin, or set control_net_reads to prompt."
+        )
     hint = drawn.movedim(-1, 1)
     nets = {}  # entries that share a ControlNet so far share the new one too, so that it runs once for them
 
@@ -196,13 +202,21 @@ def add_control_net(
     return positive, negative
 
 
+def _is_infusenet(control_net):
+    """Whether a ControlNet for FLUX has InfuseNet's number of blocks."""
+    network = getattr(control_net, "control_model", None)
+    blocks = [len(getattr(network, part, ())) for part in ("double_blocks", "single_blocks")]
+    return control_net.latent_format is not None and blocks == [4, 10]
+
+
 def _check(control_net, vae, people):
     """ValueError where the ControlNet can't draw: it takes pictures as latents, or it is not the people's."""
     as_latents = control_net.latent_format is not None
     if people and not as_latents:
         raise ValueError(
             "The person on positive is InfiniteYou's, but control_net is no InfuseNet; load infusenet_aes_bf16 or "
-            "infusenet_sim_bf16 with Load ControlNet Model, or set control_net_reads to prompt."
+            "infusenet_sim_bf16 with Load ControlNet Model, or, for another ControlNet for FLUX, set control_net_reads "
+            "to prompt."
         )
     if as_latents and vae is None:
         raise ValueError(

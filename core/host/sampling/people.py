@@ -6,6 +6,7 @@ it loads, copies and frees them. A mark that travels with the conditioning tells
 (the negative prompt, twins) go past InfuseNet, and the other ControlNets of the chain stay.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -144,6 +145,13 @@ def with_person(entries: list, person: ControlledPerson) -> list:
     ]
 
 
+def with_nobody_to_draw(entries: list | None) -> list | None:
+    """Conditioning entries that LandmarkControl knows to have nobody on them, or the very ones where that is known."""
+    if entries is None or all(keys.PEOPLE in extras for _, extras in entries):
+        return entries
+    return [[text, {keys.PEOPLE: (), **extras}] for text, extras in entries]
+
+
 def without_people(model_conds: dict) -> dict:
     """What a guider's conditioning entry says to the model, with nobody for ControlNets to draw."""
     return {key: value for key, value in model_conds.items() if key != keys.PEOPLE}
@@ -153,11 +161,17 @@ def controlled(
     net: ControlBase, people: Sequence[ControlledPerson], before: ControlBase | None, hint: torch.Tensor,
     strength: Strength, vae: VAE,
 ) -> ControlBase | None:  # fmt: skip
-    """A chain of the ControlNet for each person who has none yet, or for all where everybody has, and of the chain
-    `before` it. `hint` [B,3,H,W]: the drawn landmarks; `strength` multiplies each person's own, and narrows its range.
+    """A chain of the ControlNet for each person who has none yet, and of the chain `before` it.
+
+    `hint` [B,3,H,W]: the drawn landmarks; `strength` multiplies each person's own, and narrows its range.
     """
     drawn = set(_people_of(before))
-    for person in [one for one in people if one not in drawn] or people:
+    if people and drawn.issuperset(people):
+        logging.warning(
+            "Likeness: a LandmarkControl does nothing, because an InfuseNet draws everybody already whom "
+            "ApplyIDAdapter has put on positive."
+        )
+    for person in (one for one in people if one not in drawn):
         own = person.strength
         start, end = max(own.start_at, strength.start_at), min(own.end_at, strength.end_at)
         if start >= end:

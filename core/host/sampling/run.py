@@ -14,7 +14,7 @@ from comfy.samplers import CFGGuider
 
 from ...sizes import height_width
 from .. import keys
-from .people import ControlledPerson, people_drawn
+from .people import ControlledPerson, people_drawn, without_people
 from .rows import IdentityOff, Place, Rows
 from .spans import FOREVER, Span, levels_of
 from .tiles import RowMap, row_numbers, tiles_of
@@ -264,7 +264,8 @@ class RunScope:
         if missing:
             logging.warning(
                 "Likeness: %d of %d people are not drawn, because no InfuseNet reads them; connect positive of "
-                "ApplyIDAdapter to LandmarkControl, and that to the sampler.", missing, len(self.people),
+                "ApplyIDAdapter to LandmarkControl, and that to the sampler, with ranges that have a part in common.",
+                missing, len(self.people),
             )  # fmt: skip
         with opened(guider, noise, sigmas) as run:
             result = executor(*args, **kwargs)
@@ -285,6 +286,11 @@ def _warn_of(sites, missed, what, ours):
         )  # fmt: skip
 
 
+def _with_nobody(entry):
+    model_conds = entry.get("model_conds", {})
+    return {**entry, "model_conds": without_people(model_conds)} if keys.PEOPLE in model_conds else entry
+
+
 @contextlib.contextmanager
 def opened(guider: CFGGuider, noise: torch.Tensor, sigmas: torch.Tensor) -> Iterator[Run]:
     """The Run of a guider that is about to sample, and another node's model function wrapper under watch."""
@@ -292,6 +298,9 @@ def opened(guider: CFGGuider, noise: torch.Tensor, sigmas: torch.Tensor) -> Iter
     if keys.RUN in options:
         yield options[keys.RUN]
         return
+    for name, entries in guider.conds.items():  # nodes such as ConditioningZeroOut make negatives of positives
+        if _kind(name) == 1:
+            guider.conds[name] = [_with_nobody(entry) for entry in entries]
     run = options[keys.RUN] = Run(guider, noise.shape[0], sigmas, height_width(noise.shape))
     cutter = guider.model_options.get("model_function_wrapper")
     if cutter is not None:

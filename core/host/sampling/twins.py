@@ -77,6 +77,10 @@ class TwinRun:
         """
         return k, v
 
+    # Whether the twin's keys halve what the picture sees of itself, where it sees a prompt too: so that a twin that is
+    # no other than its person changes nothing. Otherwise they come on top, as FreeCure has it.
+    halves = False
+
     def bias(self, size: tuple[int, int], place: Place) -> torch.Tensor | None:
         """The bias [B,E] on the logits of the keys that `kept` gives there, or None."""
         return None

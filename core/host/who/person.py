@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from ...adapters import SDXL, AdapterSpec, FaceInput, Seen, base_of
 from ...faces.crops import CROPS
 from ...faces.identity.identity import Identity, combine_embeds
-from ...faces.spaces import is_space
+from ...faces.spaces import LISTED, is_space
 from ..comfyui.images import as_image, check_colours
 from ..comfyui.managed import loaded
 from ..faces.detection import choose_faces
@@ -143,9 +143,10 @@ def _check_space(spec, file_name, space, dim):
     fits = spec.face_space is None or is_space(space, spec.face_space)
     if not fits or (dim is not None and spec.face_dim != dim):
         numbers = "" if dim is None else f" ({dim} numbers)"
+        listed = LISTED.get(spec.face_space, "that encoder")
         raise ValueError(
             f"{file_name} takes faces from {spec.faces_from}, but this identity was made by {space}{numbers}; choose "
-            "that encoder in LoadFaceEncoder and encode the photograph again."
+            f"{listed} in LoadFaceEncoder and encode the photograph again."
         )
 
 
