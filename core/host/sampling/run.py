@@ -287,8 +287,7 @@ def _warn_of(sites, missed, what, ours):
 
 
 def _with_nobody(entry):
-    model_conds = entry.get("model_conds", {})
-    return {**entry, "model_conds": without_people(model_conds)} if keys.PEOPLE in model_conds else entry
+    return {**entry, "model_conds": without_people(entry.get("model_conds", {}))}
 
 
 @contextlib.contextmanager
@@ -299,7 +298,7 @@ def opened(guider: CFGGuider, noise: torch.Tensor, sigmas: torch.Tensor) -> Iter
         yield options[keys.RUN]
         return
     for name, entries in guider.conds.items():  # nodes such as ConditioningZeroOut make negatives of positives
-        if _kind(name) == 1:
+        if _kind(name) == 1 and any(keys.PEOPLE in entry.get("model_conds", {}) for entry in entries or ()):
             guider.conds[name] = [_with_nobody(entry) for entry in entries]
     run = options[keys.RUN] = Run(guider, noise.shape[0], sigmas, height_width(noise.shape))
     cutter = guider.model_options.get("model_function_wrapper")
