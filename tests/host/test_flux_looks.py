@@ -55,3 +55,15 @@ def test_from_the_photograph_to_the_latent(encoder, clip_vision):
         keys = flux_cases.sites_of(state[0])[0].k
         assert (keys if isinstance(keys, torch.Tensor) else keys[0]).shape[1] == tokens
         assert (flux_cases.sample(*state, steps=1) - plain).abs().max() > 1e-2 * plain.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_instantx_projects_in_the_precision_of_its_file(dtype):
+    """Its second layer has 1.2 billion numbers: a copy of it in single precision would take 4.8 GB."""
+    whole, half = flux_cases.instantx().patcher.model, flux_cases.instantx().patcher.model.to(dtype)
+    taken = []
+    half.image_proj.proj[2].register_forward_pre_hook(lambda layer, args: taken.append(args[0].dtype))
+    [seen, _] = flux_cases.picture(1152)
+    tokens, expected = half.project(seen), whole.project(seen)
+    assert taken == [dtype] and tokens.dtype == expected.dtype == torch.float32
+    assert (tokens - expected).abs().mean() < 0.02 * expected.abs().mean()
