@@ -55,7 +55,7 @@ SDXL = Base(
     map_scales=(4,),
 )
 FACELETS = Base(name="Facelets", text_width=128, site_widths=(64, 128, 128, 128, 64, 64, 128), blocks=7)
-# 19 double and 38 single blocks, in the order of execution.
+FLUX_DOUBLE = 19  # double blocks of FLUX, which come first; the other 38 are single ones
 FLUX = Base(name="FLUX", text_width=4096, site_widths=(3072,) * 57, blocks=57, key_share=20 / 70, key_bias=1.5)
 BASES = (SD15, SD21, SDXL, FLUX, FACELETS)
 

@@ -1,4 +1,4 @@
-"""FaceChain-FACT (Yu et al. 2024): TransFace's patches of the face, and keeps_layers self-attention in every block.
+"""FaceChain-FACT (Yu et al. 2024): TransFace's patches of the face, and gated self-attention in every block.
 
 `local_fac_prj.*` is a Resampler that makes 16 tokens of each photograph's 144 patches. The gates lie under diffusers'
 names of the U-Net, `{block}.attentions.{j}.transformer_blocks.0.attn2.processor.*`, and work on what goes into the

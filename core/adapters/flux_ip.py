@@ -19,16 +19,18 @@ from torch import nn
 
 from ..attention.transformer import Aside, InsideNormed
 from ..layer_types import LayerArgs
-from .bases import FLUX
+from .bases import FLUX, FLUX_DOUBLE
 from .faceid import FaceProjection
 from .family import DEFAULTS, Choices, FaceInput, IDAdapter
 from .image import PictureProjection
+from .ip_layout import block_widths
 from .spec import AdapterSpec, Clues, Known, Look, PublishedFile, Tensors
 
-_DOUBLE = 19  # blocks of FLUX's
 _PROJECTION = "ip_adapter_proj_model.proj.weight"
 _XLABS_SITE = re.compile(r"double_blocks\.(\d{1,4})\.processor\.ip_adapter_")
+_XLABS_K = "double_blocks.{}.processor.ip_adapter_double_stream_k_proj.weight"
 _INSTANTX_SITE = re.compile(r"ip_adapter\.(\d{1,4})\.to_[kv]_ip\.weight")
+_EVEN = re.compile(r"ip_adapter\.\d{0,3}[02468]\.to_[kv]_ip\.weight")
 _SECOND = 16  # tokens of XLabs' second
 _CROP = "It takes the whole picture: connect a crop of the face, such as DetectFaces gives"
 
@@ -50,8 +52,8 @@ _KNOWN_INSTANTX = replace(
 
 def recognise_xlabs(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     """The spec when the keys are XLabs', else None; KeyError names a tensor that is missing."""
-    numbers = {int(match[1]) for key in tensors if (match := _XLABS_SITE.match(key))}
-    if not numbers and _PROJECTION not in tensors:
+    widths = block_widths(tensors, _XLABS_SITE, _XLABS_K)
+    if not widths and _PROJECTION not in tensors:
         return None
     token_dim = tensors["ip_adapter_proj_model.norm.weight"].shape[0]
     tokens = tensors[_PROJECTION].shape[0] // token_dim
@@ -59,17 +61,13 @@ def recognise_xlabs(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         clues,
         tokens=tokens,
         token_dim=token_dim,
-        site_widths=tuple(tensors[f"{_key(n, 'k')}.weight"].shape[0] for n in range(max(numbers, default=0) + 1)),
+        site_widths=widths,
         of=FLUX,
-        places=tuple(range(_DOUBLE)),
+        places=tuple(range(FLUX_DOUBLE)),
         look=Look("clip-l", "whole", 224, empty="black"),
         default_weight=0.93,  # of XLabs' node
         guesses=(_CROP,),
     )
-
-
-def _key(number, part):
-    return f"double_blocks.{number}.processor.ip_adapter_double_stream_{part}_proj"
 
 
 class XLabs(IDAdapter):
@@ -109,15 +107,14 @@ def recognise_instantx(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
 
     Even numbers tell them from those of adapters for U-Nets.
     """
-    numbers = {int(match[1]) for key in tensors if (match := _INSTANTX_SITE.fullmatch(key))}
-    if all(number % 2 for number in numbers):
+    if not any(map(_EVEN.match, tensors)):
         return None
     token_dim = tensors["image_proj.norm.weight"].shape[0]
     return _KNOWN_INSTANTX.spec(
         clues,
         tokens=tensors["image_proj.proj.2.weight"].shape[0] // token_dim,
         token_dim=token_dim,
-        site_widths=tuple(tensors[f"ip_adapter.{n}.to_k_ip.weight"].shape[0] for n in range(max(numbers) + 1)),
+        site_widths=block_widths(tensors, _INSTANTX_SITE, "ip_adapter.{}.to_k_ip.weight"),
         of=FLUX,
         places=tuple(range(len(FLUX.site_widths))),
         look=Look("siglip-so400m", "whole", 384),

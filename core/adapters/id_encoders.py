@@ -1,5 +1,6 @@
 """PuLID's encoders (Guo et al. 2024): a face vector and what EVA-CLIP sees of the face become identity tokens."""
 
+import re
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import nn
 
 from ..layer_types import Device, Dtype, Operations
 from .resampler import perceiver_layers, refine
+from .spec import Tensors
 
 STATES = 5  # EVA's hidden states that PuLID takes, coarse to fine
 FACE_TOKENS = 5  # tokens that the face vector alone makes
@@ -78,3 +80,17 @@ class IDFormer(nn.Module):
             context = torch.cat([faces, context], dim=1)
             latents = refine(self.layers[state * each : (state + 1) * each], context, latents)
         return latents[:, : self.latents.shape[1]] @ self.proj_out.to(latents)
+
+
+def former_of(tensors: Tensors, prefix: str, **place: Any) -> IDFormer:
+    """An IDFormer of the sizes that tensors under `prefix` have; KeyError or RuntimeError if they are none's."""
+    hidden, face_dim = tensors[f"{prefix}id_embedding_mapping.0.weight"].shape
+    seen_hidden, seen_dim = tensors[f"{prefix}mapping_0.0.weight"].shape
+    queries, dim = tensors[f"{prefix}latents"].shape[-2:]
+    inner = tensors[f"{prefix}layers.0.0.to_q.weight"].shape[0]
+    layer = re.compile(rf"{re.escape(prefix)}layers\.(\d{{1,2}})\.")
+    depth = 1 + max(int(match[1]) for key in tensors if (match := layer.match(key)))
+    if not inner or inner % DIM_HEAD or depth % STATES:
+        raise RuntimeError(f"attention width {inner} is no multiple of {DIM_HEAD}, or {depth} layers none of {STATES}")
+    sizes = face_dim, hidden, seen_dim, seen_hidden, dim, inner, depth, queries
+    return IDFormer(*sizes, tensors[f"{prefix}proj_out"].shape[-1], **place)

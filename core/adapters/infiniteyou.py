@@ -6,7 +6,6 @@ the model; nothing else does. Two stages are published, whose files are alike. T
 have no InfuseNet.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from .family import DEFAULTS, Choices, FaceInput, IDAdapter
 from .resampler import resampler_of
 from .spec import AdapterSpec, Clues, Known, PublishedFile, Tensors
 
-_FACE_DIM = 512  # numbers of a vector of the encoder below
 _LAYERS = 4  # of the Resampler: they are the file's last tensors, so a file that was cut off may have fewer
 _KNOWN = Known(
     family="infiniteyou", title="InfiniteYou", kind="an InfiniteYou adapter",
@@ -27,7 +25,7 @@ _KNOWN = Known(
     ),
     folder="infinite_you", source="ByteDance/InfiniteYou",
     licence="CC-BY-NC 4.0 weights, FLUX.1-dev is for non-commercial use",
-    face_space="arcface-ir-se50",
+    face_space="arcface-ir-se50", face_dim=512,
 )  # fmt: skip
 
 
@@ -36,7 +34,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     if not is_infiniteyou(tensors):
         return None
     face_dim = tensors["image_proj.proj_in.weight"].shape[-1]
-    return (_KNOWN if face_dim == _FACE_DIM else replace(_KNOWN, face_space=None)).spec(
+    return _KNOWN.spec(
         clues,
         face_dim=face_dim,
         tokens=tensors["image_proj.latents"].shape[-2],
@@ -49,7 +47,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         guesses=(
             "The likeness comes through InfuseNet alone: load infusenet_aes_bf16.safetensors or "
             "infusenet_sim_bf16.safetensors, of the same stage as this file, with Load ControlNet Model",
-            "weight multiplies LandmarkControl's strength; weight_type changes nothing",
+            "weight multiplies LandmarkControl's strength; weight_type stays linear",
         ),
     )
 

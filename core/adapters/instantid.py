@@ -17,14 +17,12 @@ from .ip_layout import SiteAdapter, site_widths
 from .resampler import resampler_of
 from .spec import AdapterSpec, Clues, Known, PublishedFile, Tensors
 
-# 512 numbers without a word on where from: as published, trained on InsightFace's recognisers.
-_FACES_512 = 512
 _INSTANTID = Known(
     family="instantid", title="InstantID", kind="an InstantID or FaceID Portrait adapter",
     files=(PublishedFile("ip-adapter.bin", SDXL, "instantid_ipadapter"),), folder="instantid",
     source="InstantX/InstantID",
     licence="Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
-    face_space="antelopev2-glintr100",
+    face_space="antelopev2-glintr100", face_dim=512,
 )  # fmt: skip
 _PORTRAIT = replace(
     _INSTANTID, family="portrait", title="IP-Adapter FaceID Portrait (un-normalised)",
@@ -41,7 +39,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     face_dim = tensors["image_proj.proj_in.weight"].shape[-1]
     if not widths or face_dim in CLIP_WIDTHS:  # with one of these the same keys are an IP-Adapter Plus
         return None
-    known, guesses = _which(clues) if face_dim == _FACES_512 else (replace(_INSTANTID, face_space=None), ())
+    known, guesses = _which(clues) if face_dim == _INSTANTID.face_dim else (_INSTANTID, ())
     return known.spec(
         clues,
         face_dim=face_dim,

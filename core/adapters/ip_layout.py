@@ -29,6 +29,15 @@ def site_widths(tensors: Tensors, names: Sequence[str] = IP_NAMES, prefix: str =
     return tuple(tensors[f"{prefix}.{n}.{names[0]}.weight"].shape[0] for n in range(1, last + 1, 2))
 
 
+def block_widths(tensors: Tensors, sites: re.Pattern, width_of: str) -> tuple[int, ...]:
+    """Channels of each block of a transformer up to the highest number in a key that matches `sites`; () without any.
+
+    `width_of`: the key, with {} for the number, of a tensor with as many rows. KeyError names one that is missing.
+    """
+    last = max((int(match[1]) for key in tensors if (match := sites.match(key))), default=-1)
+    return tuple(tensors[width_of.format(number)].shape[0] for number in range(last + 1))
+
+
 class SiteKV(nn.ModuleDict):
     """`{n}.{k}.weight` and `{n}.{v}.weight` of every site; `names` are k's and v's."""
 

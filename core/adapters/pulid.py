@@ -20,7 +20,7 @@ from torch import nn
 from ..attention.residuals import Ortho, OrthoV2, ZeroPadded
 from .bases import SDXL
 from .family import DEFAULTS, Choices, FaceInput, IDAdapter
-from .id_encoders import DIM_HEAD, FACE_TOKENS, STATES, IDEncoder, IDFormer
+from .id_encoders import FACE_TOKENS, STATES, IDEncoder, former_of
 from .ip_layout import SiteKV, site_widths
 from .spec import AdapterSpec, Clues, Known, Look, LoRA, PublishedFile, Tensors
 
@@ -28,7 +28,6 @@ from .spec import AdapterSpec, Clues, Known, Look, LoRA, PublishedFile, Tensors
 _METHODS = {"fidelity": (OrthoV2, 8), "style": (Ortho, 16), "plain": (ZeroPadded, 0)}
 LOOK = Look(vision="eva-l336", crop="head", size=512, backdrop="grey")
 SEEN_DIM = 768  # EVA02-CLIP-L's embedding of the whole picture, which follows the face vector
-FACE_DIM = 512  # numbers of a face vector as published
 PHOTOGRAPHS = 4  # that the published demonstrations of both versions take
 
 _FIRST = Known(
@@ -39,7 +38,7 @@ _FIRST = Known(
     ),
     folder="pulid", source="guozinan/PuLID; huchenlei/ipadapter_pulid",
     licence="Apache-2.0 adapter; InsightFace's face models are for non-commercial research",
-    face_space="antelopev2-glintr100",
+    face_space="antelopev2-glintr100", face_dim=512,
 )  # fmt: skip
 _SECOND = replace(
     _FIRST, title="PuLID v1.1", files=(PublishedFile("pulid_v1.1.safetensors", SDXL, "pulid_sdxl_v1_1"),),
@@ -62,7 +61,7 @@ def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     former = "id_adapter.latents" in tensors
     face_dim = tensors[f"id_adapter.{_face_part(tensors)}.0.weight"].shape[-1] - SEEN_DIM
     known = _SECOND if former else _FIRST
-    return (known if face_dim == FACE_DIM else replace(known, face_space=None)).spec(
+    return known.spec(
         clues,
         face_dim=face_dim,
         tokens=tensors["id_adapter.latents"].shape[1] if former else FACE_TOKENS + STATES,
@@ -100,12 +99,12 @@ class PuLID(IDAdapter):
     def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
         super().__init__()
         self.spec = spec
-        face, seen = tensors[f"id_adapter.{_face_part(tensors)}.0.weight"], tensors["id_adapter.mapping_0.0.weight"]
-        sizes = face.shape[-1], face.shape[0], seen.shape[-1], seen.shape[0]
         self.id_adapter: nn.Module
         if "id_adapter.latents" in tensors:
-            self.id_adapter = IDFormer(*sizes, *layers_of(tensors, "id_adapter."), spec.tokens, spec.token_dim, **place)
+            self.id_adapter = former_of(tensors, "id_adapter.", **place)
         else:
+            face, seen = tensors["id_adapter.body.0.weight"], tensors["id_adapter.mapping_0.0.weight"]
+            sizes = face.shape[-1], face.shape[0], seen.shape[-1], seen.shape[0]
             self.id_adapter = IDEncoder(*sizes, spec.token_dim, **place)
         self.id_adapter_attn_layers = SiteKV(spec.token_dim, spec.site_widths, _NAMES, **place)
 
@@ -125,14 +124,3 @@ class PuLID(IDAdapter):
     def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
         site, zeros = _METHODS[choices.method]
         return [site(k, v, zeros) for k, v in self.keys_values(tokens)]
-
-
-def layers_of(tensors: Tensors, prefix: str) -> tuple[int, int, int]:
-    """Width, attention width and number of IDFormer's layers, whose keys begin with `prefix`."""
-    dim = tensors[f"{prefix}latents"].shape[-1]
-    inner = tensors[f"{prefix}layers.0.0.to_q.weight"].shape[0]
-    layer = re.compile(rf"{re.escape(prefix)}layers\.(\d{{1,2}})\.")
-    depth = 1 + max(int(match[1]) for key in tensors if (match := layer.match(key)))
-    if not inner or inner % DIM_HEAD or depth % STATES:
-        raise RuntimeError(f"attention width {inner} is no multiple of {DIM_HEAD}, or {depth} layers none of {STATES}")
-    return dim, inner, depth

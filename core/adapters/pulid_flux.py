@@ -8,7 +8,6 @@ sees; the authors' negative prompt has it at the same weight. Several photograph
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,14 +15,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..attention.transformer import CrossAttention, LookAfter
-from .bases import FLUX
+from .bases import FLUX, FLUX_DOUBLE
 from .family import DEFAULTS, Choices, FaceInput, IDAdapter
-from .id_encoders import IDFormer
-from .pulid import FACE_DIM, LOOK, PHOTOGRAPHS, SEEN_DIM, layers_of
+from .id_encoders import former_of
+from .ip_layout import block_widths
+from .pulid import LOOK, PHOTOGRAPHS, SEEN_DIM
 from .spec import AdapterSpec, Clues, Known, PublishedFile, Tensors
 
-_DOUBLE = 19  # blocks of FLUX's
-_PLACES = (*range(0, _DOUBLE, 2), *(_DOUBLE + number for number in range(0, len(FLUX.site_widths) - _DOUBLE, 4)))
+_PLACES = (*range(0, FLUX_DOUBLE, 2), *range(FLUX_DOUBLE, len(FLUX.site_widths), 4))
 _DIM_HEAD = 128
 _SITE = re.compile(r"pulid_ca\.(\d{1,4})\.")
 
@@ -35,23 +34,22 @@ _KNOWN = Known(
     ),
     folder="pulid", source="guozinan/PuLID",
     licence="Apache-2.0 code, FLUX.1-dev and InsightFace's face models are for non-commercial use",
-    face_space="antelopev2-glintr100",
+    face_space="antelopev2-glintr100", face_dim=512,
 )  # fmt: skip
 
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     """The spec when the keys are PuLID's for FLUX, else None; KeyError names a tensor that is missing."""
-    numbers = {int(match[1]) for key in tensors if (match := _SITE.match(key))}
-    if not numbers:
+    widths = block_widths(tensors, _SITE, "pulid_ca.{}.to_out.weight")
+    if not widths:
         return None
-    face_dim = tensors["pulid_encoder.id_embedding_mapping.0.weight"].shape[-1] - SEEN_DIM
-    return (_KNOWN if face_dim == FACE_DIM else replace(_KNOWN, face_space=None)).spec(
+    return _KNOWN.spec(
         clues,
-        face_dim=face_dim,
+        face_dim=tensors["pulid_encoder.id_embedding_mapping.0.weight"].shape[-1] - SEEN_DIM,
         tokens=tensors["pulid_encoder.latents"].shape[1],
         token_dim=tensors["pulid_encoder.proj_out"].shape[-1],
         own_width=True,
-        site_widths=tuple(tensors[f"pulid_ca.{n}.to_out.weight"].shape[0] for n in range(max(numbers) + 1)),
+        site_widths=widths,
         of=FLUX,
         places=_PLACES,
         each=PHOTOGRAPHS,
@@ -70,11 +68,7 @@ class PuLIDFlux(IDAdapter):
     def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
         super().__init__()
         self.spec = spec
-        face = tensors["pulid_encoder.id_embedding_mapping.0.weight"]
-        seen = tensors["pulid_encoder.mapping_0.0.weight"]
-        sizes = face.shape[-1], face.shape[0], seen.shape[-1], seen.shape[0]
-        layers = layers_of(tensors, "pulid_encoder.")
-        self.pulid_encoder: nn.Module = IDFormer(*sizes, *layers, spec.tokens, spec.token_dim, **place)
+        self.pulid_encoder: nn.Module = former_of(tensors, "pulid_encoder.", **place)
         inner = tensors["pulid_ca.0.to_q.weight"].shape[0]
         if not inner or inner % _DIM_HEAD:
             raise RuntimeError(f"attention width {inner} is no multiple of {_DIM_HEAD}")

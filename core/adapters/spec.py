@@ -16,10 +16,10 @@ class Look:
     """The picture of a face that an adapter wants to see, and through which eyes.
 
     vision: a key of `VISION`; None: the adapter has eyes of its own and gets the pixels. crop: "face" (ArcFace's
-    alignment), "ffhq" (FFHQ's), "head" (facexlib's), "square" (the
-    detector's box, made square), "whole" (the picture as it is). size: of the crop in pixels.
-    backdrop: "kept"; "grey" and "face only" need a face parser. empty: what nobody's picture is to CLIP, "grey" with an
-    embedding of zeros (IP-Adapter), or "black" with the embedding that CLIP gives.
+    alignment), "ffhq" (FFHQ's), "head" (facexlib's), "square" (the detector's box, made square), "whole" (the picture
+    as it is). size: of the crop in pixels. backdrop: "kept"; "grey" and "face only" need a face parser. empty: what
+    nobody's picture is to CLIP, "grey" with an embedding of zeros (IP-Adapter), or "black" with the embedding that CLIP
+    gives.
     """
 
     vision: str | None
@@ -125,12 +125,14 @@ class Known:
     source: str  # who publishes them: pages of Hugging Face unless it says otherwise
     licence: str
     face_space: str | None = None  # the encoder whose vectors it was trained on; None: it takes no face vector
+    face_dim: int = 0  # numbers of these vectors: a file with another number takes others; 0: whatever the file has
 
     def spec(self, clues: Clues, **read: Any) -> "AdapterSpec":
         """The spec of a file: what is known, unless its metadata name another encoder or licence, and what was read."""
         metadata, space = clues.metadata, None
         if read.get("face_dim"):
-            space = metadata.get("likeness.face_space") or self.face_space
+            published = self.face_dim in (0, read["face_dim"])
+            space = metadata.get("likeness.face_space") or (self.face_space if published else None)
         licence = metadata.get("license") or self.licence
         return AdapterSpec(family=self.family, title=self.title, licence=licence, face_space=space, **read)
 

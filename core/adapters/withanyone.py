@@ -23,12 +23,12 @@ from ..attention.transformer import CrossAttention, LookAfter
 from ..layer_types import Device, Dtype, Operations
 from .bases import FLUX
 from .family import DEFAULTS, Choices, FaceInput, IDAdapter
+from .ip_layout import block_widths
 from .spec import AdapterSpec, Clues, Known, Look, PublishedFile, Tensors
 
 _DIM_HEAD = 64
 _TOKENS = 8  # of a face vector
 _SEEN = 256  # tokens of SigLIP's
-_FACE_DIM = 512
 _SITE = re.compile(r"ipa(?:_arc|_sig)?\.(\d{1,4})\.")
 
 _KNOWN = Known(
@@ -36,7 +36,7 @@ _KNOWN = Known(
     files=(PublishedFile("withanyone.safetensors", FLUX, "withanyone_flux_complete"),),
     folder="likeness", source="WithAnyone/WithAnyone",
     licence="FLUX.1 [dev] Non-Commercial License; InsightFace's face models are for non-commercial research",
-    face_space="antelopev2-glintr100",
+    face_space="antelopev2-glintr100", face_dim=512,
 )  # fmt: skip
 _KNOWN_KE = replace(
     _KNOWN, title="WithAnyone Ke",
@@ -47,19 +47,18 @@ _KE_EDITS = "It edits faces with FLUX.1 Kontext: give the model the picture, its
 
 def recognise(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
     """The spec when the keys are WithAnyone's, else None; KeyError names a tensor that is missing."""
-    numbers = {int(match[1]) for key in tensors if (match := _SITE.match(key))}
-    if not numbers:
-        return None
     is_ke = any(key.startswith("ipa.") for key in tensors)
     known, first, vectors = (_KNOWN_KE, "ipa", "arcface_in") if is_ke else (_KNOWN, "ipa_arc", "arcface_in_arc")
-    face_dim = tensors[f"{vectors}.0.weight"].shape[-1]
-    return (known if face_dim == _FACE_DIM else replace(known, face_space=None)).spec(
+    widths = block_widths(tensors, _SITE, f"{first}.{{}}.to_out.weight")
+    if not widths:
+        return None
+    return known.spec(
         clues,
-        face_dim=face_dim,
+        face_dim=tensors[f"{vectors}.0.weight"].shape[-1],
         tokens=_TOKENS if is_ke else _TOKENS + _SEEN + _TOKENS,
         token_dim=tensors[f"{first}.0.norm1.weight"].shape[0],
         own_width=True,
-        site_widths=tuple(tensors[f"{first}.{n}.to_out.weight"].shape[0] for n in range(max(numbers) + 1)),
+        site_widths=widths,
         of=FLUX,
         places=tuple(range(len(FLUX.site_widths))),
         look=None if is_ke else Look("siglip-b256", "square", 512),

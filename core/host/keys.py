@@ -8,7 +8,6 @@ RUN = "likeness"  # the Run; also the wrapper that opens it
 ROWS = "likeness_rows"  # the Rows of the running forward
 TWINS = "likeness_twins"  # the TwinRun
 HIDDEN = "likeness_hidden_states"  # what a block's cross-attention is about to see, for routers
-
 LATENT = "likeness_latent"  # (height, width) of the latent that the running forward is given
 TEXT = "likeness_text"  # how many tokens of the prompt lie before the picture's in a transformer's blocks
 BLOCK = "likeness_block"  # the Insides of the transformer block that is running: what its attention is to do more
@@ -35,8 +34,8 @@ MERGE_AT = "likeness_merge_at"  # from which share (0..1) of the denoising on it
 NOBODY_WORDS = "likeness_nobody_in_prompt"
 CONTROL_TOKENS = "cross_attn_controlnet"  # ComfyUI's own: what it feeds every ControlNet in place of the prompt
 IDENTITY = "likeness_identity"  # the identity of all who were applied, behind what another pack left
-PEOPLE = "likeness_people"  # the people whom a ControlNet of their own draws; in a forward: its rows have them
 NOBODY = "likeness_no_identity"  # of as many without a face, for rows whose identity is switched off
+PEOPLE = "likeness_people"  # the people whom a ControlNet of their own draws; in a forward: its rows have them
 
 # Among what a forward of the model, or of a ControlNet, is called with.
 OWN_IDENTITY = "likeness_identity"  # the identity as a conditioning of its own (ComfyUI's model_conds)

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layer_types import Device, Dtype, Operations
+from ..layer_types import Device, Dtype, LayerArgs, Operations
+from .encoder_layer import Layer
 
 MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # OpenAI's, RGB in 0..1
-_DIM_HEAD = 64
+_DIM_HEAD, _EPS = 64, 1e-5
 _LAYER = re.compile(r"encoder\.layers\.(\d{1,3})\.")
 
 
@@ -44,41 +45,8 @@ def _eight_bit(image):
     return (image * 255).round().clamp(0, 255) / 255
 
 
-class _Attention(nn.Module):
-    def __init__(self, width, device=None, dtype=None, operations=nn):
-        super().__init__()
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
-            operations.Linear(width, width, device=device, dtype=dtype) for _ in range(4)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (part(x).unflatten(-1, (-1, _DIM_HEAD)).transpose(1, 2)
-                   for part in (self.q_proj, self.k_proj, self.v_proj))  # fmt: skip
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-
-class _MLP(nn.Module):
-    def __init__(self, width, inner, device=None, dtype=None, operations=nn):
-        super().__init__()
-        self.fc1 = operations.Linear(width, inner, device=device, dtype=dtype)
-        self.fc2 = operations.Linear(inner, width, device=device, dtype=dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.fc1(x)
-        return self.fc2(x * torch.sigmoid(1.702 * x))
-
-
-class _Layer(nn.Module):
-    def __init__(self, width, inner, device=None, dtype=None, operations=nn):
-        super().__init__()
-        place = {"device": device, "dtype": dtype}
-        self.self_attn = _Attention(width, operations=operations, **place)
-        self.mlp = _MLP(width, inner, operations=operations, **place)
-        self.layer_norm1, self.layer_norm2 = (operations.LayerNorm(width, **place) for _ in range(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.self_attn(self.layer_norm1(x))
-        return x + self.mlp(self.layer_norm2(x))
+def _activation(x):
+    return x * torch.sigmoid(1.702 * x)
 
 
 class _Embeddings(nn.Module):
@@ -103,7 +71,7 @@ class ClipTower(nn.Module):
     ):
         """`tensors`: the tower's own, by whose shapes it is built; KeyError or RuntimeError if they can't be one's."""
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         kernel = tensors["embeddings.patch_embedding.weight"]
         if kernel.ndim != 4:
             raise RuntimeError(f"a kernel of shape {list(kernel.shape)} looks at no picture")
@@ -117,7 +85,9 @@ class ClipTower(nn.Module):
         self.size = side * patch
         self.embeddings = _Embeddings(width, patch, positions, operations=operations, **place)
         self.pre_layrnorm = operations.LayerNorm(width, **place)  # the published spelling
-        layers = nn.ModuleList(_Layer(width, inner, operations=operations, **place) for _ in range(depth))
+        layers = nn.ModuleList(
+            Layer(width, inner, _DIM_HEAD, _activation, _EPS, operations=operations, **place) for _ in range(depth)
+        )
         self.encoder = nn.ModuleDict({"layers": layers})
         self.post_layernorm = operations.LayerNorm(width, **place)
 

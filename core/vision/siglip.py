@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..layer_types import Device, Dtype, LayerArgs, Operations
 from ..pillow import BICUBIC, resized
 from ..weights import WeightsError, fill, fitting, kind_of
+from .encoder_layer import MLP, Layer, attend
 
 _EPS = 1e-6
 _LAYER = re.compile(r"encoder\.layers\.(\d{1,3})\.")
@@ -26,45 +27,8 @@ def _dim_head(width):
     return 72 if width % 72 == 0 else 64
 
 
-class _Attention(nn.Module):
-    def __init__(self, width, device=None, dtype=None, operations=nn):
-        super().__init__()
-        self.dim_head = _dim_head(width)
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
-            operations.Linear(width, width, device=device, dtype=dtype) for _ in range(4)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (layer(x) for layer in (self.q_proj, self.k_proj, self.v_proj))
-        return self.out_proj(_attend(q, k, v, self.dim_head))
-
-
-def _attend(q, k, v, dim_head):
-    q, k, v = (one.unflatten(-1, (-1, dim_head)).transpose(1, 2) for one in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-
-
-class _MLP(nn.Module):
-    def __init__(self, width, inner, device=None, dtype=None, operations=nn):
-        super().__init__()
-        self.fc1 = operations.Linear(width, inner, device=device, dtype=dtype)
-        self.fc2 = operations.Linear(inner, width, device=device, dtype=dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
-
-
-class _Layer(nn.Module):
-    def __init__(self, width, inner, device=None, dtype=None, operations=nn):
-        super().__init__()
-        place = {"device": device, "dtype": dtype}
-        self.self_attn = _Attention(width, operations=operations, **place)
-        self.mlp = _MLP(width, inner, operations=operations, **place)
-        self.layer_norm1, self.layer_norm2 = (operations.LayerNorm(width, eps=_EPS, **place) for _ in range(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.self_attn(self.layer_norm1(x))
-        return x + self.mlp(self.layer_norm2(x))
+def _activation(x):
+    return F.gelu(x, approximate="tanh")
 
 
 class _Pooling(nn.Module):
@@ -79,17 +43,17 @@ class _Pooling(nn.Module):
     def forward(self, query: Tensor, x: Tensor) -> Tensor:
         q, _, _ = self.in_proj(query).chunk(3, -1)
         _, k, v = self.in_proj(x).chunk(3, -1)
-        return self.out_proj(_attend(q, k, v, self.dim_head))
+        return self.out_proj(attend(q, k, v, self.dim_head))
 
 
 class _Head(nn.Module):
     def __init__(self, width, inner, device=None, dtype=None, operations=nn):
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: LayerArgs = {"device": device, "dtype": dtype}
         self.probe = nn.Parameter(torch.zeros(1, 1, width, **place))
         self.attention = _Pooling(width, operations=operations, **place)
         self.layernorm = operations.LayerNorm(width, eps=_EPS, **place)
-        self.mlp = _MLP(width, inner, operations=operations, **place)
+        self.mlp = MLP(width, inner, _activation, operations=operations, **place)
 
     def forward(self, x: Tensor) -> Tensor:
         seen = self.attention(self.probe.to(x).expand(len(x), -1, -1), x)
@@ -110,7 +74,10 @@ class SiglipVision(nn.Module):
         patches = operations.Conv2d(3, width, patch, patch, **place)
         positions = operations.Embedding((side // patch) ** 2, width, **place)
         self.embeddings = nn.ModuleDict({"patch_embedding": patches, "position_embedding": positions})
-        layers = nn.ModuleList(_Layer(width, inner, operations=operations, **place) for _ in range(depth))
+        layers = nn.ModuleList(
+            Layer(width, inner, _dim_head(width), _activation, _EPS, operations=operations, **place)
+            for _ in range(depth)
+        )
         self.encoder = nn.ModuleDict({"layers": layers})
         self.post_layernorm = operations.LayerNorm(width, eps=_EPS, **place)
         self.head = _Head(width, inner, operations=operations, **place)
