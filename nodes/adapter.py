@@ -1,12 +1,12 @@
 """Identity adapters: loading a checkpoint and applying it."""
 
 from comfy_api.latest import io
-from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..core.adapters import METHODS, WEIGHT_TYPES, Choices, Overrides
 from ..core.host.adapters import adapter as adapters
 from ..core.host.adapters import lora as loras
 from ..core.host.comfyui import folders
+from ..core.host.conditioning.prompt import MissingPrompt
 from ..core.host.faces import parser
 from ..core.host.who import vision_files
 from ..core.host.who.person import COMBINE_EMBEDS, COMPATIBILITY, Sources
@@ -115,7 +115,6 @@ class ApplyIDAdapter(io.ComfyNode):
             description="Makes the model draw one person. Chain one node per person, each with a mask of where that "
             "person stands.",
             search_aliases=["instantid", "apply instantid", "faceid", "face identity"],
-            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
                 io.Model.Input("model", tooltip="An SD1.5, SDXL or FLUX.1 model, whichever the adapter is for."),
                 io.Conditioning.Input(
@@ -309,8 +308,7 @@ class ApplyIDAdapter(io.ComfyNode):
         model, positive, negative, identity = adapters.apply_adapter(
             model, positive, negative, adapter, sources, strength, attn_mask, settings
         )
-        prompts = [_handed_on(cls, *pair) for pair in (("positive", positive, 1), ("negative", negative, 2))]
-        return io.NodeOutput(model, *prompts, identity)
+        return io.NodeOutput(model, _handed_on("positive", positive), _handed_on("negative", negative), identity)
 
     @classmethod
     def validate_inputs(cls, weight_type, on_no_face, method=None, combine_embeds=None, compatibility=None):
@@ -328,16 +326,10 @@ class ApplyIDAdapter(io.ComfyNode):
         return parser.parser_fingerprint()
 
 
-def _handed_on(node, name, prompt, output):
-    """A prompt for the output of this number, or what stops a node that is wired to it where there is none.
-
-    A blocked node's sentence is not in the history that others than the page look into, so a wire that the graph
-    shows is an error here.
-    """
+def _handed_on(name, prompt):
+    """A prompt, or what stops the node that is wired to an output without one."""
     if prompt is not None:
         return prompt
-    sentence = f"ApplyIDAdapter has no {name} to hand on; connect the prompt to its input {name}, or past this node."
-    wire, graph = [node.hidden.unique_id, output], node.hidden.prompt or {}
-    if any(value == wire for other in graph.values() for value in other["inputs"].values()):
-        raise ValueError(sentence)
-    return ExecutionBlocker(sentence)
+    return MissingPrompt(
+        f"ApplyIDAdapter has no {name} to hand on; connect the prompt to its input {name}, or past this node."
+    )

@@ -54,11 +54,8 @@ class Sink:
         return {}
 
 
-def run_node(pack, class_type, wired=0, **inputs):
-    """Run one node as ComfyUI does: words and numbers as they are, everything else over a wire. Returns its Result.
-
-    `wired`: the number of its output that another node takes.
-    """
+def run_node(pack, class_type, **inputs):
+    """Run one node as ComfyUI does: words and numbers as they are, everything else over a wire. Returns its Result."""
     prompt, plain = {}, {}
     Given.values = {}
     for name, value in inputs.items():
@@ -69,7 +66,7 @@ def run_node(pack, class_type, wired=0, **inputs):
             prompt[f"given {name}"] = {"class_type": "Given", "inputs": {"key": name}}
             plain[name] = [f"given {name}", 0]
     prompt["node"] = {"class_type": class_type, "inputs": plain}
-    prompt["sink"] = {"class_type": "Sink", "inputs": {"value": ["node", wired]}}
+    prompt["sink"] = {"class_type": "Sink", "inputs": {"value": ["node", 0]}}
     pack.nodes["Given"], pack.nodes["Sink"] = Given, Sink
     try:
         return pack.run_graph(prompt)

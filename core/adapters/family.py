@@ -70,6 +70,8 @@ class IDAdapter(nn.Module, ABC):
     # What `sites` gives uses the adapter's layers while sampling. In a U-Net these are gates (see attention.gates),
     # which work on what goes into the cross-attentions.
     keeps_layers: ClassVar[bool] = False
+    # Rows that are not the person's get what nobody's face adds; where its authors know no such thing, nothing at all.
+    has_nobody: ClassVar[bool] = True
 
     spec: AdapterSpec
     lora: LoRA = LoRA()
@@ -99,5 +101,8 @@ class IDAdapter(nn.Module, ABC):
         return []
 
     def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
-        """What each site adds at weight 1 (attention.residuals), for tokens [2,T,token_dim]: nobody's, the person's."""
+        """What each site adds at weight 1 (attention.residuals), for tokens [2,T,token_dim]: nobody's, the person's.
+
+        [1,T,token_dim] are the person's, where `has_nobody` is false.
+        """
         return [Attend(k, v) for k, v in self.keys_values(tokens)]

@@ -126,7 +126,7 @@ def recognise_instantx(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
 class InstantX(IDAdapter):
     """The whole adapter; parameter names are the checkpoint's."""
 
-    named, known = "plain IP-Adapter", (_KNOWN_INSTANTX,)
+    named, known, has_nobody = "plain IP-Adapter", (_KNOWN_INSTANTX,), False
     recognise = staticmethod(recognise_instantx)
 
     def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
@@ -142,8 +142,7 @@ class InstantX(IDAdapter):
         return self.image_proj(half).flatten(0, 1)[None].to(seen)
 
     def sites(self, tokens: torch.Tensor, choices: Choices = DEFAULTS) -> list[nn.Module]:
-        person = torch.tensor([0.0, 1.0]).to(tokens)[:, None, None]
-        return [InsideNormed(k, v * person) for k, v in (block(tokens) for block in self.ip_adapter)]
+        return [InsideNormed(*block(tokens)) for block in self.ip_adapter]
 
 
 class _InstantXBlock(nn.Module):

@@ -184,6 +184,11 @@ class AdapterSpec:
         return f"{'an' if self.title[0] in 'AEIOUX' else 'a'} {self.title} adapter"
 
     @property
+    def by_control_net(self) -> bool:
+        """Whether its ControlNet alone draws the person, and it adds nothing to the model itself."""
+        return self.needs_control_net and not self.site_widths
+
+    @property
     def vision(self) -> str:
         """The key in VISION of the model that it looks through; "": none."""
         return (self.look and self.look.vision) or ""

@@ -86,7 +86,7 @@ class _Perceptron(nn.Sequential):
 class WithAnyone(IDAdapter):
     """The whole adapter; parameter names are the checkpoint's."""
 
-    named, known, keeps_layers = "WithAnyone", (_KNOWN, _KNOWN_KE), True
+    named, known, keeps_layers, has_nobody = "WithAnyone", (_KNOWN, _KNOWN_KE), True, False
     recognise = staticmethod(recognise)
 
     def __init__(self, spec: AdapterSpec, tensors: Tensors, **place: Any):
@@ -136,6 +136,5 @@ def _tokens(numbers, token_dim):
 
 
 def _look(layers, tokens, weight):
-    """The layers, and K and V of tokens [2,T,token_dim], nobody's and the person's, of whom nobody adds nothing."""
     k, v = layers.face(tokens)
-    return layers, k, v * torch.tensor([0.0, weight]).to(v)[:, None, None]
+    return layers, k, v * weight

@@ -11,17 +11,17 @@ import torch.nn.functional as F
 
 
 def identity_residual(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, mask: torch.Tensor | None = None
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Attention of q [B,N,C] to identity keys and values [chunks,T,C], times mask [B,N,1]; returns [B,N,C].
+    """Attention of q [B,N,C] to identity keys and values [chunks,T,C]; returns [B,N,C].
 
     The batch consists of equal chunks, each with keys of its own. All pictures of a chunk share them, so a chunk is one
-    long row of queries and nothing is copied.
+    long row of queries and nothing is copied. `bias` [chunks,B*N/chunks,T] is on the logits.
     """
     queries = q.reshape(k.shape[0], -1, q.shape[-1])
     queries, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (queries, k, v))
-    out = F.scaled_dot_product_attention(queries, k, v).transpose(1, 2).reshape(q.shape)
-    return out if mask is None else out * mask
+    bias = None if bias is None else bias.to(q.dtype).unsqueeze(1)
+    return F.scaled_dot_product_attention(queries, k, v, attn_mask=bias).transpose(1, 2).reshape(q.shape)
 
 
 def chunks_of(bank: torch.Tensor, cond_or_uncond: Sequence[int]) -> torch.Tensor:
@@ -29,8 +29,10 @@ def chunks_of(bank: torch.Tensor, cond_or_uncond: Sequence[int]) -> torch.Tensor
 
     bank [3,T,C] holds unconditional, conditional, unconditional: whichever way a conditional and an unconditional chunk
     are ordered, their values are a view of the bank. `cond_or_uncond` has 0 (conditional) or 1 per chunk, as ComfyUI
-    gives it.
+    gives it. A bank [1,T,C] is of an adapter that only conditional chunks come to: they are one long chunk.
     """
+    if len(bank) == 1:
+        return bank
     start = {(0, 1): 1, (1, 0): 0, (0,): 1, (1,): 0}.get(tuple(cond_or_uncond))
     if start is not None:
         return bank[start : start + len(cond_or_uncond)]

@@ -17,8 +17,8 @@ _OF_FACE = 5  # PuLID's tokens that come first and of the face vector
 
 
 def banked(pair: torch.Tensor) -> nn.Parameter:
-    """[2,T,C] nobody's, the person's -> [3,T,C] with nobody's once more, as `chunks_of` wants it."""
-    return nn.Parameter(torch.cat([pair, pair[:1]]), requires_grad=False)
+    """[2,T,C] nobody's, the person's -> [3,T,C] with nobody's once more, as `chunks_of` wants it; [1,T,C] stays."""
+    return nn.Parameter(torch.cat([pair, pair[:-1]]), requires_grad=False)
 
 
 class Attend(nn.Module):

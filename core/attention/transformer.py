@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..layer_types import Device, Dtype, LayerArgs, Operations
-from .decoupled import chunks_of
+from .decoupled import chunks_of, identity_residual
 from .residuals import Attend, banked
 
 _EPS = 1e-5  # of InstantX's norm
@@ -85,18 +85,13 @@ class CrossAttention(nn.Module):
         self, x: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
         """x [B,N,width] looks at k, v [chunks,T,inner], with `bias` [chunks,B*N/chunks,T] on the logits or none."""
-        q = self.to_q(self.norm2(x))
-        queries = q.reshape(k.shape[0], -1, q.shape[-1])
-        queries, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (queries, k, v))
-        mask = None if bias is None else bias.to(q.dtype).unsqueeze(1)
-        out = F.scaled_dot_product_attention(queries, k, v, attn_mask=mask)
-        return self.to_out(out.transpose(1, 2).reshape(q.shape))
+        return self.to_out(identity_residual(self.to_q(self.norm2(x)), k, v, self.heads, bias))
 
 
 class LookAfter(nn.Module):
     """One person's keys and values for the cross-attentions of one block, computed once.
 
-    `looks`: for each cross-attention its layers, and K and V [2,T,inner], nobody's and the person's. The layers stay
+    `looks`: for each cross-attention its layers, and K and V [1 or 2,T,inner], see `banked`. The layers stay
     the adapter's, whose ModelPatcher loads them: they are no part of this module, nor of the bank that holds it.
     `shared`: several people stand in one attention (WithAnyone), in place of one each (PuLID).
     """
@@ -121,7 +116,7 @@ class LookAfter(nn.Module):
 
     @property
     def looks(self) -> list[tuple[CrossAttention, torch.Tensor, torch.Tensor]]:
-        """Layers, K and V [3,T,inner] of each cross-attention."""
+        """Layers, K and V as banked of each cross-attention."""
         return list(zip(self.layers, self.k, self.v, strict=True))
 
 
@@ -152,14 +147,15 @@ def _among(layers, people, q, kinds):
     shares = torch.cat([torch.ones_like(q[..., :1]) if mask is None else mask.to(q) for mask in masks], dim=-1)
     most = shares.amax(-1, keepdim=True)
     shares = torch.where(most > 0, shares / most.clamp_min(torch.finfo(q.dtype).tiny), 1)
-    return _looked(layers, sides, q, kinds, shares.log().reshape(len(kinds), -1, len(people))) * most
+    return _looked(layers, sides, q, kinds, shares.log()) * most
 
 
 def _looked(layers, people, q, kinds, bias=None):
-    """`people` [(K, V)]; `bias` [chunks,M,P] is on the logits of each person's tokens."""
+    """`people` [(K, V)]; `bias` [B,N,P] is on the logits of each person's tokens."""
     sides = [tuple(chunks_of(side, kinds).to(q) for side in person) for person in people]
     k, v = sides[0] if len(people) == 1 else (torch.cat(side, dim=1) for side in zip(*sides, strict=True))
     if bias is not None:
+        bias = bias.reshape(len(k), -1, len(people))
         each = [bias[..., i : i + 1].expand(-1, -1, keys.shape[1]) for i, (keys, _) in enumerate(sides)]
         bias = torch.cat(each, dim=-1)
     return layers(q, k, v, bias)

@@ -20,6 +20,7 @@ class ModelKind(Protocol):
     """
 
     sites: list[Site]  # in the order of adapter checkpoints
+    noun: str  # what the sites are to artists
 
     @classmethod
     def is_under(cls, model: ModelPatcher) -> bool:

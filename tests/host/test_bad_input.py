@@ -5,6 +5,8 @@ import pytest
 import torch
 from comfy_process import ComfyError
 from likeness.core.host.comfyui.masks import as_masks
+from likeness.core.host.prompts import landmarks
+from likeness.core.host.sampling.strength import Strength
 from node_cases import blank, face, outputs, sentence
 
 
@@ -67,12 +69,28 @@ def test_prompts_are_needed_only_where_the_adapter_works_through_them(pack, appl
     who = host_cases.identity(dim=512, space="buffalo_l-w600k_r50")
     model, positive, negative, _ = outputs(pack, "ApplyIDAdapter", **rest, identity=who)
     assert len(host_cases.attn2(model)) == host_cases.SITES["sd15"]
-    for blocker, name in ((positive, "positive"), (negative, "negative")):
-        assert blocker.message.startswith(f"ApplyIDAdapter has no {name} to hand on; connect the prompt to its input")
-    text = sentence(pack, "ApplyIDAdapter", **rest, identity=who, wired=2)
-    assert text.startswith("ApplyIDAdapter has no negative to hand on; connect the prompt to its input negative")
+    for missing, name in ((positive, "positive"), (negative, "negative")):
+        with pytest.raises(ValueError, match=f"^ApplyIDAdapter has no {name} to hand on; connect the prompt to its in"):
+            host_cases.sample(model, missing, applied["negative"])
     alone = outputs(pack, "ApplyIDAdapter", **rest, identity=who, positive=applied["positive"])
-    assert alone[1] is applied["positive"] and alone[2].message
+    assert alone[1] is applied["positive"]
+    for kind in ("ConditioningZeroOut", "FluxGuidance", "LandmarkControl", "ConditioningConcat", "ConditioningCombine"):
+        with pytest.raises(ValueError, match="^ApplyIDAdapter has no negative to hand on"):
+            looked_into(pack, kind, alone[2])
+
+
+def looked_into(pack, kind, prompt):
+    """What other nodes do with a prompt."""
+    node = pack.nodes[kind]
+    if kind == "ConditioningZeroOut":
+        return node().zero_out(prompt)
+    if kind == "ConditioningConcat":
+        return node().concat(host_cases.conditioning("sd15"), prompt)
+    if kind == "ConditioningCombine":
+        return node().combine(host_cases.conditioning("sd15"), prompt)
+    if kind == "FluxGuidance":
+        return node.execute(prompt, 3.5)
+    return landmarks.add_control_net(prompt, prompt, None, torch.zeros(1, 8, 8, 3), Strength(1.0))
 
 
 def test_an_identity_of_another_encoder(pack, applied):

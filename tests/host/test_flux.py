@@ -10,6 +10,8 @@ from flux_cases import PICTURE_SIZE, apply, conditioning, pulid_face, pulid_flux
 from host_cases import randn
 from likeness.core.host.dit.blocks import BlockPatch
 from likeness.core.host.foundation import model_kind
+from likeness.core.host.sampling.injection import Injection
+from likeness.core.host.sampling.spans import Span
 from tiny import flux as tiny
 
 CLOSE = {"atol": 2e-5, "rtol": 2e-5}  # rows that are computed in other batches are rounded otherwise
@@ -306,9 +308,7 @@ def test_half_precision_stays_finite():
     site = type("Loud", (torch.nn.Module,), {
         "where": "after", "forward": lambda self, q, *_: torch.full_like(q, 60000.0),
     })()  # fmt: skip
-    injection = SimpleNamespace(
-        patcher=SimpleNamespace(model=SimpleNamespace(sites=[site])), works=lambda *_: True, mask=lambda *_: None
-    )
+    injection = Injection(SimpleNamespace(model=SimpleNamespace(sites=[site], mask=None)), Span(0.0, 1.0))
     patch = BlockPatch(("double_block", 0), [(injection, 0, None)], 2)
     args = {"img": torch.full((1, 4, 8), 30000.0, dtype=torch.float16), "txt": torch.zeros(1, 3, 8), "pe": None}
     args["transformer_options"] = {"cond_or_uncond": [0]}

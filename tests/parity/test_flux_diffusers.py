@@ -13,16 +13,6 @@ from tiny import flux as tiny
 from torch.nn import functional as F
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny.flux()
-
-
-@pytest.fixture(scope="module")
-def made(model):
-    return flux_reference.reference(model.model)
-
-
 def test_the_reference_is_comfyuis_own_flux(model, made):
     prompt = flux_cases.conditioning(1)
     for size in ((12, 16), (7, 9)):

@@ -10,19 +10,8 @@ import flux_reference
 import pytest
 import torch
 from flux_reference import ONE_STEP, WHOLE, by_euler, difference, guided, velocity
-from tiny import flux as tiny
 from tiny import flux_ip
 from torch.nn import functional as F
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny.flux()
-
-
-@pytest.fixture(scope="module")
-def made(model):
-    return flux_reference.reference(model.model)
 
 
 @pytest.fixture(scope="module")

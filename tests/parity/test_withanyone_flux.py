@@ -20,16 +20,6 @@ EVERYWHERE = (1.0, 0.0)
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny.flux()
-
-
-@pytest.fixture(scope="module")
-def made(model):
-    return flux_reference.reference(model.model)
-
-
-@pytest.fixture(scope="module")
 def adapter():
     return flux_cases.withanyone()
 

@@ -47,12 +47,24 @@ def test_the_usual_layouts_copy_nothing(kinds, device, dtype):
     assert chunks.untyped_storage().data_ptr() == bank.untyped_storage().data_ptr()
 
 
-def test_a_mask_weighs_each_token(device, dtype):
-    q = randn(2, 16, 64, seed=1, device=device, dtype=dtype)
+def test_a_bias_takes_keys_away(device, dtype):
+    q = randn(2, 12, 64, seed=1, device=device, dtype=dtype)
     k, v = (randn(2, 16, 64, seed=seed, device=device, dtype=dtype) for seed in (2, 3))
-    mask = token_mask(torch.ones(1, 8, 8).tril().to(device, dtype), 4, 4, [0, 0])
-    assert mask.shape == (2, 16, 1)
-    assert torch.equal(identity_residual(q, k, v, 4, mask), identity_residual(q, k, v, 4) * mask)
+    bias = torch.zeros(2, 12, 16, device=device, dtype=dtype)
+    bias[..., 9:] = -torch.inf
+    expected = identity_residual(q, k[:, :9], v[:, :9], 4)
+    torch.testing.assert_close(
+        identity_residual(q, k, v, 4, bias), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype]
+    )
+
+
+def test_a_bank_of_one_is_for_all_rows(device, dtype):
+    bank = randn(1, 16, 64, seed=1, device=device, dtype=dtype)
+    q = randn(6, 12, 64, seed=2, device=device, dtype=dtype)
+    out = identity_residual(q, chunks_of(bank, [0, 0]), chunks_of(bank, [0, 0]), 4)
+    for row in range(6):
+        expected = attention_of_one_row(q[row], bank[0], bank[0], 4)
+        torch.testing.assert_close(out[row].double(), expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize(

@@ -153,14 +153,15 @@ def apply_person(
             return model, _bare(adapter.spec, positive), negative
         if (attn_mask >= 1).all():
             attn_mask = None
-    if not adapter.spec.site_widths:
+    if adapter.spec.by_control_net:
         return *_by_control_net(model, positive, adapter, person, strength, attn_mask, settings), negative
 
     tokens, bank = _build_bank(model, adapter, person, strength, under, attn_mask, settings.choices)
     patched = model.clone()
     span = span_of(model, strength.start_at, strength.end_at, adapter.spec.counts_steps)
-    injection = Injection(managed(bank, partial(_copied, bank)), span, adapter.router)
-    layers = adapter.patcher if adapter.patcher.model.keeps_layers else None
+    module = adapter.patcher.model
+    injection = Injection(managed(bank, partial(_copied, bank)), span, adapter.router, module.has_nobody)
+    layers = adapter.patcher if module.keeps_layers else None
     sites = [
         (index, number)
         for index, number in enumerate(_places(adapter.spec, under))
@@ -181,7 +182,7 @@ def apply_person(
 
 def _bare(spec, positive):
     """The positive prompt where an adapter puts nobody on it."""
-    return positive if spec.site_widths else with_nobody_to_draw(positive)
+    return with_nobody_to_draw(positive) if spec.by_control_net else positive
 
 
 def _by_control_net(model, positive, adapter, person: Person, strength, attn_mask, settings):
@@ -207,7 +208,7 @@ def _check_fit(adapter, under: ModelKind):
     if spec.site_widths not in (widths, ()) or not same_count or not (spec.own_width or contexts == {spec.token_dim}):
         raise ValueError(
             f"{adapter.file_name} is {spec.named} for {spec.fits}, but the connected model is {under.name} "
-            f"({len(sites)} {_noun(sites)}, text width {under.text_width}); choose an adapter and a model that belong "
+            f"({len(sites)} {under.noun}, text width {under.text_width}); choose an adapter and a model that belong "
             "together."
         )
     if spec.of is not None and under.name != spec.of.name:
@@ -217,13 +218,8 @@ def _check_fit(adapter, under: ModelKind):
         )  # fmt: skip
 
 
-def _noun(sites):
-    """What artists call the places where adapters add something: a transformer's blocks, attention sites in a U-Net."""
-    return "blocks" if sites and sites[0].kind.endswith("_block") else "sites"
-
-
 def _check_weight_type(adapter, strength):
-    if adapter.spec.needs_control_net and not adapter.spec.site_widths and strength.weight_type != "linear":
+    if adapter.spec.by_control_net and strength.weight_type != "linear":
         raise ValueError(
             f"{adapter.file_name} is {adapter.spec.named}, which has no part in the model's blocks that the "
             f"weight_type {strength.weight_type!r} could go by; choose linear."
@@ -283,10 +279,12 @@ def _mixed(model, strength, settings, under):
 
 
 def _build_bank(model, adapter, person: Person, strength, under, attn_mask, choices):
-    """Tokens [2,T,D] (nobody's, the person's), and the bank of what every site adds, weighted."""
+    """Tokens [2,T,D] (nobody's, the person's; [1,T,D] of an adapter without nobody), and the bank of what every site
+    adds, weighted."""
     module = loaded(adapter.patcher)
     with torch.no_grad():
-        tokens = torch.cat([module.project(face, choices) for face in (person.nobody, person.face)])
+        faces = (person.nobody, person.face) if module.has_nobody else (person.face,)
+        tokens = torch.cat([module.project(face, choices) for face in faces])
         added = module.sites(tokens, choices)
         if adapter.router is not None:
             added = loaded(adapter.router).routed(added, tokens)

@@ -23,6 +23,22 @@ class Encoded:
     extras: dict
 
 
+class MissingPrompt:
+    """Conditioning entries that are not there: whoever looks into them is told why, in one sentence.
+
+    ComfyUI's own ExecutionBlocker says nothing to those who only read the history, nor when it comes from the cache.
+    No list, since ComfyUI looks into the lists in its cache.
+    """
+
+    def __init__(self, sentence: str):
+        self.sentence = sentence
+
+    def _refuse(self, *_):
+        raise ValueError(self.sentence)
+
+    __iter__ = __len__ = __getitem__ = __add__ = __radd__ = _refuse
+
+
 def check_clip(clip: CLIP):
     """ValueError with one sentence when a checkpoint loader gave no CLIP, as it does when its file has none."""
     if clip is None:

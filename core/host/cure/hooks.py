@@ -297,7 +297,7 @@ def _has_identity(options, positive):
     """Whether an adapter of ours is applied, to the model or to a ControlNet; another pack's patch may stand before
     it."""
     scopes = options.get("wrappers", {}).get(WrappersMP.OUTER_SAMPLE, {}).get(keys.RUN, [])
-    return any(site[0] != SELF for scope in scopes for site in scope.sites) or bool(people_drawn({"": positive}))
+    return any(site[0] != SELF for scope in scopes for site in scope.sites) or bool(people_drawn(positive))
 
 
 def _with_text(twins, context, encoded):

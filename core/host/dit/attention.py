@@ -62,6 +62,7 @@ class Inside:
         if self.injections:
             self.run.fired.add(self.named(self.key))
         whole = self.key[0] != "double_block"  # where prompt and picture are one stream, by one set of layers
+        found: dict[int, torch.Tensor] = {}
         for injection, index in self.injections:
             if not injection.works(options, self.run):
                 continue
@@ -69,8 +70,9 @@ class Inside:
             start = 0 if whole and not is_aside else self.text
             end = self.text + self.picture
             here = self.here._replace(heads=q.shape[1], text=self.text - start)
-            queries = unrotated(q[:, :, start:end], self.pe[:, :, start:end]).transpose(1, 2).flatten(2)
-            added = injection.residual(index, queries, queries, here, options, self.run)
+            if start not in found:
+                found[start] = unrotated(q[:, :, start:end], self.pe[:, :, start:end]).transpose(1, 2).flatten(2)
+            added = injection.residual(index, found[start], found[start], here, options, self.run)
             if added is None:
                 continue
             if is_aside:

@@ -3,6 +3,7 @@
 Blocks write into the tensor that they get and return it, and ComfyUI adds what ControlNets say to what we return.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,7 +32,7 @@ class BlockPatch:
     `reads`: maps of the prompt's words may be taken here.
     """
 
-    __slots__ = ("after", "base", "inside", "injections", "key", "patch", "reads", "shares")
+    __slots__ = ("after", "base", "in_attention", "inside", "injections", "key", "patch", "reads", "shares")
 
     def __init__(
         self, key: tuple, injections: Any, patch: int, base: Any = None, shares: bool = False, reads: bool = False
@@ -41,6 +42,7 @@ class BlockPatch:
         pairs = [(one, index) for one, index, _ in self.injections]
         self.after = [(one, index) for one, index in pairs if _where(one, index) == AFTER]
         self.inside = [(one, index) for one, index in pairs if _where(one, index) != AFTER]
+        self.in_attention = bool(self.inside) or shares or reads  # whether it has something to do there
 
     def __call__(self, args: dict, extra: dict) -> dict:
         options = args.get("transformer_options") or {}
@@ -57,19 +59,19 @@ class BlockPatch:
         here = Here(0, grid, self.patch)
         inside = Inside(self.key, self.inside, text, end - start, here, args["pe"], run, self.shares, self.reads)
         outer = options.get(keys.BLOCK, ())  # of a patch of ours that another pack's stands between
-        if self.inside or self.shares or self.reads:
+        if self.in_attention:
             options[keys.BLOCK] = (*outer, inside)
         out = self._block(args, extra)
         options[keys.BLOCK] = outer
-        added = [self._after(out["img"][:, start:end], here, options, run), inside.aside]
-        if all(one is None for one in added):
+        added = [*self._after(out["img"][:, start:end], here, options, run), inside.aside]
+        added = [one for one in added if one is not None]
+        if not added:
             return out
         # What another pack's patch has returned may still be its own.
         whole = out["img"] if self.base is None else out["img"].clone()
         picture = whole[:, start:end]
         for one in added:
-            if one is not None:
-                picture += one
+            picture += one
         if picture.dtype == torch.float16:  # as the blocks themselves do
             picture.copy_(picture.nan_to_num(nan=0.0, posinf=_HALF_MAX, neginf=-_HALF_MAX))
         return {**out, "img": whole}
@@ -78,31 +80,33 @@ class BlockPatch:
         return extra["original_block"](args) if self.base is None else self.base(args, extra)
 
     def _after(self, picture, here, options, run):
-        """What adapters add to picture [B,N,C] after the block, or None."""
+        """What adapters add to picture [B,N,C] after the block; None in place of nothing."""
         if not self.after:
-            return None
+            return []
         run.fired.add(self.key)
-        working = [(one, index) for one, index in self.after if one.works(options, run)]
-        if not working:
-            return None
-        rows = rows_of(options, picture.shape[0])
-        sites = [one.patcher.model.sites[index] for one, index in working]
-        masks = [one.mask(picture, here, run, rows) for one, _ in working]
+        rows, groups = rows_of(options, picture.shape[0]), defaultdict(list)  # by whether they add something of nobody
+        for one, index in self.after:
+            if one.works(options, run):
+                groups[one.has_nobody].append((one, index))
+        return [self._together(group, picture, here, run, rows) for group in groups.values()]
+
+    @staticmethod
+    def _together(group, picture, here, run, rows):
+        sites = [one.patcher.model.sites[index] for one, index in group]
+        masks = [one.mask(picture, here, run, rows) for one, _ in group]
 
         def added(q, text, kinds, *masks):
             return added_together(sites, q, kinds, masks)
 
-        return with_identity(rows, added, picture, picture, *masks)
+        return with_identity(group[0][0].among(rows), added, picture, picture, *masks)
 
-    def copy(self) -> "BlockPatch":
-        return self.with_base(self.base)
-
-    def with_base(self, base: Any) -> "BlockPatch":
-        """The same around what another pack has put there."""
-        return BlockPatch(self.key, self.injections, self.patch, base, self.shares, self.reads)
+    def changed(self, **parts: Any) -> "BlockPatch":
+        """A patch of its own, with some parts in place of its own ones."""
+        own = {"injections": self.injections, "base": self.base, "shares": self.shares, "reads": self.reads}
+        return BlockPatch(self.key, patch=self.patch, **{**own, **parts})
 
     def __deepcopy__(self, memo):
-        return self.copy()
+        return self.changed()
 
     def models(self) -> list[ModelPatcher]:
         """The ModelPatchers that ComfyUI loads together with the model."""
@@ -112,7 +116,7 @@ class BlockPatch:
     def to(self, target: object) -> "BlockPatch":
         """Our weights move with their ModelPatcher; only a stranger's patch may want to move itself."""
         if hasattr(self.base, "to"):
-            return self.with_base(self.base.to(target))
+            return self.changed(base=self.base.to(target))
         return self
 
 
@@ -130,13 +134,8 @@ def inject(
     names = set()
     for index, site in sites:
         before = _on(model, site.key, patch)
-        injections = (*before.injections, (injection, index, layers))
-        made = BlockPatch(site.key, injections, patch, before.base, before.shares, before.reads)
-        model.set_model_patch_replace(made, "dit", *site.key)
-        names |= {site.key} if made.after else set()
-        names |= {Inside.named(site.key)} if made.inside else set()
-    if any(_where(injection, index) != AFTER for index, _ in sites):
-        take_attention(model)
+        _put(model, before.changed(injections=(*before.injections, (injection, index, layers))))
+        names.add(site.key if _where(injection, index) == AFTER else Inside.named(site.key))
     _finish(model, patch)
     return frozenset(names)
 
@@ -148,10 +147,7 @@ def share_keys(model: ModelPatcher, blocks: Iterable[tuple], patch: int) -> froz
     """
     blocks = list(blocks)
     for key in blocks:
-        before = _on(model, key, patch)
-        made = BlockPatch(key, before.injections, patch, before.base, shares=True, reads=before.reads)
-        model.set_model_patch_replace(made, "dit", *key)
-    take_attention(model)
+        _put(model, _on(model, key, patch).changed(shares=True))
     _finish(model, patch)
     return frozenset((SELF, *key) for key in blocks)
 
@@ -159,10 +155,7 @@ def share_keys(model: ModelPatcher, blocks: Iterable[tuple], patch: int) -> froz
 def read_maps(model: ModelPatcher, blocks: Iterable[tuple], patch: int):
     """Let maps of the prompt's words be taken in `blocks` (keys) of `model`, a clone of the caller's own."""
     for key in blocks:
-        before = _on(model, key, patch)
-        made = BlockPatch(key, before.injections, patch, before.base, shares=before.shares, reads=True)
-        model.set_model_patch_replace(made, "dit", *key)
-    take_attention(model)
+        _put(model, _on(model, key, patch).changed(reads=True))
     _finish(model, patch)
 
 
@@ -172,8 +165,14 @@ def _on(model, key, patch):
     return taken if isinstance(taken, BlockPatch) else BlockPatch(key, (), patch, taken)
 
 
+def _put(model, patch):
+    model.set_model_patch_replace(patch, "dit", *patch.key)
+    if patch.in_attention:
+        take_attention(model)
+
+
 def _finish(model, patch):
-    model.set_model_patch_replace(_on(model, _FIRST, patch), "dit", *_FIRST)
+    _put(model, _on(model, _FIRST, patch))
     model.remove_callbacks_with_key(CallbacksMP.ON_CLONE, keys.RUN)
     model.add_callback_with_key(CallbacksMP.ON_CLONE, keys.RUN, unshare)
 
@@ -183,4 +182,4 @@ def unshare(model: ModelPatcher, clone: ModelPatcher):
     patches = clone.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
     for key, patch in patches.items():
         if isinstance(patch, BlockPatch):
-            patches[key] = patch.copy()
+            patches[key] = patch.changed()

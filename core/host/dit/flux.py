@@ -19,6 +19,8 @@ from .blocks import inject, read_maps, share_keys
 class Flux:
     """The transformer under a MODEL. FLUX.1 and Chroma have 19 double and 38 single blocks."""
 
+    noun = "blocks"
+
     def __init__(self, model: ModelPatcher):
         transformer = model.get_model_object("diffusion_model")
         self._is_chroma = isinstance(transformer, Chroma)

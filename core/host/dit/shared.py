@@ -64,7 +64,9 @@ def seeing_twins(
     for index, (block, extra) in enumerate(zip(blocks, given, strict=True)):
         of_block = mask if mask is None or mask.ndim < 3 or len(mask) != len(q) else mask.split(rows.size)[index]
         if extra is not None:
-            bias = _halving(sequence, k, extra) if run.halves else run.bias(sequence.grid, rows.places[index])
+            bias = (
+                _halving(sequence, k, extra, run.halved) if run.halves else run.bias(sequence.grid, rows.places[index])
+            )
             other = None if whole is None else whole[index]
             parts.append(_with_extra(sequence, block, extra, bias, run.style, of_block, attend, other))
         else:
@@ -72,11 +74,14 @@ def seeing_twins(
     return torch.cat(parts)
 
 
-def _halving(sequence, k, extra: Given):
+def _halving(sequence, k, extra: Given, known):
     """A bias [1,N+E] on all keys, by which the picture's and as many of its twin's count as the picture's alone did."""
-    bias = k.new_full((1, k.shape[2]), math.log(2))
-    bias[:, sequence.picture] = 0
-    return F.pad(bias, (0, extra[0].shape[1]))
+    key = sequence.text, sequence.grid, k.shape[2], k.device, k.dtype
+    if key not in known:
+        bias = k.new_full((1, k.shape[2]), math.log(2))
+        bias[:, sequence.picture] = 0
+        known[key] = F.pad(bias, (0, extra[0].shape[1]))
+    return known[key]
 
 
 def _with_extra(sequence, block, extra: Given, bias, style, mask, attend, whole):

@@ -56,13 +56,13 @@ class IdentityBank(nn.Module):
 
 
 class Injection:
-    """One applied adapter: the ModelPatcher that owns its bank, the part of the denoising it works in, and the
-    ModelPatcher of its router, for people who share the picture out. Immutable."""
+    """One applied adapter: the ModelPatcher that owns its bank, the part of the denoising it works in, the ModelPatcher
+    of its router, for people who share the picture out, and whether it adds something of nobody too. Immutable."""
 
-    __slots__ = ("patcher", "router", "span")
+    __slots__ = ("has_nobody", "patcher", "router", "span")
 
-    def __init__(self, patcher, span: Span, router=None):
-        self.patcher, self.span, self.router = patcher, span, router
+    def __init__(self, patcher, span: Span, router=None, has_nobody: bool = True):
+        self.patcher, self.span, self.router, self.has_nobody = patcher, span, router, has_nobody
 
     def __deepcopy__(self, memo):
         return self  # ComfyUI 0.3.75 deep-copies model options on every clone; the weights must not go with them
@@ -83,7 +83,11 @@ class Injection:
             out = site(q, text, kinds, here.heads)
             return out if mask is None else out * mask
 
-        return with_identity(rows, added, q, text, mask)
+        return with_identity(self.among(rows), added, q, text, mask)
+
+    def among(self, rows: Rows) -> Rows:
+        """The rows that it adds to are those with identity of these."""
+        return rows if self.has_nobody else rows.of_people
 
     def works(self, options: dict, run: Run) -> bool:
         """Whether the noise level is in the range."""
@@ -115,6 +119,5 @@ def with_identity(
         return None
     kept = [kind for kind, is_off in zip(rows.kinds, rows.off.chunks, strict=True) if not is_off]
     texts = present if text is q else rows.off.present(text)
-    return rows.off.spread(
-        added(present, texts, kept, *(one if one is None else rows.off.present(one) for one in masks))
-    )
+    cut = [None if one is None else rows.off.present(one) for one in masks]
+    return rows.off.spread(added(present, texts, kept, *cut))

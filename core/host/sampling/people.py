@@ -7,7 +7,7 @@ it loads, copies and frees them. A mark that travels with the conditioning tells
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
@@ -182,10 +182,10 @@ def controlled(
     return before
 
 
-def people_drawn(conds: Mapping[str, list[dict]]) -> set[ControlledPerson]:
-    """Whom the ControlNets of a guider's conditionings draw."""
-    entries = [entry for entries in conds.values() for entry in entries if keys.PEOPLE in entry["model_conds"]]
-    return {person for entry in entries for person in _people_of(entry.get("control"))}
+def people_drawn(entries: Iterable[dict]) -> set[ControlledPerson]:
+    """Whom the ControlNets of a guider's conditioning entries draw."""
+    having = (entry for entry in entries if keys.PEOPLE in entry["model_conds"])
+    return {person for entry in having for person in _people_of(entry.get("control"))}
 
 
 def _people_of(chain: ControlBase | None) -> Iterator[ControlledPerson]:

@@ -6,7 +6,7 @@ every tile, and attention couples repeat rows in the middle of an attention.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -109,6 +109,12 @@ class Rows:
     @property
     def count(self) -> int:
         return len(self.kinds) * self.size
+
+    @cached_property
+    def of_people(self) -> "Rows":
+        """The same, with all but conditional blocks without identity."""
+        off = tuple(kind != 0 or self.is_off(index) for index, kind in enumerate(self.kinds))
+        return replace(self, off=IdentityOff(off)) if any(off) else self
 
     def is_off(self, index: int) -> bool:
         """Whether a block goes without identity."""

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -260,7 +261,7 @@ class RunScope:
     def __call__(self, executor: WrapperExecutor, *args, **kwargs) -> torch.Tensor:
         guider = executor.class_obj
         noise, sigmas = args[0], args[3]
-        missing = len(self.people - people_drawn(guider.conds)) if self.people else 0
+        missing = len(self.people - people_drawn(chain(*guider.conds.values()))) if self.people else 0
         if missing:
             logging.warning(
                 "Likeness: %d of %d people are not drawn, because no InfuseNet reads them; connect positive of "

@@ -33,6 +33,9 @@ class TwinRun:
 
     # How far a row's own keys and values are moved towards its twin's mean, 0 to 1.
     style = 0.0
+    # Whether the twin's keys halve what the picture sees of itself, where it sees a prompt too, so that a twin that is
+    # no other than its person changes nothing. Otherwise they come on top, as FreeCure has it.
+    halves = False
 
     def __init__(self, guider, positive: list[dict], twins: list[dict], run: Run):
         self.guider, self.run = guider, run
@@ -40,6 +43,7 @@ class TwinRun:
         self.all_off = False  # whether the forward that is running goes without identity altogether
         self.gives_keys = False  # whether the running step shares keys
         self.keys: dict[tuple, Given | None] = {}
+        self.halved: dict[tuple, torch.Tensor] = {}  # the bias that does so, once a run
 
     def twins(self, entries: list[dict]) -> list[dict]:
         """The twins of the entries of a conditional list.
@@ -76,10 +80,6 @@ class TwinRun:
         They are of size[0] x size[1] tokens, which show `place`.
         """
         return k, v
-
-    # Whether the twin's keys halve what the picture sees of itself, where it sees a prompt too: so that a twin that is
-    # no other than its person changes nothing. Otherwise they come on top, as FreeCure has it.
-    halves = False
 
     def bias(self, size: tuple[int, int], place: Place) -> torch.Tensor | None:
         """The bias [B,E] on the logits of the keys that `kept` gives there, or None."""

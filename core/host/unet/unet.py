@@ -20,6 +20,8 @@ _LAYERS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
 class UNet:
     """The U-Net under a MODEL. SD1.5 has 16 sites, SDXL 70."""
 
+    noun = "sites"
+
     def __init__(self, model: ModelPatcher):
         self.sites = attention_sites(model)
         self._base = base_of(len(self.sites)) or FACELETS  # of another of this build nobody knows more
