@@ -3,9 +3,8 @@
     make bench-overhead
 
 Counted, not timed: every operator that PyTorch dispatches (views aside: they move no data) and every read from the
-device by the host, in one forward with the conditional and the unconditional row in one
-batch (FLUX without true guidance has one row). Counts are the same on
-every machine with the same ComfyUI and PyTorch.
+device by the host, in one forward with the conditional and the unconditional row in one batch (FLUX without true
+guidance has one row). Counts are the same on every machine with the same ComfyUI and PyTorch.
 """
 
 import os
