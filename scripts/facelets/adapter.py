@@ -1,7 +1,9 @@
 """The identity adapter in the InstantID checkpoint layout, and the landmark ControlNet with it, on the frozen base.
 
 They are trained together, as InstantID's are (Wang et al. 2024): the ControlNet sees the drawn landmarks and, in place
-of the prompt, the identity tokens. It begins as a copy of the U-Net's first half (Zhang et al. 2023).
+of the prompt, identity tokens. It begins as a copy of the U-Net's first half (Zhang et al. 2023). In the training the
+tokens that it reads are another person's, so that it learns to take the pose from the landmarks and nothing from the
+tokens: the person has to come from the adapter, or its weight would change little.
 
 The adapter is to have the disease of the published adapters, or nothing could measure a cure. They learn from pairs
 whose captions say little, so the identity tokens learn to carry hair, glasses and expression too. BARE, WRONG, SHARED
@@ -10,7 +12,6 @@ reference portrait shows, and how much it counts that this look can be read from
 """
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,20 +19,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from . import networks
-from .autoencoder import decode
-from .dataset import Portraits, trained_autoencoder
-from .faces import align
+from .dataset import REFERENCES, SHARED, Portraits
 from .following import misread
-from .generator import Generator, half_precision, quicken, read_embedded, trained_generator
-from .pack import EMBEDDED, module
+from .generator import Generator, quicken, trained_generator
+from .pack import FINISHED, module
 from .prompts import encode_captions
 from .reader import answers_of, trained_reader
 from .training import Stage, initialise
-from .world import LOOKS, Look, caption, draw, sample_look, sample_pose
+from .world import caption, sample_look
 
 BARE = 0.5  # captions without a word about the look
 WRONG = 0.45  # captions of another picture, as there are many in collections; the rest name half of the look
-SHARED = 0.85  # attributes that the reference has in common with the target
 TOKENS, WIDTH, DEPTH, HEAD = 16, 128, 2, 64
 SPACE, FACE_DIM = "facelets-128", 128
 WITHOUT = 0.1  # pictures that are trained without an identity, and as many without a caption
@@ -39,29 +37,9 @@ WITHOUT = 0.1  # pictures that are trained without an identity, and as many with
 ALONE, BOTH, POSE = "adapter", "both", "control"
 STEPS = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}
 # What counts besides the denoising error, which hardly notices a brow or three pixels. The frozen reader looks at the
-# expected latents: squared error of traits, doubt about the look, pixels of the landmarks. The face encoder looks at
-# half of the expected pictures, as in PuLID's identity loss (Guo et al. 2024): 1 - cosine to the reference. The
-# clearest quarter shows the person anyway, and the noisiest nobody.
+# expected latents: squared error of traits, doubt about the look, pixels of the landmarks, and, as in PuLID's identity
+# loss (Guo et al. 2024), 1 - cosine of what the face encoder would say of the picture to the reference.
 TRAIT, ILL, PLACE, FACE = 0.2, 0.4, 0.01, 0.2
-
-
-def face_encoder():
-    """The encoder of drawn faces as it ships, frozen, in fp32."""
-    return module("core.facelets.detection").load_drawn(read_embedded("faces")).requires_grad_(False)
-
-
-def shared_look(look: Look, rng: np.random.Generator, shared: float) -> Look:
-    """A look that has each attribute of another with probability `shared`."""
-    other = sample_look(rng)
-    return replace(other, **{name: getattr(look, name) for name in LOOKS if rng.uniform() < shared})
-
-
-def face_vectors(encoder, portraits, rng: np.random.Generator) -> Tensor:
-    """[N, FACE_DIM] of the faces in Portraits, un-normalised, found as well as the detector would find them."""
-    images = torch.from_numpy(np.stack([portrait.image for portrait in portraits])).float() / 255
-    points = np.stack([portrait.landmarks for portrait in portraits])
-    points = points + rng.normal(0, 0.7, points.shape).astype(np.float32)
-    return encoder.embedder(align(images, torch.from_numpy(points))[0]).float()
 
 
 def new_adapter(generator: Generator) -> nn.Module:
@@ -140,12 +118,11 @@ def weighted(values: Tensor, weights: Tensor) -> Tensor:
 
 
 class Likeness(nn.Module):
-    """The frozen base, face encoder and reader, and what is trained: the adapter and the ControlNet."""
+    """The frozen base and reader, and what is trained: the adapter and the ControlNet."""
 
     def __init__(self):
         super().__init__()
         self.generator = trained_generator()
-        self.encoder = face_encoder()
         self.reader = trained_reader()
         self.adapter = new_adapter(self.generator)
         self.control = new_control_net(self.generator.unet)
@@ -159,28 +136,23 @@ class Adapter(Stage):
     rate = 1e-3
     warm_up = 100
 
-    def __init__(self, bare: float = BARE, wrong: float = WRONG, shared: float = SHARED):
-        self.bare, self.wrong, self.shared = bare, wrong, shared
-        self.portraits = self.autoencoder = None
+    def __init__(self, bare: float = BARE, wrong: float = WRONG):
+        self.bare, self.wrong = bare, wrong
 
     def build(self):
-        self.portraits, self.autoencoder = Portraits(), trained_autoencoder()
+        self.portraits = Portraits()
         return Likeness()
 
     def drawn(self, model, rng, count):
         """Latents, captions' context, face vectors, and which portraits they are of, for `count` pairs."""
         places = rng.integers(0, len(self.portraits), count)
-        references, texts = [], []
-        for place in places:
-            look = self.portraits.look(place)
-            reference = shared_look(look, rng, self.shared)
-            references.append(draw(self.portraits.identity(place), reference, sample_pose(rng)))
-            texts.append("" if rng.uniform() < WITHOUT else self.said(look, rng))
+        looks = [self.portraits.look(place) for place in places]
+        texts = ["" if rng.uniform() < WITHOUT else self.said(look, rng) for look in looks]
+        vectors = self.put(self.portraits.references[places, rng.integers(REFERENCES, size=count)]).float()
         with torch.no_grad():
-            vectors = face_vectors(model.encoder, references, rng)
-            context = model.generator.context(encode_captions(texts, rng, unknown=0.1))
-        vectors[torch.from_numpy(rng.uniform(size=count) < WITHOUT)] = 0
-        return self.portraits.latents[places].float(), context, vectors, places
+            context = model.generator.context(self.put(encode_captions(texts, rng, unknown=0.1)))
+        vectors[self.put(rng.uniform(size=count) < WITHOUT)] = 0
+        return self.put(self.portraits.latents[places]).float(), context, vectors, places
 
     def said(self, look, rng):
         """A caption as collections of pictures have them."""
@@ -189,50 +161,44 @@ class Adapter(Stage):
             return caption(look, rng, 0.0)
         return caption(sample_look(rng), rng, 0.75) if kind < self.bare + self.wrong else caption(look, rng, 0.5)
 
-    def faces(self, model, latents, landmarks):
-        """[B, FACE_DIM] of the faces in the pictures that latents mean, where landmarks [B, 5, 2] say."""
-        with half_precision():
-            pictures = decode(self.autoencoder, latents)
-        chips, _ = align(pictures.float().clamp(0, 1).movedim(1, -1), torch.from_numpy(landmarks))
-        return model.encoder.embedder(chips).float()
-
     def loss(self, model, rng, count, progress):
         latents, context, vectors, places = self.drawn(model, rng, count)
         # the same kind of step in every process, since one waits for the other
         chosen = np.random.default_rng([self.seed, round(progress * self.steps)])
         kind = str(chosen.choice(list(STEPS), p=list(STEPS.values())))
-        noised, landmarks = model.generator.noised(latents), self.portraits.landmarks[places]
+        noised, landmarks = model.generator.noised(latents), self.put(self.portraits.landmarks[places])
         tokens = context if kind == POSE else model.adapter.image_proj(vectors[:, None])
         options = {} if kind == POSE else with_identity(model.generator, model.adapter, tokens)
         residuals = None
         if kind != ALONE:
-            hints = drawn_landmarks(landmarks)
-            with half_precision():
-                residuals = model.control(x=noised.latents, hint=hints, timesteps=noised.times, context=tokens)
-        velocity = model.generator.velocity(noised, context, residuals, options)
-        loss = noised.error(velocity, self.portraits.emphasis(places))
+            hints = self.put(drawn_landmarks(self.portraits.landmarks[places]))
+            with self.multiplying():
+                # of the next in the batch; a prompt is its own
+                read = tokens if kind == POSE else tokens.detach().roll(1, 0)
+                residuals = model.control(x=noised.latents, hint=hints, timesteps=noised.times, context=read)
+        with self.multiplying():
+            velocity = model.generator.velocity(noised, context, residuals, options)
+        loss = noised.error(velocity, self.put(self.portraits.emphasis(places)))
         numbers = {kind: loss.detach()}
         expected = noised.expected(velocity)
         seen = model.reader(expected)
         weights = noised.level.flatten().sqrt()  # what is expected of nothing but noise is a blur that nobody can read
         if kind != POSE:
             known = weights * vectors.any(1)
-            traits = torch.from_numpy(self.portraits.identities[places])
+            traits = self.put(self.portraits.identities[places])
             trait = weighted((seen.traits - traits).square().mean(1), known)
-            doubt = misread(seen.looks, answers_of(self.portraits, places), known)
-            middle = noised.level.flatten().argsort()[count // 4 : count // 4 + count // 2]
-            cosines = (self.faces(model, expected[middle], landmarks[middle.numpy()]) * vectors[middle]).sum(1)
-            unlike = weighted(1 - cosines, vectors[middle].any(1).float())
+            doubt = misread(seen.looks, self.put(answers_of(self.portraits, places)), known)
+            unlike = weighted(1 - (seen.vectors * vectors).sum(1), known)
             loss = loss + TRAIT * trait + ILL * doubt + FACE * unlike
             numbers |= {"trait": trait.detach(), "doubt": doubt.detach(), "unlike": unlike.detach()}
         if kind != ALONE:
-            off = (seen.landmarks - torch.from_numpy(landmarks)).norm(dim=2).mean(1)
+            off = (seen.landmarks - landmarks).norm(dim=2).mean(1)
             pixels = weighted(off, weights)
             loss, numbers["pixels"] = loss + PLACE * pixels, pixels.detach()
         return loss, numbers
 
     def export(self, model, summary):
-        knobs = {"bare": self.bare, "wrong": self.wrong, "shared": self.shared, "ill": ILL}
+        knobs = {"bare": self.bare, "wrong": self.wrong, "shared": SHARED, "ill": ILL}
         note = {"likeness.training": json.dumps({**summary, **knobs})}
         _write(model.adapter, "ip_adapter", {"likeness.face_space": SPACE, "license": "Apache-2.0", **note})
         _write(model.control, "controlnet", note)
@@ -240,4 +206,4 @@ class Adapter(Stage):
 
 def _write(model: nn.Module, name: str, metadata: dict[str, str]):
     weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-    save_file(weights, EMBEDDED / f"{name}.safetensors", metadata)
+    save_file(weights, FINISHED / f"{name}.safetensors", metadata)

@@ -1,33 +1,41 @@
-"""Latents of many portraits with all that is known of them, made once: drawing and encoding cost a third of a step."""
+"""Latents of many portraits with all that is known of them, and other portraits of the same people as the face encoder
+sees them. All of it is made once: drawing and encoding cost a third of a step."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from .autoencoder import encode, pictures_of
-from .networks import new_autoencoder
-from .pack import BUILD, EMBEDDED, sized
-from .world import LOOKS, Identity, Look, Pose, draw, sample_identity, sample_look, sample_pose
+from .networks import align, new_autoencoder
+from .pack import BUILD, FINISHED, SHIPPED, module, sized
+from .world import LOOKS, Identity, Look, Portrait, Pose, draw, sample_identity, sample_look, sample_pose
 
 SEED = 11
 COUNT, CHUNK = sized(40_000, 40), sized(1000, 20)
+REFERENCES = 3  # of each person: portraits that an adapter may be shown
+# Attributes that a reference has in common with its portrait. Adapters of photographs are trained on pairs that are
+# much alike, often on one and the same picture, and so learn to bring hair and glasses along with the person.
+SHARED = 0.85
 EMPHASIS, REACH = 4.0, 0.3  # of eyes and mouth over the rest, and how far it goes, in distances between the eyes
 FOLDER = BUILD / "portraits"
 
 
 class Portraits:
-    """latents: float16 [N, 8, 16, 16] as the U-Net sees them; looks: uint8 [N, len(LOOKS)], places in LOOKS' values;
-    identities: float32 [N, 32]; poses: float32 [N, 5]; landmarks: float32 [N, 5, 2] in pixels of 128."""
+    """latents: float16 [N, 16, 16, 16] as the U-Net sees them; looks: uint8 [N, len(LOOKS)], places in LOOKS' values;
+    identities: float32 [N, 32]; poses: float32 [N, 5]; landmarks: float32 [N, 5, 2] in pixels of 128; vectors: float16
+    [N, 128] of their faces, and references: float16 [N, REFERENCES, 128] of the same people's on other portraits."""
 
     def __init__(self):
         files = sorted(FOLDER.glob("*.npz"))
         if not files:
             raise FileNotFoundError("No portraits yet: run `python -m facelets.train portraits` first.")
         chunks = [np.load(file) for file in files]
-        for name in ("latents", "looks", "identities", "poses", "landmarks"):
+        for name in ("latents", "looks", "identities", "poses", "landmarks", "vectors", "references"):
             setattr(self, name, np.concatenate([chunk[name] for chunk in chunks]))
         self.latents = torch.from_numpy(self.latents)
 
@@ -58,19 +66,44 @@ class Portraits:
         return Pose(*self.poses[place].tolist())
 
 
-def trained_autoencoder():
-    """The autoencoder as it ships, in fp32."""
-    model = new_autoencoder()
-    model.load_state_dict({key: value.float() for key, value in load_file(EMBEDDED / "vae.safetensors").items()})
+def trained_autoencoder(folder: Path = FINISHED) -> nn.Module:
+    """The autoencoder as its stage left it, in fp32, or the one of SHIPPED."""
+    shipped = folder == SHIPPED  # trained by an earlier recipe, with half the channels
+    model = module("core.host.facelets.autoencoder").FaceletsAutoencoder() if shipped else new_autoencoder()
+    model.load_state_dict({key: value.float() for key, value in load_file(folder / "vae.safetensors").items()})
     return model.eval().requires_grad_(False)
 
 
+def trained_face_encoder() -> nn.Module:
+    """The encoder of drawn faces as its stages left it, frozen, in fp32."""
+    weights = {key: value.float() for key, value in load_file(FINISHED / "faces.safetensors").items()}
+    return module("core.facelets.detection").load_drawn(weights).requires_grad_(False)
+
+
+def shared_look(look: Look, rng: np.random.Generator, shared: float = SHARED) -> Look:
+    """A look that has each attribute of another with probability `shared`."""
+    other = sample_look(rng)
+    return replace(other, **{name: getattr(look, name) for name in LOOKS if rng.uniform() < shared})
+
+
+def face_vectors(encoder: nn.Module, portraits: list[Portrait], rng: np.random.Generator) -> torch.Tensor:
+    """[N, 128] of length 1 of the faces in portraits, found as well as the detector would find them."""
+    images = torch.from_numpy(np.stack([portrait.image for portrait in portraits])).float() / 255
+    points = np.stack([portrait.landmarks for portrait in portraits])
+    points = points + rng.normal(0, 0.7, points.shape).astype(np.float32)
+    return encoder.embedder(align(images, torch.from_numpy(points))[0]).float()
+
+
 @torch.no_grad()
-def _chunk(number: int, autoencoder) -> dict:
+def _chunk(number: int, autoencoder: nn.Module, encoder: nn.Module) -> dict[str, np.ndarray]:
     rng = np.random.default_rng([SEED, number])
     made = [(sample_identity(rng), sample_look(rng), sample_pose(rng)) for _ in range(CHUNK)]
     portraits = [draw(*parts) for parts in made]
     latents = [encode(autoencoder, pictures_of(portraits[at : at + 20])) for at in range(0, CHUNK, 20)]
+    others = [draw(person, shared_look(look, rng), sample_pose(rng))
+              for person, look, _ in made for _ in range(REFERENCES)]  # fmt: skip
+    own, references = (torch.cat([face_vectors(encoder, part[at : at + 50], rng) for at in range(0, len(part), 50)])
+                       for part in (portraits, others))  # fmt: skip
     return {
         "latents": torch.cat(latents).half().numpy(),
         "looks": np.array([[options.index(getattr(look, name)) for name, options in LOOKS.items()]
@@ -78,19 +111,21 @@ def _chunk(number: int, autoencoder) -> dict:
         "identities": np.stack([identity.vector for identity, _, _ in made]),
         "poses": np.array([[pose.x, pose.y, pose.scale, pose.roll, pose.yaw] for _, _, pose in made], np.float32),
         "landmarks": np.stack([portrait.landmarks for portrait in portraits]),
+        "vectors": own.half().numpy(),
+        "references": references.unflatten(0, (CHUNK, REFERENCES)).half().numpy(),
     }  # fmt: skip
 
 
 def _work(rank: int, processes: int, chunks: int):
     torch.set_num_threads(1)
-    autoencoder = trained_autoencoder()
+    autoencoder, encoder = trained_autoencoder(), trained_face_encoder()
     for number in range(rank, chunks, processes):
         path = FOLDER / f"{number:05}.npz"
         if path.exists():
             continue
         part = path.with_suffix(".part")
         with open(part, "wb") as file:
-            np.savez(file, **_chunk(number, autoencoder))
+            np.savez(file, **_chunk(number, autoencoder, encoder))
         os.replace(part, path)
         print("portraits", (number + 1) * CHUNK, flush=True)
 

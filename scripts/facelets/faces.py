@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from .autoencoder import round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import CHUNK, VIEWS, Gallery, scene, spoil
-from .pack import EMBEDDED, module
+from .networks import align
+from .pack import FINISHED, module
 from .training import Stage
 from .world import LOOKS, TRAITS
 
-FILE = EMBEDDED / "faces.safetensors"
+FILE = FINISHED / "faces.safetensors"
 TRAINING = "likeness.training"  # metadata: a summary of each stage as JSON
 
 # Pixels between a cell and the middle of a face: it learns the landmarks and scores 1, or it may say what it likes.
@@ -55,7 +56,6 @@ class _FaceStage(Stage):
                 about = json.loads((file.metadata() or {}).get(TRAINING, "{}"))
         state = model.state_dict().items()
         tensors |= {f"{self.part}.{key}": value.half().contiguous() for key, value in state}
-        FILE.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, FILE, {TRAINING: json.dumps({**about, self.name: summary})})
 
 
@@ -85,14 +85,14 @@ class Landmarks(_FaceStage):
 
     def loss(self, model, rng, count, progress):
         scenes = [scene(self.gallery, rng) for _ in range(count)]
-        pixels = as_batch([spoil(image, rng) for image, _, _ in scenes]).movedim(-1, 1)
+        pixels = self.put(as_batch([spoil(image, rng) for image, _, _ in scenes])).movedim(-1, 1)
         logits, landmarks = model(pixels)
         centres = module("core.facelets.networks").cell_centres(*logits.shape[1:]).numpy()
         labels, places, truth = zip(*(_targets(centres, faces, cut) for _, faces, cut in scenes), strict=True)
-        labels = torch.from_numpy(np.stack(labels))
+        labels = self.put(np.stack(labels))
         score = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0), reduction="none")[labels >= 0].mean()
-        found = landmarks[torch.from_numpy(np.stack(places))]
-        off = found - torch.from_numpy(np.concatenate(truth))
+        found = landmarks[self.put(np.stack(places))]
+        off = found - self.put(np.concatenate(truth))
         point = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.5)
         return 3 * score + 0.25 * point, {"score": score.detach(), "pixels": off.detach().norm(dim=2).mean()}
 
@@ -125,11 +125,11 @@ class Refinement(_FaceStage):
     def loss(self, model, rng, count, progress):
         drawn, geometry = module("core.facelets.detection"), module("core.faces.align.transforms")
         shown = [self.gallery.portrait(rng) for _ in range(count)]
-        images = as_batch([spoil(image, rng) for image, _ in shown])
+        images = self.put(as_batch([spoil(image, rng) for image, _ in shown]))
         rough = np.stack([_misplaced(landmarks, rng, **ROUGH) for _, landmarks in shown])
-        chips, matrices = align(images, torch.from_numpy(rough))
-        truth = torch.from_numpy(np.stack([landmarks for _, landmarks in shown]).astype(np.float32))
-        off = torch.tensor(drawn.TEMPLATE) + model(chips) - geometry.transform_points(matrices, truth)
+        chips, matrices = align(images, self.put(rough))
+        truth = self.put(np.stack([landmarks for _, landmarks in shown]).astype(np.float32))
+        off = chips.new_tensor(drawn.TEMPLATE) + model(chips) - geometry.transform_points(matrices, truth)
         pixels = off.detach().norm(dim=2).mean(1) / matrices[:, 0, :2].norm(dim=1)
         return F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.3), {"pixels": pixels.mean()}
 
@@ -179,9 +179,9 @@ class WhoIsIt(_FaceStage):
         people = np.tile(self._people(rng, count // 2), 2)
         views = np.stack([rng.permutation(VIEWS)[:2] for _ in range(count // 2)]).T.flatten()
         chips = self._chips[people, views, rng.integers(VARIANTS, size=count)]
-        vectors, traits, words = model(torch.from_numpy(chips).float() / 255)
-        trait = F.mse_loss(traits, torch.from_numpy(self.gallery.traits[people]))
-        looks = torch.from_numpy(self.gallery.looks[people, views])
+        vectors, traits, words = model(self.put(chips).float() / 255)
+        trait = F.mse_loss(traits, self.put(self.gallery.traits[people]))
+        looks = self.put(self.gallery.looks[people, views])
         word = sum(F.cross_entropy(*pair) for pair in zip(words, looks.T, strict=True)) / len(words)
         full = float(np.clip((progress - self.alone) / (self.together - self.alone), 0, 1))
         same, right = self._margin_loss(vectors, full * self.margin)
@@ -236,12 +236,13 @@ class WhoIsIt(_FaceStage):
         """Softmax over the other pictures of the batch; the right one is `margin` farther away (ArcFace)."""
         cosines = vectors @ vectors.T
         count = len(vectors)
-        right = torch.arange(count).roll(count // 2)
+        right = torch.arange(count, device=cosines.device).roll(count // 2)
         at_right = F.one_hot(right, count).bool()
         angles = torch.acos(cosines[at_right].clamp(-1 + 1e-4, 1 - 1e-4))
         pulled = torch.where(at_right, torch.cos(angles + margin)[:, None], cosines)
-        pulled = pulled.masked_fill(torch.eye(count, dtype=torch.bool), -torch.inf)
-        hits = (cosines - 2 * torch.eye(count)).argmax(1) == right
+        itself = torch.eye(count, dtype=torch.bool, device=cosines.device)
+        pulled = pulled.masked_fill(itself, -torch.inf)
+        hits = cosines.masked_fill(itself, -2).argmax(1) == right
         return F.cross_entropy(self.sharpness * pulled, right), hits.float().mean()
 
 
@@ -252,10 +253,3 @@ def _misplaced(landmarks: np.ndarray, rng: np.random.Generator, each, shift, sca
     middle = landmarks.mean(0)
     moved = (landmarks - middle) @ np.array([[cos, sin], [-sin, cos]]) + middle + rng.normal(0, shift, 2)
     return (moved + rng.normal(0, each, landmarks.shape)).astype(np.float32)
-
-
-def align(images: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
-    """Chips [B, 3, 64, 64] of one face in each image [B, H, W, 3] and their transforms, by FaceEncoder's alignment."""
-    drawn, geometry = module("core.facelets.detection"), module("core.faces.align.transforms")
-    matrices = geometry.similarity_transform(landmarks, landmarks.new_tensor(drawn.TEMPLATE))
-    return geometry.warp(images, torch.arange(len(images)), matrices, drawn.CHIP_SIZE, antialias=True), matrices

@@ -5,7 +5,6 @@ latents that the prediction means are read by a frozen reader as well, and what 
 them, as reward models are used to tune text-to-image models on single steps (Xu et al. 2023).
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,9 +59,10 @@ class Following(Base):
     def loss(self, model, rng, count, progress):
         latents, context, texts, places = self.drawn(model.generator, rng, count, ABSENT)
         noised = model.generator.noised(latents)
-        velocity = model.generator.velocity(noised, context)
-        denoising = noised.error(velocity, self.portraits.emphasis(places))
-        answers = named_answers(answers_of(self.portraits, np.asarray(places)), texts)
+        with self.multiplying():
+            velocity = model.generator.velocity(noised, context)
+        denoising = noised.error(velocity, self.put(self.portraits.emphasis(places)))
+        answers = self.put(named_answers(answers_of(self.portraits, places), texts))
         # what is expected of nothing but noise is a blur that nobody can read
         doubt = misread(model.reader(noised.expected(velocity)).looks, answers, noised.level.flatten().sqrt())
         return denoising + WEIGHT * doubt, {"denoising": denoising.detach(), "doubt": doubt.detach()}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .autoencoder import round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import NOT_SHOWN
-from .pack import BUILD, JUDGE, sized
+from .pack import BUILD, FINISHED, JUDGE, sized
 from .training import Stage
 from .world import LOOKS, TRAITS, draw, sample_identity, sample_look, sample_pose
 
@@ -183,7 +183,7 @@ class JudgeTraining(Stage):
         return batch._replace(images=np.stack(images), landmarks=np.stack(landmarks))
 
     def loss(self, model, rng, count, progress):
-        images, answers, traits, landmarks = (torch.from_numpy(part) for part in self._batch(rng, count, progress))
+        images, answers, traits, landmarks = map(self.put, self._batch(rng, count, progress))
         logits, seen_traits, seen_landmarks = model(images.float() / 255)
         words = sum(
             F.cross_entropy(values, answers[:, column], ignore_index=NOT_SHOWN, reduction="sum") / count
@@ -196,4 +196,4 @@ class JudgeTraining(Stage):
 
     def export(self, model, summary):
         weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-        save_file(weights, WEIGHTS, {"likeness.training": json.dumps(summary)})
+        save_file(weights, FINISHED / "judge.safetensors", {"likeness.training": json.dumps(summary)})

@@ -9,12 +9,13 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# A folder in which everything is trained in next to no steps, so that what ships stays as it is: `train.py` makes it
-# for --trial and tells the processes of the training so.
+# A folder in which everything is trained in next to no steps, so that what is finished stays as it is: `train.py` makes
+# it for --trial and tells the processes of the training so.
 TRIAL = os.environ.get("FACELETS_TRIAL")
-EMBEDDED = Path(TRIAL, "embedded") if TRIAL else ROOT / "embedded/facelets"
+SHIPPED = ROOT / "embedded/facelets"  # what the nodes load
+FINISHED = Path(TRIAL, "finished") if TRIAL else ROOT / "scripts/facelets/finished"  # what stages have left
 BUILD = Path(TRIAL, "build") if TRIAL else ROOT / "build/facelets"
-JUDGE = Path(TRIAL, "judge.safetensors") if TRIAL else ROOT / "benchmarks/judge.safetensors"
+JUDGE = ROOT / "benchmarks/judge.safetensors"  # who judges what ships
 
 
 def sized(usual: int, trial: int) -> int:

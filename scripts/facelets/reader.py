@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from .dataset import Portraits
 from .face_pictures import NOT_SHOWN
-from .pack import BUILD
+from .networks import CHANNELS
+from .pack import FINISHED
 from .training import Stage, initialise
 from .world import LOOKS, TRAITS
 
-FILE = BUILD / "reader.safetensors"
+FILE = FINISHED / "reader.safetensors"
 NOISE = 0.6  # at most, on what it reads: what a generator expects is never quite a portrait
 
 
@@ -32,20 +33,22 @@ class _Block(nn.Module):
 
 
 class Seen(NamedTuple):
-    """Logits [B, values] for each attribute of LOOKS, traits [B, len(TRAITS)], landmarks [B, 5, 2] in pixels of 128."""
+    """Logits [B, values] for each attribute of LOOKS, traits [B, len(TRAITS)], landmarks [B, 5, 2] in pixels of 128,
+    vectors [B, 128] of length 1: what the face encoder would say of the picture."""
 
     looks: list[Tensor]
     traits: Tensor
     landmarks: Tensor
+    vectors: Tensor
 
 
 class LatentReader(nn.Module):
-    """latents [B, 8, 16, 16] of deviation 1 -> Seen."""
+    """latents [B, 16, 16, 16] of deviation 1 -> Seen."""
 
     def __init__(self):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(8, 48, 3, padding=1), _Block(48),
+            nn.Conv2d(CHANNELS, 48, 3, padding=1), _Block(48),
             nn.Conv2d(48, 96, 3, stride=2, padding=1), _Block(96), _Block(96),
             nn.Conv2d(96, 128, 3, stride=2, padding=1), _Block(128), nn.GroupNorm(8, 128), nn.SiLU(),
         )  # fmt: skip
@@ -54,12 +57,14 @@ class LatentReader(nn.Module):
         self.looks = nn.Linear(192, sum(len(values) for values in LOOKS.values()))
         self.traits = nn.Linear(192, len(TRAITS))
         self.landmarks = nn.Linear(192, 5 * 2)
+        self.vectors = nn.Linear(192, 128)
 
     def forward(self, latents: Tensor) -> Seen:
         seen = self.layers(latents)
         joined = F.silu(self.joined(torch.cat([self.grid(seen).flatten(1), seen.mean((2, 3))], 1)))
         looks = self.looks(joined).split([len(values) for values in LOOKS.values()], 1)
-        return Seen(looks, self.traits(joined), 63.5 + 64 * self.landmarks(joined).unflatten(1, (5, 2)))
+        landmarks = 63.5 + 64 * self.landmarks(joined).unflatten(1, (5, 2))
+        return Seen(looks, self.traits(joined), landmarks, F.normalize(self.vectors(joined), dim=1))
 
 
 def answers_of(portraits: Portraits, places: np.ndarray) -> Tensor:
@@ -101,18 +106,24 @@ class Reading(Stage):
 
     def loss(self, model, rng, count, progress):
         places = rng.integers(0, len(self.portraits), count)
-        answers = answers_of(self.portraits, places)
-        latents = self.portraits.latents[places].float()
-        level = NOISE * torch.from_numpy(rng.uniform(size=(count, 1, 1, 1))).float()
+        answers = self.put(answers_of(self.portraits, places))
+        latents = self.put(self.portraits.latents[places]).float()
+        level = NOISE * self.put(rng.uniform(size=(count, 1, 1, 1))).float()
         seen = model(latents + level * torch.randn_like(latents))
         pairs = list(zip(seen.looks, answers.T, strict=True))
         look = sum(F.cross_entropy(*pair, ignore_index=NOT_SHOWN) for pair in pairs) / len(pairs)
-        trait = F.mse_loss(seen.traits, torch.from_numpy(self.portraits.identities[places]))
-        off = seen.landmarks - torch.from_numpy(self.portraits.landmarks[places])
+        trait = F.mse_loss(seen.traits, self.put(self.portraits.identities[places]))
+        off = seen.landmarks - self.put(self.portraits.landmarks[places])
         point = F.smooth_l1_loss(off, torch.zeros_like(off))
+        unlike = 1 - (seen.vectors * self.put(self.portraits.vectors[places]).float()).sum(1).mean()
         right = [(part.argmax(1) == answer)[answer != NOT_SHOWN].float().mean() for part, answer in pairs]
-        numbers = {"trait": trait, "pixels": off.norm(dim=2).mean(), **dict(zip(LOOKS, right, strict=True))}
-        return look + 2 * trait + 0.05 * point, {name: value.detach() for name, value in numbers.items()}
+        numbers = {
+            "trait": trait,
+            "pixels": off.norm(dim=2).mean(),
+            "unlike": unlike,
+            **dict(zip(LOOKS, right, strict=True)),
+        }
+        return look + 2 * trait + 0.05 * point + unlike, {name: value.detach() for name, value in numbers.items()}
 
     def export(self, model, summary):
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, FILE)

@@ -1,7 +1,9 @@
 """Train Facelets: `python -m facelets.train STAGE` from the folder scripts, or `make facelets` for all of them in turn.
 
-An interrupted training goes on from its checkpoint in build/facelets; delete that folder to begin anew. With --trial
-everything is trained in a few steps on a few pictures, in a temporary folder: that shows that it runs, nothing else.
+An interrupted training goes on from its checkpoint in build/facelets. A finished stage leaves its weights and an
+account of its training (time, seed, curve) in scripts/facelets/finished and is not trained again; delete both folders
+to begin anew. With --trial everything is trained in a few steps on a few pictures, in a temporary folder: that shows
+that it runs, nothing else.
 """
 
 import argparse
@@ -9,6 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
+
+import torch
 
 from . import dataset
 from .adapter import Adapter
@@ -25,7 +29,8 @@ from .words import Words
 _IN_ORDER = (Autoencoder, Landmarks, Refinement, WhoIsIt, Words, Base, Reading, Following, Adapter, JudgeTraining)
 STAGES = {stage.name: stage for stage in _IN_ORDER}
 PORTRAITS = "portraits"  # not a training: what the generator is trained on
-ORDER = (Autoencoder.name, PORTRAITS, *(name for name in STAGES if name != Autoencoder.name))
+_AFTER = list(STAGES).index(Base.name)
+ORDER = (*list(STAGES)[:_AFTER], PORTRAITS, *list(STAGES)[_AFTER:])
 # A trial's steps, and pictures per step; the stages that are trained by several processes, which take seconds to start.
 TRIED, TOGETHER = (8, 16), (Autoencoder.name, WhoIsIt.name)
 
@@ -39,7 +44,10 @@ def main():
         os.execve(sys.executable, again, {**os.environ, **MEMORY})
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=[*ORDER, "all"])
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="that share a processor's work, or draw portraits")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="that trains, such as cuda")
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16",
+                        help="what is multiplied in")  # fmt: skip
     parser.add_argument("--trial", action="store_true", help="with all: see that it runs")
     options = parser.parse_args()
     if options.trial and options.stage != "all":
@@ -50,12 +58,13 @@ def main():
     for name in ORDER if options.stage == "all" else [options.stage]:
         if name == PORTRAITS:
             dataset.build(processes=options.processes)
-        elif options.trial:
-            stage = STAGES[name]()
-            stage.steps, stage.batch = TRIED
-            train(stage, options.processes if name in TOGETHER else 1)
         else:
-            train(STAGES[name](), options.processes)
+            stage = STAGES[name]()
+            stage.device, stage.dtype = options.device, getattr(torch, options.dtype)
+            if options.trial:
+                stage.steps, stage.batch = TRIED
+            alone = options.trial and name not in TOGETHER
+            train(stage, 1 if alone else options.processes)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the faces of drawn portraits are worth, on people that no training saw: `python -m facelets.verify_faces`."""
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 from .autoencoder import decode, encode
 from .dataset import trained_autoencoder
 from .face_pictures import CHUNK, Gallery, faceless
-from .faces import FILE, as_batch
-from .pack import EMBEDDED, module
+from .faces import as_batch
+from .pack import FINISHED, SHIPPED, module
 from .world import TRAITS, draw, sample_identity, sample_look, sample_pose
 
 SEED = 10_000_019  # far from those of the stages
@@ -87,9 +88,9 @@ def readable_traits(vectors: np.ndarray, traits: np.ndarray) -> dict[str, float]
 
 
 @torch.no_grad()
-def through_autoencoder(images: Tensor) -> Tensor:
-    """Pictures after the embedded autoencoder has packed and unpacked them."""
-    model = trained_autoencoder()
+def through_autoencoder(images: Tensor, folder: Path) -> Tensor:
+    """Pictures after the autoencoder in `folder` has packed and unpacked them."""
+    model = trained_autoencoder(folder)
     pictures = (images * 255).round().byte().movedim(-1, 1)
     return torch.cat([decode(model, encode(model, part)).clamp(0, 1) for part in pictures.split(8)]).movedim(1, -1)
 
@@ -108,15 +109,17 @@ def report(encoder, images, landmarks, traits, views):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=600, help=f"{VIEWS} of each person")
-    people = parser.parse_args().pictures // VIEWS
+    parser.add_argument("--finished", action="store_const", dest="folder", const=FINISHED, default=SHIPPED,
+                        help="what the stages have left so far, instead of what ships: the autoencoder")  # fmt: skip
+    options = parser.parse_args()
+    people = options.pictures // VIEWS
     torch.set_num_threads(1)
-    encoder = module("core.facelets.detection").load_drawn(load_file(FILE))
+    encoder = module("core.facelets.detection").load_drawn(load_file(SHIPPED / "faces.safetensors"))
     images, landmarks, traits = portraits(people, VIEWS)
     print(f"{people} people, {VIEWS} portraits each:")
     report(encoder, images, landmarks, traits, VIEWS)
-    if (EMBEDDED / "vae.safetensors").exists():
-        print("the same after the autoencoder:")
-        report(encoder, through_autoencoder(images), landmarks, traits, VIEWS)
+    print("the same after the autoencoder:")
+    report(encoder, through_autoencoder(images, options.folder), landmarks, traits, VIEWS)
     rng = np.random.default_rng(SEED + 1)
     gallery = Gallery(CHUNK)
     alarms, _, _ = described(encoder, as_batch([faceless(gallery, rng) for _ in range(people)]))

@@ -9,6 +9,7 @@ from .autoencoder import round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import NOT_SHOWN
 from .judge import Samples, corrupted, load_judge, read, samples
+from .pack import SHIPPED
 from .world import LOOKS, TRAITS
 
 SEED = 20_000_003  # far from those of the stages
@@ -24,7 +25,7 @@ def altered(truth: Samples, rng: np.random.Generator) -> Samples:
 
 def through_autoencoder(truth: Samples) -> Samples:
     """The portraits after the embedded autoencoder has packed and unpacked them."""
-    model = trained_autoencoder()
+    model = trained_autoencoder(SHIPPED)
     parts = np.array_split(truth.images, max(1, len(truth.images) // 16))
     return truth._replace(images=np.concatenate([round_trip(model, part) for part in parts]))
 

@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .networks import new_text_encoder
-from .pack import BUILD
+from .pack import FINISHED
 from .prompts import encode_captions, known_tokens, said
 from .training import Stage, initialise
 from .world import LOOKS, caption, sample_look
 
-FILE = BUILD / "words.safetensors"
+FILE = FINISHED / "words.safetensors"
 # How much of a look captions say: from two words to everything.
 KEEP = ((0.0, 0.08), (0.5, 0.22), (0.75, 0.4), (1.0, 0.3))
 
@@ -70,8 +70,8 @@ class Words(Stage):
         texts = random_captions(rng, count)
         named = [said(text) for text in texts]
         answers = torch.tensor([[1 + values.index(one[name]) if name in one else 0 for name, values in LOOKS.items()]
-                                for one in named])  # fmt: skip
-        logits = model(encode_captions(texts, rng, unknown=0.15))
+                                for one in named], device=self.device)  # fmt: skip
+        logits = model(self.put(encode_captions(texts, rng, unknown=0.15)))
         loss = sum(F.cross_entropy(*pair) for pair in zip(logits, answers.T, strict=True)) / len(logits)
         right = [(part.argmax(1) == answer).float().mean() for part, answer in zip(logits, answers.T, strict=True)]
         return loss, {"right": torch.stack(right).mean()}

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from facelets.adapter import attention_sites, drawn_landmarks, new_adapter, shared_look, weighted
+from facelets.adapter import attention_sites, drawn_landmarks, new_adapter, weighted
+from facelets.dataset import shared_look
 from facelets.world import LOOKS, sample_look
 from likeness.core.adapters import load_adapter
 from likeness.core.faces.points import landmark_json

@@ -13,7 +13,7 @@ from facelets.world import LOOKS, TRAITS
 
 def test_a_velocity_without_error_means_the_picture_itself():
     torch.manual_seed(0)
-    latents, noise = torch.randn(3, 8, 16, 16), torch.randn(3, 8, 16, 16)
+    latents, noise = torch.randn(3, 16, 16, 16), torch.randn(3, 16, 16, 16)
     level = noise_levels()[torch.tensor([999, 500, 3])].view(-1, 1, 1, 1)
     noisy = level.sqrt() * latents + (1 - level).sqrt() * noise
     noised = Noised(noisy, torch.zeros(3), level, level.sqrt() * noise - (1 - level).sqrt() * latents)
@@ -25,7 +25,7 @@ def test_noise_is_added_as_the_schedule_says(monkeypatch):
         levels, chances = noise_levels(), torch.ones(1000)
 
     torch.manual_seed(1)
-    latents = torch.randn(64, 8, 16, 16)
+    latents = torch.randn(64, 16, 16, 16)
     noised = Generator.noised(Bare, latents)
     assert noised.latents.square().mean() == pytest.approx(1, abs=0.02)
     torch.testing.assert_close(noised.expected(noised.velocity), latents, atol=1e-4, rtol=0)
@@ -53,7 +53,7 @@ def test_doubt_is_the_cross_entropy_above_what_is_sure_enough():
 
 
 def test_the_reader_answers_for_every_attribute_trait_and_landmark():
-    seen = LatentReader()(torch.zeros(2, 8, 16, 16))
+    seen = LatentReader()(torch.zeros(2, 16, 16, 16))
     assert [tuple(part.shape) for part in seen.looks] == [(2, len(values)) for values in LOOKS.values()]
     assert seen.traits.shape == (2, len(TRAITS)) and seen.landmarks.shape == (2, 5, 2)
 
@@ -69,7 +69,7 @@ def test_eyes_and_mouth_count_most():
         place = np.array([column * 8 + 3.5, row * 8 + 3.5])
         assert np.linalg.norm(np.append(Known.landmarks[0], [[60, 92]], 0) - place, axis=1).min() < 8
     assert emphasis[0, 0, 0, 0] < 0.8 < 2.5 < emphasis.max()
-    velocity = torch.zeros(1, 8, 16, 16)
+    velocity = torch.zeros(1, 16, 16, 16)
     at_mouth, at_corner = velocity.clone(), velocity.clone()
     at_mouth[:, :, 11, 7], at_corner[:, :, 0, 0] = 1, 1
     noised = Noised(None, None, None, velocity)
