@@ -18,8 +18,7 @@ from .networks import CHANNELS, new_unet
 from .pack import FINISHED
 from .prompts import VOCABULARY, compact_numbers, encode_captions, known_tokens
 from .training import Stage, initialise
-from .words import KEEP, compact_text_encoder, trained_text_encoder
-from .world import caption
+from .words import captions_of, compact_text_encoder, trained_text_encoder
 
 
 def noise_levels() -> Tensor:
@@ -130,10 +129,7 @@ class Base(Stage):
     def drawn(self, model, rng, count, absent=0.12):
         """Latents, the context of captions, the captions, and which portraits they are of."""
         places = rng.integers(0, len(self.portraits), count)
-        keeps = rng.choice([keep for keep, _ in KEEP], count, p=[part for _, part in KEEP])
-        looks = [self.portraits.look(place) for place in places]
-        texts = [caption(look, rng, keep, absent) for look, keep in zip(looks, keeps, strict=True)]
-        texts = ["" if rng.uniform() < 0.1 else text for text in texts]
+        texts = captions_of([self.portraits.look(place) for place in places], rng, absent)
         context = model.context(self.put(encode_captions(texts, rng, unknown=0.15)))
         return self.put(self.portraits.latents[places]).float(), context, texts, places
 
@@ -152,8 +148,8 @@ class Base(Stage):
 def trained_generator() -> Generator:
     """The base model as it was exported last, frozen, in fp32; its text encoder knows the world's words only."""
     generator = Generator()
-    generator.unet.load_state_dict(read_embedded("unet"))
-    text = read_embedded("text_encoder")
+    generator.unet.load_state_dict(read_finished("unet"))
+    text = read_finished("text_encoder")
     key = "text_model.embeddings.token_embedding.weight"
     rows = torch.cat([torch.tensor(known_tokens()), (compact_numbers() == len(known_tokens())).nonzero()[0]])
     text[key] = text[key][rows]
@@ -161,8 +157,8 @@ def trained_generator() -> Generator:
     return generator.eval().requires_grad_(False)
 
 
-def read_embedded(name: str) -> dict[str, Tensor]:
-    """Weights of a file that ships, in fp32."""
+def read_finished(name: str) -> dict[str, Tensor]:
+    """Weights of a file that a stage left, in fp32."""
     return {key: value.float() for key, value in load_file(FINISHED / f"{name}.safetensors").items()}
 
 

@@ -28,6 +28,23 @@ UNET: dict[str, Any] = {
     "use_linear_in_transformer": True,
     "legacy": False,
 }
+# As ComfyUI's class has them: 7.6 million parameters, 64 tokens of the picture at 128 x 128 pixels.
+FLUX: dict[str, Any] = {
+    "in_channels": CHANNELS,
+    "out_channels": CHANNELS,
+    "vec_in_dim": 128,
+    "context_in_dim": 128,
+    "hidden_size": 192,
+    "mlp_ratio": 4.0,
+    "num_heads": 3,
+    "depth": 3,
+    "depth_single_blocks": 6,
+    "axes_dim": [16, 24, 24],
+    "theta": 10_000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": False,
+}
 CONTROL_NET = {**{key: value for key, value in UNET.items() if key != "out_channels"}, "hint_channels": 3}
 
 

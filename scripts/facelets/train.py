@@ -18,6 +18,7 @@ from . import dataset
 from .adapter import Adapter
 from .autoencoder import Autoencoder
 from .faces import Landmarks, Refinement, WhoIsIt
+from .flux import FluxBase
 from .following import Following
 from .generator import Base
 from .judge import JudgeTraining
@@ -26,7 +27,9 @@ from .reader import Reading
 from .training import train
 from .words import Words
 
-_IN_ORDER = (Autoencoder, Landmarks, Refinement, WhoIsIt, Words, Base, Reading, Following, Adapter, JudgeTraining)
+_IN_ORDER = (
+    Autoencoder, Landmarks, Refinement, WhoIsIt, Words, Base, Reading, Following, Adapter, FluxBase, JudgeTraining,
+)  # fmt: skip
 STAGES = {stage.name: stage for stage in _IN_ORDER}
 PORTRAITS = "portraits"  # not a training: what the generator is trained on
 _AFTER = list(STAGES).index(Base.name)

@@ -14,7 +14,7 @@ from .networks import new_text_encoder
 from .pack import FINISHED
 from .prompts import encode_captions, known_tokens, said
 from .training import Stage, initialise
-from .world import LOOKS, caption, sample_look
+from .world import LOOKS, Look, caption, sample_look
 
 FILE = FINISHED / "words.safetensors"
 # How much of a look captions say: from two words to everything.
@@ -39,6 +39,13 @@ def random_captions(rng: np.random.Generator, count: int) -> list[str]:
     """Captions of random looks, from bare to full."""
     keeps = rng.choice([keep for keep, _ in KEEP], count, p=[part for _, part in KEEP])
     return [caption(sample_look(rng), rng, keep, absent=0.3) for keep in keeps]
+
+
+def captions_of(looks: list[Look], rng: np.random.Generator, absent: float) -> list[str]:
+    """A caption of each look, from bare to full, one in ten empty; `absent`: how often they say what is not there."""
+    keeps = rng.choice([keep for keep, _ in KEEP], len(looks), p=[part for _, part in KEEP])
+    texts = [caption(look, rng, keep, absent) for look, keep in zip(looks, keeps, strict=True)]
+    return ["" if rng.uniform() < 0.1 else text for text in texts]
 
 
 class Reader(nn.Module):
