@@ -1,24 +1,42 @@
-"""Contact sheets: people from left to right; from top to bottom their reference and the picture of each condition."""
+"""Contact sheets: people from left to right, each with the prompt on top; below it the reference and the pictures."""
 
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
-_LABEL, _GAP = 170, 2  # pixels
-
-
-def contact_sheet(rows: dict[str, list[np.ndarray]], path: Path):
-    """Write a PNG of rows of pictures uint8 [128, 128, 3], each with its name on the left."""
-    sheet = [np.concatenate([_label(name), *(_framed(picture) for picture in row)], 1) for name, row in rows.items()]
-    cv2.imwrite(str(path), np.ascontiguousarray(np.concatenate(sheet, 0)[..., ::-1]))
+_CELL, _GAP = 128, 6  # pixels
+_LABEL = 190  # pixels: the names of the rows
+_FONT = ImageFont.load_default(size=13)
+_LINE = 16  # pixels
 
 
-def _framed(picture):
-    return np.pad(picture, ((_GAP, _GAP), (_GAP, _GAP), (0, 0)), constant_values=255)
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of at most so many pixels; a word by itself may be wider."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and _FONT.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
-def _label(name):
-    label = np.full((128 + 2 * _GAP, _LABEL, 3), 255, np.uint8)
-    cv2.putText(label, name, (6, 70), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-    return label
+def contact_sheet(prompts: list[str], rows: dict[str, list[np.ndarray]], path: Path):
+    """Write a PNG: a prompt on top of each column, rows of pictures uint8 [128, 128, 3] with names on the left."""
+    step = _CELL + _GAP
+    columns = [wrapped(prompt, _CELL) for prompt in prompts]
+    top = _GAP + _LINE * max(map(len, columns)) + _GAP
+    sheet = Image.new("RGB", (_LABEL + len(prompts) * step, top + len(rows) * step), "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, lines in enumerate(columns):
+        first = top - _GAP - _LINE * len(lines)  # the last line stands right above the pictures
+        for number, line in enumerate(lines):
+            pen.text((_LABEL + column * step, first + number * _LINE), line, "black", font=_FONT)
+    for number, (name, pictures) in enumerate(rows.items()):
+        y = top + number * step
+        pen.text((_GAP, y + _CELL // 2), name, "black", font=_FONT, anchor="lm")
+        for column, picture in enumerate(pictures):
+            sheet.paste(Image.fromarray(picture), (_LABEL + column * step, y))
+    sheet.save(path)

@@ -1,23 +1,24 @@
 """What a cure gives back of the prompt, and what it takes from the likeness: paired with the same pictures uncured."""
 
-from collections import defaultdict
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .figures import Score, attribute_shares, by_condition, shown
+from .figures import Score, attribute_shares, by_condition, mean_and_error, shown
+from .people import by_person, estimate
 
 
 class TradeOff(NamedTuple):
-    """Shares of what the adapter cost and of the likeness without the cure, in percent; `error` is the standard error
-    of `lost` over people. A picture in which no face is found is like nobody."""
+    """Shares of what the adapter cost and of the likeness without the cure, in percent; the errors are standard errors
+    over people, that of `lost` of the paired difference. A picture in which no face is found is like nobody."""
 
     kept: float
+    kept_error: float
     given_back: float
+    given_back_error: float
     likeness: float
     lost: float
-    error: float
+    lost_error: float
 
 
 def likeness(scores: list[Score]) -> float:
@@ -26,71 +27,85 @@ def likeness(scores: list[Score]) -> float:
 
 def trade_off(scores: list[Score], ill: list[Score], base: list[Score]) -> TradeOff:
     """Of one condition, against the same people, prompts and seeds with the adapter alone and without it."""
-    kept, worst, best = (np.mean([score.kept for score in group]) for group in (scores, ill, base))
+    kept, kept_error = mean_and_error([(score.person, score.kept) for score in scores])
     whole = likeness(ill)
     before = {_case(score): score.right or 0.0 for score in ill}
-    changes = defaultdict(list)
-    for score in scores:
-        changes[score.person].append(before[_case(score)] - (score.right or 0.0))
-    people = [np.mean(own) for own in changes.values()]
-    error = 100 * np.std(people, ddof=1) / len(people) ** 0.5 / whole if len(people) > 1 else float("nan")
-    lost = 100 * (whole - likeness(scores)) / whole
-    given_back = 100 * (kept - worst) / (best - worst) if best != worst else float("nan")
-    return TradeOff(float(kept), float(given_back), likeness(scores), lost, float(error))
+    changes = [(score.person, before[_case(score)] - (score.right or 0.0)) for score in scores]
+    change, change_error = mean_and_error(changes)
+    back, back_error = _given_back(scores, ill, base)
+    return TradeOff(kept, kept_error, back, back_error, likeness(scores), 100 * change / whole,
+                    100 * change_error / whole)  # fmt: skip
 
 
 def _case(score):
     return score.person, score.prompt, score.phrases, score.seed
 
 
+def _given_back(*groups):
+    """Percent, NaN where the adapter costs nothing, and its error."""
+    people = by_person(dict(zip(("scores", "ill", "base"), groups, strict=True)))
+
+    def share(drawn):
+        now, worst, best = (own[drawn].mean(-1) for own in people.kept.values())
+        return np.where(best == worst, np.nan, 100 * (now - worst) / np.where(best == worst, 1, best - worst))
+
+    return estimate(share, people.count)
+
+
+def by_length(scores: list[Score]) -> dict[str, list[Score]]:
+    """All scores, and where prompts differ in how many attributes they name, those of each length."""
+    lengths = sorted({score.phrases for score in scores}, key=lambda count: count or 0)
+    chosen = {"in all": scores}
+    if len(lengths) > 1:
+        chosen |= {f"{count} named": [score for score in scores if score.phrases == count] for count in lengths}
+    return chosen
+
+
 def markdown(scores: list[Score], ill: str, base: str) -> str:
-    """Tables of all conditions: the trade, the prompt kept by number of phrases, and by attribute."""
-    groups = by_condition(scores)
-    lines = ["| condition | prompt kept | given back | cosine | likeness lost | traits |", "|---|---|---|---|---|---|"]
-    for name, group in groups.items():
-        trade, traits = trade_off(group, groups[ill], groups[base]), np.mean([score.traits for score in group])
-        lost = f"{shown(trade.lost, 1, trade.error)} %"
-        back = f"{shown(trade.given_back, 0)} %"
-        lines.append(f"| {name} | {trade.kept:.3f} | {back} | {trade.likeness:.3f} | {lost} | {traits:.3f} |")
-    phrases = sorted({score.phrases for score in scores})
-    header = " | ".join(f"{count or 'everything'} named" for count in phrases)
-    lines += ["", f"| prompt kept (given back, likeness lost) | {header} |", "|---" * (1 + len(phrases)) + "|"]
-    for name, group in groups.items():
-        cells = [_of_phrases(count, group, groups[ill], groups[base]) for count in phrases]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    shares = {name: attribute_shares(group) for name, group in groups.items()}
+    """Tables of all conditions: the trade in all and by number of phrases, and the prompt kept by attribute."""
+    lines = []
+    for title, some in by_length(scores).items():
+        lines += [f"| {title} | prompt kept | given back | cosine | likeness lost | traits |", "|---" * 6 + "|"]
+        groups = by_condition(some)
+        for name, group in groups.items():
+            trade, traits = trade_off(group, groups[ill], groups[base]), np.mean([score.traits for score in group])
+            kept, lost = shown(trade.kept, 3, trade.kept_error), shown(trade.lost, 1, trade.lost_error)
+            back = shown(trade.given_back, 0, trade.given_back_error)
+            lines.append(f"| {name} | {kept} | {back} % | {trade.likeness:.3f} | {lost} % | {traits:.3f} |")
+        lines.append("")
+    shares = {name: attribute_shares(group) for name, group in by_condition(scores).items()}
     attributes = [name for name in scores[0].read if any(name in share for share in shares.values())]
-    lines += ["", f"| prompt kept | {' | '.join(attributes)} |", "|---" * (1 + len(attributes)) + "|"]
+    lines += [f"| prompt kept | {' | '.join(attributes)} |", "|---" * (1 + len(attributes)) + "|"]
     for name, share in shares.items():
         cells = [shown(share[attribute][0], 2) if attribute in share else "–" for attribute in attributes]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _of_phrases(count, *groups):
-    trade = trade_off(*([score for score in group if score.phrases == count] for group in groups))
-    return f"{trade.kept:.2f} ({shown(trade.given_back, 0)} %, {shown(trade.lost, 1)} %)"
+class Disease(NamedTuple):
+    """What the adapter costs: points of the prompt, in percent, that are lost with it, paired with the same prompts
+    without; and percent of its likeness that are left at a fainter weight (None if not measured). Each with its
+    standard error over people."""
+
+    lost: tuple[float, float]
+    left: tuple[float, float] | None
 
 
-def plot(scores: list[Score], curves: dict[str, list[str]], others: list[str], path: Path):
-    """Prompt against likeness as a PNG: one line per curve, through its conditions in their order, and loose points."""
-    from matplotlib.figure import Figure  # only here: a measurement doesn't need it
-
-    groups = by_condition(scores)
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots()
-    for label, names in {**curves, "other ways": others}.items():
-        points = [(likeness(groups[name]), np.mean([score.kept for score in groups[name]])) for name in names]
-        axes.plot(*zip(*points, strict=True), marker="o", label=label, linestyle="-" if label in curves else "")
-        for name, point in zip(names, points, strict=True):
-            text = _number(name) if label in curves else name.removeprefix("cure-")
-            axes.annotate(text, point, xytext=(5, 5), textcoords="offset points", fontsize=8)
-    axes.set(xlabel="likeness (cosine to the reference)", ylabel="share of the prompt that the picture shows")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower left")
-    figure.savefig(path, dpi=110)
+def disease(groups: dict[str, list[Score]], ill: str, base: str, fainter: str) -> Disease:
+    """Of {condition: scores}."""
+    people = by_person({name: groups[name] for name in (ill, base, fainter) if name in groups})
+    lost = estimate(lambda drawn: 100 * (people.kept[base] - people.kept[ill])[drawn].mean(-1), people.count)
+    left = None
+    if fainter in groups:
+        faint, whole = people.likeness[fainter], people.likeness[ill]
+        left = estimate(lambda drawn: 100 * faint[drawn].mean(-1) / whole[drawn].mean(-1), people.count)
+    return Disease(lost, left)
 
 
-def _number(name):
-    """The weight or strength at the end of a condition's name."""
-    return name.removesuffix("+control").rsplit("-", 1)[-1]
+def disease_markdown(scores: list[Score], ill: str, base: str, fainter: str) -> str:
+    lines = [f"| the disease | points of the prompt lost with {ill} | likeness left with {fainter} |", "|---|---|---|"]
+    for title, some in by_length(scores).items():
+        found = disease(by_condition(some), ill, base, fainter)
+        left = f"{shown(found.left[0], 1, found.left[1])} %" if found.left else "–"
+        lines.append(f"| {title} | {shown(found.lost[0], 1, found.lost[1])} | {left} |")
+    return "\n".join(lines) + "\n"
