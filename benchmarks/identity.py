@@ -23,12 +23,13 @@ sys.path.insert(0, str(ROOT / "scripts"))
 # Read when a worker starts: one thread each, and glibc keeps the tensors' memory between steps.
 os.environ |= {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "2147483648", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 
-from ruler import conditions, trade_off, traits, verdict  # noqa: E402
+from ruler import conditions  # noqa: E402
 from ruler.conditions import BASE, DRAWING, ILL  # noqa: E402
 from ruler.figures import Score, markdown, write_csv  # noqa: E402
-from ruler.plot import plot  # noqa: E402
-from ruler.sheets import contact_sheet  # noqa: E402
-from ruler.task import TUNING, UNSEEN, person  # noqa: E402
+from ruler.report import trade_off, traits, verdict  # noqa: E402
+from ruler.report.plot import plot  # noqa: E402
+from ruler.report.sheets import contact_sheet  # noqa: E402
+from ruler.task import TUNING, UNSEEN, people, person  # noqa: E402
 from ruler.work import SHOWN, WEIGHTS, Options, measure_person  # noqa: E402
 
 SHEET = 8  # people on a contact sheet
@@ -70,10 +71,9 @@ def arguments() -> argparse.Namespace:
 
 
 def options_of(given: argparse.Namespace) -> Options:
-    side = TUNING if given.tune else UNSEEN
-    count = given.first + given.identities
-    return Options(tuple(given.conditions), side[given.first : count], side[:count], given.prompts, given.seeds,
-                   given.steps, given.cfg, tuple(given.phrases), given.folder, given.judge)  # fmt: skip
+    measured, compared = people(given.first, given.identities, given.tune)
+    return Options(tuple(given.conditions), measured, compared, given.prompts, given.seeds, given.steps, given.cfg,
+                   tuple(given.phrases), given.folder, given.judge)  # fmt: skip
 
 
 def measure(options: Options, processes: int) -> tuple[list[Score], dict]:
@@ -90,7 +90,7 @@ def measure(options: Options, processes: int) -> tuple[list[Score], dict]:
     return sorted(scores, key=lambda score: options.conditions.index(score.condition)), shown
 
 
-def report(options: Options, scores: list[Score]) -> str:
+def tables(options: Options, scores: list[Score]) -> str:
     """All tables that the measured conditions allow."""
     prompts = options.prompts * len(options.phrases)
     side = "settings may be chosen on them" if options.people[0] in TUNING else "no choice has seen them"
@@ -100,33 +100,28 @@ def report(options: Options, scores: list[Score]) -> str:
     if {ILL, BASE} <= set(options.conditions):
         parts.append(trade_off.disease_markdown(scores, ILL, BASE, conditions.FAINTER))
         parts.append(trade_off.markdown(scores, ILL, BASE))
-    rivals = measured_curves(conditions.RIVALS, options.conditions)
+    rivals = conditions.measured_curves(conditions.RIVALS, options.conditions)
     cures = [name for name in options.conditions if name in conditions.CURING]
     if rivals and cures:
         parts.append(verdict.markdown(scores, cures, rivals, ILL))
     return "\n".join(parts)
 
 
-def measured_curves(curves: dict[str, list[str]], measured: tuple[str, ...]) -> dict[str, list[str]]:
-    """The curves, with those of their conditions that were measured: the uncured one and another at least."""
-    found = {label: [name for name in names if name in measured] for label, names in curves.items()}
-    return {label: names for label, names in found.items() if ILL in names and len(names) > 1}
-
-
 def write_plot(options: Options, scores: list[Score], path: Path):
-    rivals, cures = (measured_curves(curves, options.conditions) for curves in (conditions.RIVALS, conditions.CURES))
-    if BASE in options.conditions and (rivals or cures):
-        plot(scores, rivals, cures, [name for name in conditions.WAYS if name in options.conditions], BASE, path)
+    curves = [conditions.measured_curves(some, options.conditions) for some in (conditions.RIVALS, conditions.CURES)]
+    if BASE in options.conditions and any(curves):
+        others = [name for name in conditions.WAYS if name in options.conditions]
+        plot(scores, *curves, others, BASE).savefig(path, dpi=110)
 
 
 def write_sheets(options: Options, scores: list[Score], shown: dict, folder: Path):
-    people = options.people[:SHEET]
-    references = [person(number).reference.image for number in people]
+    shown_people = options.people[:SHEET]
+    references = [person(number).reference.image for number in shown_people]
     texts = {(score.person, score.prompt, score.phrases): score.text for score in scores}
     names = CURED_SHEET if options.conditions == conditions.CURED else options.conditions
     for at, asked in enumerate([*product(range(options.prompts), options.phrases)][:SHOWN]):
-        rows = {name: [shown[name, at, number] for number in people] for name in names}
-        prompts = [texts[(number, *asked)] for number in people]
+        rows = {name: [shown[name, at, number] for number in shown_people] for name in names}
+        prompts = [texts[(number, *asked)] for number in shown_people]
         contact_sheet(prompts, {"reference": references, **rows}, folder / f"sheet_{at + 1}.png")
 
 
@@ -135,7 +130,7 @@ def main():
     options = options_of(given)
     scores, shown = measure(options, given.processes)
     given.out.mkdir(parents=True, exist_ok=True)
-    text = report(options, scores)
+    text = tables(options, scores)
     (given.out / "table.md").write_text(text)
     write_csv(scores, given.out / "scores.csv", traits.read_well(options.judge))
     write_plot(options, scores, given.out / "trade_off.png")

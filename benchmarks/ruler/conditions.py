@@ -109,3 +109,9 @@ CURES = {
 CURING = STRENGTHS | SHARED_ATTENTION | FREECURE | WAYS
 CURED = (BASE, ILL, *LOWERED, *SHORTER, *CURING)
 KNOWN = CONDITIONS | LOWERED | SHORTER | CURING
+
+
+def measured_curves(curves: dict[str, list[str]], measured: tuple[str, ...]) -> dict[str, list[str]]:
+    """The curves, with those of their conditions that were measured: the uncured one and another at least."""
+    found = {label: [name for name in names if name in measured] for label, names in curves.items()}
+    return {label: names for label, names in found.items() if ILL in names and len(names) > 1}

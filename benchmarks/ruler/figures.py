@@ -118,7 +118,7 @@ def by_condition(scores: list[Score]) -> dict[str, list[Score]]:
 
 
 def markdown(scores: list[Score]) -> str:
-    """Both tables: figures per condition, and kept (leaked) per attribute and condition."""
+    """Both tables, a row per condition: the figures, and kept (leaked) per attribute."""
     groups = by_condition(scores)
     rows = {name: overview(group) for name, group in groups.items()}
     columns = list(next(iter(rows.values())))
@@ -126,10 +126,10 @@ def markdown(scores: list[Score]) -> str:
     lines += [_row(name, row.values()) for name, row in rows.items()]
     shares = {name: attribute_shares(group) for name, group in groups.items()}
     attributes = [name for name in scores[0].read if any(name in share for share in shares.values())]
-    lines += ["", _row("prompt kept (reference leaked)", groups), _row("---", ["---"] * len(groups))]
-    for attribute in attributes:
-        pairs = [share.get(attribute, (float("nan"),) * 2) for share in shares.values()]
-        lines.append(_row(attribute, [f"{shown(kept, 2)} ({shown(leaked, 2)})" for kept, leaked in pairs]))
+    lines += ["", _row("prompt kept (reference leaked)", attributes), _row("---", ["---"] * len(attributes))]
+    for name, share in shares.items():
+        pairs = [share.get(attribute, (float("nan"),) * 2) for attribute in attributes]
+        lines.append(_row(name, [f"{shown(kept, 2)} ({shown(leaked, 2)})" for kept, leaked in pairs]))
     return "\n".join(lines) + "\n"
 
 

@@ -62,6 +62,13 @@ def words(look: Look) -> dict[str, str]:
     return {name: getattr(look, name) for name in LOOKS if look.says(name)}
 
 
+def people(first: int, count: int, tune: bool) -> tuple[range, range]:
+    """Numbers of `count` people from the `first` of their range on, and of all up to the last of them, with whose
+    references their pictures are compared."""
+    side = TUNING if tune else UNSEEN
+    return side[first : first + count], side[: first + count]
+
+
 def person(number: int) -> Person:
     """The same number gives the same person."""
     rng = np.random.default_rng([SEED, number])

@@ -16,7 +16,7 @@ from .conditions import DRAWING, KNOWN, Task
 from .figures import Score, pairwise_difference
 from .measure import Instruments, as_image, distance, trait_correlation
 from .stack import Stack
-from .task import case, person
+from .task import Person, case, person
 
 SHOWN = 3  # prompts whose pictures are kept for contact sheets
 
@@ -52,7 +52,7 @@ def measure_person(options: Options, number: int) -> tuple[list[Score], dict[tup
         stack, people, instruments = _setup(options)
         for at, (prompt, phrases) in enumerate(product(range(options.prompts), options.phrases)):
             asked = case(people[number], number, prompt, phrases)
-            task = Task(stack, asked, _identity(stack, people[number], options))
+            task = Task(stack, asked, identity_of(stack, people[number]))
             for condition in options.conditions:
                 start = time.process_time()
                 images = _pictures(condition, task, options)
@@ -63,8 +63,8 @@ def measure_person(options: Options, number: int) -> tuple[list[Score], dict[tup
     return scores, shown
 
 
-def _identity(stack, whom, options):
-    """As EncodeIdentity; None where no condition needs it."""
+def identity_of(stack: Stack, whom: Person):
+    """As EncodeIdentity; None without a face encoder."""
     if stack.parts.face_encoder is None:
         return None
     encode = module("core.host.who.identity").encode_identity

@@ -1,6 +1,6 @@
 """What the judge's word is worth, on portraits that no training saw: `python -m facelets.verify_judge`.
 
-With --write how well it reads each trait is left beside its weights: benchmarks/ruler/traits.py goes by that.
+With --write how well it reads each trait is left beside its weights: benchmarks/ruler/report/traits.py goes by that.
 """
 
 import argparse

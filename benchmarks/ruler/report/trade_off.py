@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .figures import Score, attribute_shares, by_condition, mean_and_error, shown
+from ..figures import Score, by_condition, mean_and_error, shown
 from .people import by_person, estimate
 
 
@@ -62,7 +62,7 @@ def by_length(scores: list[Score]) -> dict[str, list[Score]]:
 
 
 def markdown(scores: list[Score], ill: str, base: str) -> str:
-    """Tables of all conditions: the trade in all and by number of phrases, and the prompt kept by attribute."""
+    """A table of all conditions for all prompts, and one for each number of attributes that they name."""
     lines = []
     for title, some in by_length(scores).items():
         lines += [f"| {title} | prompt kept | given back | cosine | likeness lost | traits |", "|---" * 6 + "|"]
@@ -73,13 +73,7 @@ def markdown(scores: list[Score], ill: str, base: str) -> str:
             back = shown(trade.given_back, 0, trade.given_back_error)
             lines.append(f"| {name} | {kept} | {back} % | {trade.likeness:.3f} | {lost} % | {traits:.3f} |")
         lines.append("")
-    shares = {name: attribute_shares(group) for name, group in by_condition(scores).items()}
-    attributes = [name for name in scores[0].read if any(name in share for share in shares.values())]
-    lines += [f"| prompt kept | {' | '.join(attributes)} |", "|---" * (1 + len(attributes)) + "|"]
-    for name, share in shares.items():
-        cells = [shown(share[attribute][0], 2) if attribute in share else "–" for attribute in attributes]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 class Disease(NamedTuple):

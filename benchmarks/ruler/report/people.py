@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .figures import Score
+from ..figures import Score
 
 DRAWS, SEED = 2000, 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from facelets.verify_judge import READABLE
 
-from .figures import Score, by_condition, shown
+from ..figures import Score, by_condition, shown
 from .people import estimates
 
 

@@ -1,8 +1,9 @@
 """The trade as a picture: likeness lost to the right, the prompt kept upwards, a line per curve."""
 
-from pathlib import Path
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from .figures import Score, by_condition
+from ..figures import Score, by_condition
 from .trade_off import TradeOff, trade_off
 
 _CLOSE = 1.25  # the close-up reaches so much farther than the cures do
@@ -10,14 +11,11 @@ _LEAST = 10.0  # percent of the likeness that it shows at least
 
 
 def plot(
-    scores: list[Score], rivals: dict[str, list[str]], cures: dict[str, list[str]], others: list[str], base: str,
-    path: Path,
-):  # fmt: skip
-    """Write a PNG: everything on the left, the part where the cures lie on the right. Curves are lists of conditions,
-    the first of them the uncured one; the others are loose points. Bars are standard errors over people, those of the
-    likeness lost of the difference to the same pictures uncured."""
-    from matplotlib.figure import Figure  # only here: a measurement doesn't need it
-
+    scores: list[Score], rivals: dict[str, list[str]], cures: dict[str, list[str]], others: list[str], base: str
+) -> Figure:
+    """Everything on the left, the part where the cures lie on the right. Curves are lists of conditions, the first of
+    them the uncured one; the others are loose points. Bars are standard errors over people, those of the likeness lost
+    of the difference to the same pictures uncured."""
     groups = by_condition(scores)
     curves = rivals | cures
     ill = next(iter(curves.values()))[0]
@@ -27,13 +25,13 @@ def plot(
     for axes in (whole, close):
         for number, (label, names) in enumerate(curves.items()):
             line = "--" if label in rivals else "-"
-            _draw(axes, [trades[name] for name in names], fmt=f"o{line}", color=f"C{number}", label=label)
+            _draw(axes, [trades[name] for name in names], number, fmt=f"o{line}", label=label)
         for number, name in enumerate(others, len(curves)):
-            _draw(axes, [trades[name]], fmt="D", color=f"C{number}", label=name)
+            _draw(axes, [trades[name]], number, fmt="D", label=name)
         axes.axhline(trades[base].kept, color="grey", linewidth=1, linestyle=":", label="without the person")
         axes.set(xlabel="likeness lost, % of that without a cure", ylabel="share of the prompt that the picture shows")
         axes.grid(alpha=0.3)
-    near = [trades[name] for name in (*(name for names in cures.values() for name in names), *others)]
+    near = [trades[name] for name in {*sum((cures or rivals).values(), []), *others}]
     reach = max(_LEAST, _CLOSE * max(trade.lost for trade in near))
     close.set_xlim(min(trade.lost for trade in near) - 0.2 * reach, reach)
     for names in curves.values():
@@ -41,15 +39,15 @@ def plot(
             if trades[name].lost < reach:
                 point = (trades[name].lost, trades[name].kept)
                 close.annotate(_number(name), point, xytext=(4, 5), textcoords="offset points", fontsize=8)
-    whole.legend(loc="lower right", fontsize=9)
-    figure.savefig(path, dpi=110)
+    figure.legend(*whole.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9)
+    return figure
 
 
-def _draw(axes, trades: list[TradeOff], **options):
+def _draw(axes: Axes, trades: list[TradeOff], number: int, **options):
     axes.errorbar(
         [trade.lost for trade in trades], [trade.kept for trade in trades],
         [trade.kept_error for trade in trades], [trade.lost_error for trade in trades],
-        markersize=4, elinewidth=0.8, capsize=2, **options,
+        markersize=4, elinewidth=0.8, capsize=2, color=f"C{number}", ecolor=(f"C{number}", 0.4), **options,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .figures import Score, by_condition, shown
+from ..figures import Score, by_condition, shown
 from .people import ByPerson, by_person, estimate
 from .trade_off import by_length
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 _CELL, _GAP = 128, 6  # pixels
 _LABEL = 190  # pixels: the names of the rows
-_FONT = ImageFont.load_default(size=13)
+FONT = ImageFont.load_default(size=13)
 _LINE = 16  # pixels
 
 
@@ -16,7 +16,7 @@ def wrapped(text: str, width: int) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _FONT.getlength(longer) > width:
+        if lines[-1] and FONT.getlength(longer) > width:
             lines.append(word)
         else:
             lines[-1] = longer
@@ -33,10 +33,10 @@ def contact_sheet(prompts: list[str], rows: dict[str, list[np.ndarray]], path: P
     for column, lines in enumerate(columns):
         first = top - _GAP - _LINE * len(lines)  # the last line stands right above the pictures
         for number, line in enumerate(lines):
-            pen.text((_LABEL + column * step, first + number * _LINE), line, "black", font=_FONT)
+            pen.text((_LABEL + column * step, first + number * _LINE), line, "black", font=FONT)
     for number, (name, pictures) in enumerate(rows.items()):
         y = top + number * step
-        pen.text((_GAP, y + _CELL // 2), name, "black", font=_FONT, anchor="lm")
+        pen.text((_GAP, y + _CELL // 2), name, "black", font=FONT, anchor="lm")
         for column, picture in enumerate(pictures):
             sheet.paste(Image.fromarray(picture), (_LABEL + column * step, y))
     sheet.save(path)
