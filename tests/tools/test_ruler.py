@@ -21,6 +21,7 @@ from ruler.figures import (
     pairwise_difference,
     write_csv,
 )
+from ruler.measure import Found, Instruments
 from ruler.stack import Parts, Stack
 from ruler.task import PHRASES, TUNING, UNSEEN, case, contradiction, people, person, words
 from ruler.work import identity_of
@@ -112,6 +113,14 @@ def test_the_csv_has_a_row_per_picture(tmp_path):
     assert asked == {**SCORE.asked, "eye_color": ""}
     assert first["hat reference"] == "beanie" and first["eye_color read"] == "brown"
     assert first["mole read"] == "0.2500" and first["mole true"] == "0.5000" and "blush read" not in first
+
+
+def test_a_picture_is_compared_with_all_references_but_its_own_by_their_numbers():
+    instruments = Instruments(None, {number: person(number) for number in (1005, 1007, 1008)})
+    instruments._references = dict(zip((1005, 1007, 1008), torch.eye(3), strict=True))
+    face = Found(np.zeros((5, 2)), torch.tensor([0.25, 0.5, 0.75]))
+    assert instruments.cosines(1007, face) == (0.5, (0.25, 0.75))
+    assert instruments.cosines(1007, None) == (None, ())
 
 
 # The task

@@ -83,6 +83,16 @@ def test_the_disease():
     assert text.splitlines()[2].startswith("| in all | 37.5 ± ") and text.endswith("| 50.0 ± 0.0 % |\n")
 
 
+def test_prompts_by_how_many_attributes_they_name():
+    three, one = scored("base", 0, 0.5, 1.0, phrases=3), scored("base", 0, 0.5, 1.0, phrases=1)
+    assert trade_off.by_length([three, one, one]) == {
+        "in all": [three, one, one],
+        "1 named": [one, one],
+        "3 named": [three],
+    }
+    assert trade_off.by_length([SCORE]) == {"in all": [SCORE]}  # everything is named
+
+
 def test_tables_of_the_trade():
     text = trade_off.markdown(traded(persons=2), "ill-0.8+control", "base")
     row = "| cure-1.0 | 0.750 ± 0.000 | 50 ± 0 % | 0.575 | 5.0 ± 0.0 % | 0.500 |"
