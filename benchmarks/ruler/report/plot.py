@@ -34,11 +34,11 @@ def plot(
     near = [trades[name] for name in {*sum((cures or rivals).values(), []), *others}]
     reach = max(_LEAST, _CLOSE * max(trade.lost for trade in near))
     close.set_xlim(min(trade.lost for trade in near) - 0.2 * reach, reach)
-    for names in curves.values():
+    for number, names in enumerate(curves.values()):
         for name in names[1:]:
             if trades[name].lost < reach:
-                point = (trades[name].lost, trades[name].kept)
-                close.annotate(_number(name), point, xytext=(4, 5), textcoords="offset points", fontsize=8)
+                point, colour = (trades[name].lost, trades[name].kept), f"C{number}"
+                close.annotate(_number(name), point, (4, 5), textcoords="offset points", fontsize=8, color=colour)
     figure.legend(*whole.get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9)
     return figure
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _CELL, _GAP = 128, 6  # pixels
-_LABEL = 190  # pixels: the names of the rows
+_LABEL = 175  # pixels: the names of the rows
 FONT = ImageFont.load_default(size=13)
 _LINE = 16  # pixels
 
