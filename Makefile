@@ -78,7 +78,7 @@ fuzz-files: setup-test
 fuzz-server: setup-test
 	@cd scripts && ../$(RUN) -m fuzz.server $(ARGS)
 
-# ARGS=--record for the setting of the numbers in benchmarks/README.md
+# ARGS=--cured for the cure, ARGS="--cured --tune" to choose settings; benchmarks/README.md has what printed its numbers
 bench-identity: setup
 	@$(RUN) benchmarks/identity.py $(ARGS)
 

@@ -52,11 +52,11 @@ TOGETHER = (
     'make screenshots ARGS="face_picker pose_editor_classic --out {out}"',
     'make bench-batch ARGS="--rows 2 --rounds 1"',
     'make bench-identity ARGS="--cured --identities 2 --prompts 1 --phrases 1 --steps 2 --out {out}"',
-    'make bench-identity ARGS="--cured --first 16 --conditions base adapter-0.3+control adapter-0.8+control cure-1.0 '
-    'cure-abstract_pass-0.5 --identities 1 --prompts 1 --phrases 1 --steps 2 --out {out}"',
-    'make bench-identity ARGS="--cured --conditions base adapter-0.8+control cure-1.0 --identities 10 --cfg 1 '
-    '--steps 8 --identities 1 --prompts 1 --phrases 1 --steps 2 --out {out}"',
-    'make bench-identity ARGS="--record --identities 2 --prompts 1 --steps 2 --out {out}"',
+    'make bench-identity ARGS="--cured --tune --first 16 --conditions base adapter-0.3+control adapter-0.8+control '
+    'cure-1.0 cure-abstract_pass-0.5 --identities 1 --prompts 1 --phrases 1 --steps 2 --out {out}"',
+    'make bench-identity ARGS="--cured --tune --conditions base adapter-0.8+control cure-1.0 --cfg 1 --identities 1 '
+    '--prompts 1 --phrases 1 --steps 2 --out {out}"',
+    'make bench-identity ARGS="--record --tune --identities 2 --prompts 1 --steps 2 --out {out}"',
     "make demo",
     'make installed ARGS="--starts 1"',
     'make fuzz ARGS="--cases 5 --seed 1"',

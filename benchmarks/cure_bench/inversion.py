@@ -31,9 +31,9 @@ def only_the_pass(graph: Graph, text: str, way: Way):
     """A MODEL that does nothing but the pass, with the prompt itself in place of the one that lacks an expression."""
     # the expression only makes a pass, and what it is about is replaced
     apply = pack.module("core.host.cure.apply").apply_cure
-    model = apply(graph.model, stack().clip, "a portrait, laughing", abstract_pass=way.depth)
+    model = apply(graph.model, stack().parts.clip, "a portrait, laughing", abstract_pass=way.depth)
     hooks = model.get_wrappers("outer_sample", pack.module("core.host.keys").CURE)[0].__self__
-    same = pack.module("core.host.conditioning.prompt").encode(stack().clip, text)
+    same = pack.module("core.host.conditioning.prompt").encode(stack().parts.clip, text)
     mode = dataclasses.replace(hooks.plan.mode, refine=way.refine)
     plan = dataclasses.replace(hooks.plan, mode=mode, context=same.context, template=same, attributes=(), lacking=None)
     model = graph.model.clone()
@@ -59,11 +59,11 @@ def _round_trips(asked: Case, steps: int):
     graph = personalised(task_of(asked))
     noise = noise_of(graph, asked.seed)
     before = run(graph, euler, steps, 1.0, noise)
-    image, span = stack().vae.decode(before), float(before.max() - before.min())
+    image, span = stack().parts.vae.decode(before), float(before.max() - before.min())
     for way in WAYS:
         passing = graph._replace(model=only_the_pass(graph, asked.text, way))
         after = run(passing, finished, steps, 1.0, noise, before)
-        yield way, (psnr(before, after, span), psnr(image, stack().vae.decode(after), 1.0))
+        yield way, (psnr(before, after, span), psnr(image, stack().parts.vae.decode(after), 1.0))
 
 
 def evaluations(way: Way, steps: int) -> int:

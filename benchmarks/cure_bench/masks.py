@@ -75,7 +75,7 @@ def _masks(options: Options, task: Task, seen: str, mode: str) -> list[Found]:
     until = 1.0 if mode == "freecure" else pack.module("core.cure.modes").COMPARED_UNTIL
     go = partial(run, graph, steps=options.steps, cfg=options.cfg, noise=noise, share=until)
     if seen == "drawing":
-        go(along_the_latent, latent=stack().vae.encode(as_image(task.case.drawing.image)))
+        go(along_the_latent, latent=stack().parts.vae.encode(as_image(task.case.drawing.image)))
     else:
         go(euler)
     return _against_truth(task.case, seen, mode, observed["attributes"], observed["masks"])

@@ -60,7 +60,7 @@ def facelets(steps: int, cfg: float, repeats: int) -> Subject:
     noise = noise_of(graph, asked.seed)
     title = f"Facelets with adapter and ControlNet, {SIZE} x {SIZE}, {steps} steps of Euler, CFG {cfg:g}"
     return Subject(
-        title, graph.model, stack().clip, PROMPT,
+        title, graph.model, stack().parts.clip, PROMPT,
         lambda model: run(graph._replace(model=model), euler, steps, cfg, noise), repeats,
     )  # fmt: skip
 

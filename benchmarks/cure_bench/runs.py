@@ -11,8 +11,6 @@ from ruler.measure import as_image
 from ruler.stack import SIZE, Graph, Stack
 from ruler.task import Case, person
 
-WEIGHT, CONTROL = 0.8, 0.8  # of the adapter and of the ControlNet
-
 
 @cache
 def stack() -> Stack:
@@ -24,13 +22,13 @@ def task_of(case: Case) -> Task:
     """The case with its person's identity, as EncodeIdentity gives it."""
     reference = as_image(person(case.person).reference.image)
     encode = pack.module("core.host.who.identity").encode_identity
-    return Task(stack(), case, encode(stack().face_encoder, reference, "mean", "0", "passthrough")[0])
+    return Task(stack(), case, encode(stack().parts.face_encoder, reference, "mean", "0", "passthrough")[0])
 
 
 def personalised(task: Task) -> Graph:
     """The graph with adapter and landmarks, before any cure."""
     graph = stack().plain(task.case.text)
-    for step in (adapter(WEIGHT), control(CONTROL)):
+    for step in (adapter(), control()):
         graph = step(graph, task)
     return graph
 

@@ -12,8 +12,10 @@ from pairs import area_under_curve
 @dataclass(frozen=True)
 class Score:
     """What was measured on one picture. Words are {attribute: value}: what the prompt asked for, what the reference
-    shows of it, what the judge reads. `right` and `wrong` are cosines to the own and to all other references, None and
-    empty without a face or a face encoder; `apart` is the difference to the same case's other seeds."""
+    shows of it, what the judge reads; `traits_read` and `traits_true` {trait: -1..1} are what it reads of the person
+    and the truth, `traits` how these agree over all traits. `right` and `wrong` are cosines to the own and to all other
+    references, None and empty without a face or a face encoder; `apart` is the difference to the same case's other
+    seeds."""
 
     condition: str
     person: int
@@ -25,6 +27,8 @@ class Score:
     reference: dict[str, str]
     read: dict[str, str]
     traits: float
+    traits_read: dict[str, float]
+    traits_true: dict[str, float]
     found: bool
     right: float | None
     wrong: tuple[float, ...]
@@ -114,7 +118,7 @@ def by_condition(scores: list[Score]) -> dict[str, list[Score]]:
 
 
 def markdown(scores: list[Score]) -> str:
-    """Both tables: figures per condition, and kept (leaked) per attribute and condition."""
+    """Both tables, a row per condition: the figures, and kept (leaked) per attribute."""
     groups = by_condition(scores)
     rows = {name: overview(group) for name, group in groups.items()}
     columns = list(next(iter(rows.values())))
@@ -122,10 +126,10 @@ def markdown(scores: list[Score]) -> str:
     lines += [_row(name, row.values()) for name, row in rows.items()]
     shares = {name: attribute_shares(group) for name, group in groups.items()}
     attributes = [name for name in scores[0].read if any(name in share for share in shares.values())]
-    lines += ["", _row("prompt kept (reference leaked)", groups), _row("---", ["---"] * len(groups))]
-    for attribute in attributes:
-        pairs = [share.get(attribute, (float("nan"),) * 2) for share in shares.values()]
-        lines.append(_row(attribute, [f"{shown(kept, 2)} ({shown(leaked, 2)})" for kept, leaked in pairs]))
+    lines += ["", _row("prompt kept (reference leaked)", attributes), _row("---", ["---"] * len(attributes))]
+    for name, share in shares.items():
+        pairs = [share.get(attribute, (float("nan"),) * 2) for attribute in attributes]
+        lines.append(_row(name, [f"{shown(kept, 2)} ({shown(leaked, 2)})" for kept, leaked in pairs]))
     return "\n".join(lines) + "\n"
 
 
@@ -133,16 +137,17 @@ def _row(name, cells):
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def write_csv(scores: list[Score], path: Path):
-    """One row per picture; per attribute what was asked (empty: nothing), what the reference has, what is read."""
-    rows = [_csv_row(score) for score in scores]
+def write_csv(scores: list[Score], path: Path, traits: tuple[str, ...] = ()):
+    """One row per picture; per attribute what was asked (empty: nothing), what the reference has, what is read; of
+    these traits what is read and what is true."""
+    rows = [_csv_row(score, traits) for score in scores]
     with open(path, "w", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
 
 
-def _csv_row(score):
+def _csv_row(score, traits):
     numbers = {name: getattr(score, name) for name in ("right", "traits", "kept", "leaked", "landmarks",
                                                        "judged_landmarks", "apart", "seconds")}  # fmt: skip
     numbers["wrong"] = np.mean(score.wrong) if score.wrong else None
@@ -151,4 +156,7 @@ def _csv_row(score):
     for name in score.read:
         for part in ("asked", "reference", "read"):
             row[f"{name} {part}"] = getattr(score, part).get(name, "")
+    for name in traits:
+        row[f"{name} read"] = f"{score.traits_read[name]:.4f}"
+        row[f"{name} true"] = f"{score.traits_true[name]:.4f}"
     return row

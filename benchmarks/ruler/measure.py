@@ -25,14 +25,16 @@ class Found(NamedTuple):
 
 
 class Instruments:
-    """Reads pictures, and compares faces with the references of all people."""
+    """Reads pictures, and compares faces with the references of all people, {number: person}."""
 
-    def __init__(self, encoder, people: list[Person], judge_weights: Path = judge.WEIGHTS):
+    def __init__(self, encoder, people: dict[int, Person], judge_weights: Path = judge.WEIGHTS):
         self._encoder = encoder
         self._judge = judge.load_judge(judge_weights)
-        references = [self.faces(as_image(whom.reference.image))[0] for whom in people] if encoder else []
+        references = {number: self.faces(as_image(whom.reference.image))[0] for number, whom in people.items()}
         # a reference in which no face is found is like nobody
-        self._references = [torch.zeros(1) if face is None else face.vector for face in references]
+        self._references = {
+            number: torch.zeros(1) if face is None else face.vector for number, face in references.items()
+        }
 
     def faces(self, images: torch.Tensor) -> list[Found | None]:
         """The largest face of each picture of IMAGE [B, H, W, 3]."""
@@ -48,8 +50,8 @@ class Instruments:
         """Cosine to the own reference, and to those of all others."""
         if face is None:
             return None, ()
-        cosines = [float((face.vector * reference).sum()) for reference in self._references]
-        return cosines[person], (*cosines[:person], *cosines[person + 1 :])
+        cosines = {number: float((face.vector * vector).sum()) for number, vector in self._references.items()}
+        return cosines.pop(person), tuple(cosines.values())
 
     def read(self, images: torch.Tensor) -> judge.Reading:
         return judge.read(self._judge, images)

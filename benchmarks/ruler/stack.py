@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,15 +21,13 @@ class Graph(NamedTuple):
     negative: list
 
 
-class Stack:
-    """The parts as LoadFacelets gives them, each loaded when it is first asked for: a folder in which only the first
-    files are trained serves the conditions that need no more."""
+class Parts:
+    """What LoadFacelets gives, from the files in a folder, each part loaded when it is first asked for: a folder in
+    which only the first files are trained serves the conditions that need no more."""
 
     def __init__(self, folder: Path | None = None):
         self._host = module("core.host.facelets.load")
         self.folder = Path(folder or self._host.FOLDER)
-        self._nodes = importlib.import_module("nodes")
-        module("comfy.utils").set_progress_bar_enabled(False)
 
     def _read(self, name):
         return module("core.weights").read_weights(self.folder / name)
@@ -68,13 +67,23 @@ class Stack:
         encoder = module("core.host.faces.encoder").LoadedEncoder
         return encoder(drawn.space, managed.managed(drawn), self._host.MIN_CONFIDENCE)
 
+
+class Stack:
+    """The parts of a generator, and pictures made with them. `load` makes the parts: an object with LoadFacelets' six
+    outputs as attributes, whatever kind of model they are of; nothing else here knows the kind."""
+
+    def __init__(self, folder: Path | None = None, load: Callable[[Path | None], Any] = Parts):
+        module("comfy.utils").set_progress_bar_enabled(False)  # ComfyUI first
+        self.parts = load(folder)
+        self._nodes = importlib.import_module("nodes")
+
     def prompt(self, text: str) -> list:
         """As CLIPTextEncode."""
-        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+        return self.parts.clip.encode_from_tokens_scheduled(self.parts.clip.tokenize(text))
 
     def plain(self, text: str) -> Graph:
         """The prompt and an empty negative one on the model as it is."""
-        return Graph(self.model, self.prompt(text), self.prompt(""))
+        return Graph(self.parts.model, self.prompt(text), self.prompt(""))
 
     def sample(self, graph: Graph, seed: int, count: int, steps: int, cfg: float) -> torch.Tensor:
         """IMAGE [count, 128, 128, 3], as KSampler and VAEDecode make it of one seed."""
@@ -82,8 +91,8 @@ class Stack:
         sampled = self._nodes.common_ksampler(
             graph.model, seed, steps, cfg, "euler", "normal", graph.positive, graph.negative, latent
         )[0]
-        return self.vae.decode(sampled["samples"])
+        return self.parts.vae.decode(sampled["samples"])
 
     def through_autoencoder(self, images: torch.Tensor) -> torch.Tensor:
         """As VAEEncode and VAEDecode."""
-        return self.vae.decode(self.vae.encode(images))
+        return self.parts.vae.decode(self.parts.vae.encode(images))

@@ -16,6 +16,10 @@ from facelets.world import (
 )
 
 SEED = 30_000_001  # far from those of the trainings
+# Numbers of people. A person's look, prompts, poses and noise follow from the number alone, so the two ranges share
+# nothing. Settings are chosen on the first; what is claimed is measured on the second, which no choice may look at.
+TUNING = range(0, 1000)
+UNSEEN = range(1000, 2000)
 _PLAIN = ("flat", "simple")  # names of the plain style, which a caption may leave out
 # What a prompt names in one breath ("long red hair"), by the attributes that may be in it.
 PHRASES = (
@@ -56,6 +60,13 @@ class Case:
 def words(look: Look) -> dict[str, str]:
     """What a portrait with this look shows, as {attribute: value}."""
     return {name: getattr(look, name) for name in LOOKS if look.says(name)}
+
+
+def people(first: int, count: int, tune: bool) -> tuple[range, range]:
+    """Numbers of `count` people from the `first` of their range on, and of all up to the last of them, with whose
+    references their pictures are compared."""
+    side = TUNING if tune else UNSEEN
+    return side[first : first + count], side[: first + count]
 
 
 def person(number: int) -> Person:

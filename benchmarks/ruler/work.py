@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from facelets.judge import WEIGHTS
 from facelets.pack import module
+from facelets.world import TRAITS
 
 from .conditions import DRAWING, KNOWN, Task
 from .figures import Score, pairwise_difference
 from .measure import Instruments, as_image, distance, trait_correlation
 from .stack import Stack
-from .task import case, person
+from .task import Person, case, person
 
 SHOWN = 3  # prompts whose pictures are kept for contact sheets
 
@@ -25,13 +26,13 @@ class Options:
     """How much is measured; `folder` and `judge` say with which weights."""
 
     conditions: tuple[str, ...]
-    identities: int
+    people: range  # numbers of those who are measured
+    compared: range  # and of all whose references their pictures are compared with
     prompts: int
     seeds: int
     steps: int
     cfg: float
     phrases: tuple[int | None, ...] = (None,)  # how many a prompt names; None: everything
-    first: int = 0  # of the people that are measured; `identities` counts those before too, whom it is compared with
     folder: Path | None = None
     judge: Path = WEIGHTS
 
@@ -39,18 +40,19 @@ class Options:
 @cache
 def _setup(options: Options):
     torch.set_num_threads(1)
-    stack, people = Stack(options.folder), [person(number) for number in range(options.identities)]
-    return stack, people, Instruments(stack.face_encoder, people, options.judge)
+    stack, people = Stack(options.folder), {number: person(number) for number in options.compared}
+    return stack, people, Instruments(stack.parts.face_encoder, people, options.judge)
 
 
 def measure_person(options: Options, number: int) -> tuple[list[Score], dict[tuple[str, int], np.ndarray]]:
     """Scores of all pictures of one person, and first pictures uint8 by (condition, prompt) for contact sheets."""
+    scores: list[Score] = []
+    shown: dict[tuple[str, int], np.ndarray] = {}
     with torch.inference_mode():  # as ComfyUI runs nodes
         stack, people, instruments = _setup(options)
-        scores, shown = [], {}
         for at, (prompt, phrases) in enumerate(product(range(options.prompts), options.phrases)):
             asked = case(people[number], number, prompt, phrases)
-            task = Task(stack, asked, _identity(stack, people[number], options))
+            task = Task(stack, asked, identity_of(stack, people[number]))
             for condition in options.conditions:
                 start = time.process_time()
                 images = _pictures(condition, task, options)
@@ -61,12 +63,12 @@ def measure_person(options: Options, number: int) -> tuple[list[Score], dict[tup
     return scores, shown
 
 
-def _identity(stack, whom, options):
-    """As EncodeIdentity; None where no condition needs it."""
-    if stack.face_encoder is None:
+def identity_of(stack: Stack, whom: Person):
+    """As EncodeIdentity; None without a face encoder."""
+    if stack.parts.face_encoder is None:
         return None
     encode = module("core.host.who.identity").encode_identity
-    return encode(stack.face_encoder, as_image(whom.reference.image), "mean", "0", "passthrough")[0]
+    return encode(stack.parts.face_encoder, as_image(whom.reference.image), "mean", "0", "passthrough")[0]
 
 
 def _pictures(condition, task, options):
@@ -82,15 +84,21 @@ def _scores(condition, asked, images, instruments, whom, seconds):
     images = images.float().clamp(0, 1).cpu()
     apart = pairwise_difference(_bytes(images))
     reading, scores = instruments.read(images), []
+    truth = whom.identity.vector
     for seed, face in enumerate(instruments.faces(images)):
+        traits = reading.traits[seed].numpy()
         right, wrong = instruments.cosines(asked.person, face)
         scores.append(Score(
             condition, asked.person, asked.prompt, asked.phrases, seed, asked.text, asked.asked, asked.reference,
-            reading.looks[seed], trait_correlation(reading.traits[seed].numpy(), whom.identity.vector),
+            reading.looks[seed], trait_correlation(traits, truth), _named(traits), _named(truth),
             face is not None, right, wrong, None if face is None else distance(face.landmarks, asked.drawing.landmarks),
             distance(reading.landmarks[seed].numpy(), asked.drawing.landmarks), apart, seconds,
         ))  # fmt: skip
     return scores
+
+
+def _named(traits: np.ndarray) -> dict[str, float]:
+    return dict(zip(TRAITS, traits.tolist(), strict=True))
 
 
 def _bytes(images):

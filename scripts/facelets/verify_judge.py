@@ -1,6 +1,10 @@
-"""What the judge's word is worth, on portraits that no training saw: `python -m facelets.verify_judge`."""
+"""What the judge's word is worth, on portraits that no training saw: `python -m facelets.verify_judge`.
+
+With --write how well it reads each trait is left beside its weights: benchmarks/ruler/report/traits.py goes by that.
+"""
 
 import argparse
+import json
 
 import numpy as np
 import torch
@@ -8,12 +12,14 @@ import torch
 from .autoencoder import round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import NOT_SHOWN
-from .judge import Samples, corrupted, load_judge, read, samples
+from .judge import WEIGHTS, Samples, corrupted, load_judge, read, samples
 from .pack import SHIPPED
 from .world import LOOKS, TRAITS
 
 SEED = 20_000_003  # far from those of the stages
 READABLE = 0.8  # correlation from which on a trait is called readable
+AFTER = "after the autoencoder"  # which generated pictures come out of
+TRAITS_READ = WEIGHTS.with_suffix(".json")  # {trait: correlation AFTER}, the ruler's list
 
 
 def altered(truth: Samples, rng: np.random.Generator) -> Samples:
@@ -53,11 +59,12 @@ def table(title: str, rows, columns: list[dict[str, float]], names: list[str]):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--write", action="store_true", help=f"the list of traits as {TRAITS_READ.name}, for the ruler")
     options = parser.parse_args()
     torch.set_num_threads(1)
     judge = load_judge()
     truth = samples(np.random.default_rng(SEED), options.pictures)
-    cases = {"drawings": truth, "after the autoencoder": through_autoencoder(truth),
+    cases = {"drawings": truth, AFTER: through_autoencoder(truth),
              "blurred, moved, noisy": altered(truth, np.random.default_rng(SEED + 1))}  # fmt: skip
     right, alike, off = zip(*(verify(judge, case) for case in cases.values()), strict=True)
     names = list(cases)
@@ -65,8 +72,12 @@ def main():
           + ", ".join(f"{pixels:.2f} px ({name})" for name, pixels in zip(names, off, strict=True)))  # fmt: skip
     table("accuracy", LOOKS, right, names)
     table("correlation", sorted(TRAITS, key=lambda trait: -alike[0][trait]), alike, names)
-    readable = [trait for trait in TRAITS if alike[0][trait] >= READABLE]
-    print(f"\nReadable (correlation from {READABLE} on): {', '.join(readable)}")
+    seen = alike[names.index(AFTER)]
+    readable = [trait for trait in TRAITS if seen[trait] >= READABLE]
+    print(f"\nReadable (correlation from {READABLE} on, {AFTER}): {', '.join(readable)}")
+    if options.write:
+        rounded = {trait: round(seen[trait], 3) for trait in TRAITS}
+        TRAITS_READ.write_text(json.dumps(rounded, indent=1) + "\n")
 
 
 if __name__ == "__main__":

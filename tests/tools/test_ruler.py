@@ -1,19 +1,18 @@
-"""The ruler's arithmetic and its task: figures against their definitions, and prompts that contradict the reference."""
+"""The ruler's figures, its task and its conditions: against their definitions, and prompts that contradict the
+reference."""
 
 import csv
 import itertools
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
+import torch
 from facelets.world import LOOKS, TRAITS, caption
 from likeness.core.cure import find_attributes
 from pairs import area_under_curve, logistic
-from ruler import trade_off
-from ruler.conditions import CURED, ILL, KNOWN
+from ruler import conditions
 from ruler.figures import (
-    Score,
     attribute_shares,
     by_condition,
     markdown,
@@ -22,15 +21,11 @@ from ruler.figures import (
     pairwise_difference,
     write_csv,
 )
-from ruler.task import PHRASES, case, contradiction, person, words
-
-SCORE = Score(
-    condition="base", person=0, prompt=0, phrases=None, seed=0, text="a portrait, red hair, no hat",
-    asked={"hair_color": "red", "hat": "none", "glasses": "glasses"}, reference={"hair_color": "blue", "hat": "beanie"},
-    read={"hair_color": "blue", "hat": "none", "glasses": "glasses", "eye_color": "brown"}, traits=0.5, found=True,
-    right=0.75, wrong=(0.25, 0.5), landmarks=3.0, judged_landmarks=4.0, apart=12.0, seconds=0.5,
-)  # fmt: skip
-
+from ruler.measure import Found, Instruments
+from ruler.stack import Parts, Stack
+from ruler.task import PHRASES, TUNING, UNSEEN, case, contradiction, people, person, words
+from ruler.work import identity_of
+from ruler_scores import SCORE
 
 # Figures
 
@@ -102,16 +97,14 @@ def test_tables():
     assert len({line.count("|") for line in overall}) == 1 and len({line.count("|") for line in attributes}) == 1
     cells = dict(zip(overall[0].split(" | "), overall[3].split(" | "), strict=True))
     assert cells["cosine, right"] == "0.200" and cells["AUC"] == "0.000" and cells["seeds apart"] == "–"
-    assert attributes[0] == "| prompt kept (reference leaked) | base | adapter |"
-    assert attributes[2:] == [
-        "| hair_color | 0.00 (1.00) | 0.00 (1.00) |",
-        "| hat | 1.00 (0.00) | 1.00 (0.00) |",
-        "| glasses | 1.00 (–) | 1.00 (–) |",
-    ]
+    assert attributes[0] == "| prompt kept (reference leaked) | hair_color | hat | glasses |"
+    other = replace(SCORE, condition="other", asked={"hat": "beanie"}, reference={"hat": "none"})
+    assert attributes[2:] == [f"| {name} | 0.00 (1.00) | 1.00 (0.00) | 1.00 (–) |" for name in ("base", "adapter")]
+    assert markdown([SCORE, other]).splitlines()[-1] == "| other | – (–) | 0.00 (1.00) | – (–) |"
 
 
 def test_the_csv_has_a_row_per_picture(tmp_path):
-    write_csv([SCORE, replace(SCORE, seed=1, right=None, wrong=())], tmp_path / "scores.csv")
+    write_csv([SCORE, replace(SCORE, seed=1, right=None, wrong=())], tmp_path / "scores.csv", ("mole",))
     with open(tmp_path / "scores.csv", newline="") as file:
         first, second = csv.DictReader(file)
     assert first["right"] == "0.7500" and first["wrong"] == "0.3750" and second["right"] == second["wrong"] == ""
@@ -119,6 +112,15 @@ def test_the_csv_has_a_row_per_picture(tmp_path):
     asked = {name: first[f"{name} asked"] for name in SCORE.read}
     assert asked == {**SCORE.asked, "eye_color": ""}
     assert first["hat reference"] == "beanie" and first["eye_color read"] == "brown"
+    assert first["mole read"] == "0.2500" and first["mole true"] == "0.5000" and "blush read" not in first
+
+
+def test_a_picture_is_compared_with_all_references_but_its_own_by_their_numbers():
+    instruments = Instruments(None, {number: person(number) for number in (1005, 1007, 1008)})
+    instruments._references = dict(zip((1005, 1007, 1008), torch.eye(3), strict=True))
+    face = Found(np.zeros((5, 2)), torch.tensor([0.25, 0.5, 0.75]))
+    assert instruments.cosines(1007, face) == (0.5, (0.25, 0.75))
+    assert instruments.cosines(1007, None) == (None, ())
 
 
 # The task
@@ -167,11 +169,35 @@ def test_a_style_counts_only_if_the_prompt_names_it():
 
 
 def test_people_and_seeds_are_different():
-    people = [person(number) for number in range(5)]
-    assert len({whom.identity for whom in people}) == 5 and len(people[0].identity.vector) == len(TRAITS)
-    assert person(3).identity == people[3].identity
-    seeds = [case(people[number], number, prompt).seed for number in range(3) for prompt in range(3)]
+    some = [person(number) for number in range(5)]
+    assert len({whom.identity for whom in some}) == 5 and len(some[0].identity.vector) == len(TRAITS)
+    assert person(3).identity == some[3].identity
+    seeds = [case(some[number], number, prompt).seed for number in range(3) for prompt in range(3)]
     assert len(set(seeds)) == 9
+
+
+def test_who_was_chosen_on_is_not_measured_unless_asked_for():
+    assert set(range(24)) <= set(TUNING) and not set(TUNING) & set(UNSEEN)
+    assert people(0, 16, tune=True) == (range(16), range(16))
+    assert people(16, 8, tune=True) == (range(16, 24), range(24))  # compared with those before them too
+    measured, compared = people(2, 3, tune=False)
+    assert len(measured) == 3 and len(compared) == 5 and set(measured) <= set(compared) <= set(UNSEEN)
+    assert measured[-1] == compared[-1]
+
+
+def test_unseen_people_share_no_person_prompt_or_noise_with_the_others():
+    pairs = [(number, UNSEEN[number]) for number in range(4)]
+    for known, unseen in pairs:
+        assert person(known).identity != person(unseen).identity
+        texts = [{case(person(who), who, prompt, 3).text for prompt in range(4)} for who in (known, unseen)]
+        assert not texts[0] & texts[1]
+    # noise: no number of anybody on one side is one of anybody on the other, for up to 9 phrases and 100 prompts
+    whom = person(0)
+    last, first = (
+        replace(case(whom, 0, 0), person=TUNING[-1], phrases=9, prompt=99),
+        replace(case(whom, 0, 0), person=UNSEEN[0], phrases=None, prompt=0),
+    )
+    assert last.seed < first.seed
 
 
 def test_contradictions_keep_the_odds_of_looks():
@@ -183,48 +209,53 @@ def test_contradictions_keep_the_odds_of_looks():
     assert caption(others[0], rng)
 
 
-# What a cure gives and takes
-
-
-def scored(condition, person, right, kept, phrases=1):
-    """A picture with this cosine and this share of its four words."""
-    asked = {name: "asked" for name in ("hair_color", "hat", "glasses", "earrings")}
-    read = {name: "asked" if number < 4 * kept else "other" for number, name in enumerate(asked)}
-    return replace(
-        SCORE, condition=condition, person=person, right=right, asked=asked, read=read, reference={}, phrases=phrases
-    )
-
-
-def test_what_a_cure_gives_back_and_what_it_takes():
-    base = [scored("base", person, 0.0, 1.0) for person in range(2)]
-    ill = [scored("ill", 0, 0.8, 0.5), scored("ill", 1, 0.4, 0.5)]
-    cured = [scored("cured", 0, 0.7, 0.75), scored("cured", 1, 0.38, 1.0)]
-    trade = trade_off.trade_off(cured, ill, base)
-    assert trade.kept == pytest.approx(0.875) and trade.given_back == pytest.approx(75)
-    assert trade.likeness == pytest.approx(0.54) and trade.lost == pytest.approx(10)
-    assert trade.error == pytest.approx(100 * 0.04 / 0.6)  # of 0.1 and 0.02
-    assert trade_off.trade_off(ill, ill, base)[1:] == (0.0, pytest.approx(0.6), 0.0, 0.0)
-    lost_face = [scored("cured", 0, None, 1.0), cured[1]]
-    assert trade_off.trade_off(lost_face, ill, base).likeness == pytest.approx(0.19)
-    assert np.isnan(trade_off.trade_off(ill, ill, ill).given_back)
-
-
-def test_tables_and_plot_of_the_trade(tmp_path):
-    conditions = {"base": (0.0, 1.0), "ill-0.8+control": (0.6, 0.5), "cure-1.0": (0.57, 0.75)}
-    scores = [
-        scored(name, person, right, kept, phrases)
-        for name, (right, kept) in conditions.items()
-        for person in range(2)
-        for phrases in (1, 2)
-    ]
-    text = trade_off.markdown(scores, "ill-0.8+control", "base")
-    assert "| cure-1.0 | 0.750 | 50 % | 0.570 | 5.0 ± 0.0 % | 0.500 |" in text
-    assert "| cure-1.0 | 0.75 (50 %, 5.0 %) | 0.75 (50 %, 5.0 %) |" in text
-    assert "| cure-1.0 | 1.00 | 1.00 | 1.00 | 0.00 |" in text
-    trade_off.plot(scores, {"strength": ["ill-0.8+control", "cure-1.0"]}, ["base"], tmp_path / "plot.png")
-    picture = cv2.imread(str(tmp_path / "plot.png"))
-    assert min(picture.shape[:2]) > 400 and len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+# Conditions
 
 
 def test_conditions_of_the_cure_are_known():
-    assert set(CURED) <= set(KNOWN) and ILL in CURED
+    curves = {**conditions.RIVALS, **conditions.CURES}
+    assert set(conditions.CURED) <= set(conditions.KNOWN) and len(set(conditions.CURED)) == len(conditions.CURED)
+    assert all(names[0] == conditions.ILL and set(names) <= set(conditions.CURED) for names in curves.values())
+    assert conditions.CURE in conditions.STRENGTHS and conditions.ILL == f"adapter-{conditions.WEIGHT}+control"
+    weights = [float(name.split("-")[1].removesuffix("+control")) for name in conditions.RIVALS["lower weight"]]
+    assert weights == sorted(weights, reverse=True) and weights[0] == conditions.WEIGHT and weights[-1] == 0
+    assert conditions.FAINTER in conditions.LOWERED
+    assert float(conditions.FAINTER.split("-")[1].removesuffix("+control")) == pytest.approx(0.4 * conditions.WEIGHT)
+
+
+def test_curves_have_what_was_measured():
+    ill = conditions.ILL
+    curves = {"lower weight": [ill, "half", "quarter"], "shorter range": [ill, "late"]}
+    assert conditions.measured_curves(curves, (ill, "quarter", "base")) == {"lower weight": [ill, "quarter"]}
+    assert conditions.measured_curves(curves, ("half", "quarter", "late")) == {}
+
+
+@pytest.fixture(scope="module")
+def task(pack):
+    """A case of the stack that ships."""
+    asked, folders = case(person(0), 0, 0, 1), []
+
+    def load(folder):
+        folders.append(folder)
+        return Parts()
+
+    stack = Stack("somewhere else", load)
+    assert folders == ["somewhere else"]  # whatever is loaded, the loader says what
+    with torch.inference_mode():
+        return conditions.Task(stack, asked, identity_of(stack, person(0)))
+
+
+def test_a_shorter_range_is_between_all_and_nothing(task):
+    def latents(*steps):
+        with torch.inference_mode():
+            graph = task.stack.plain(task.case.text)
+            for step in steps:
+                graph = step(graph, task)
+            return task.stack.sample(graph, 1, 1, 2, 3.0)
+
+    adapter, ill = conditions.adapter, latents(*conditions.KNOWN[conditions.ILL])
+    assert torch.equal(latents(adapter(conditions.WEIGHT, 0.0), conditions.control()), ill)
+    nobody = latents(*conditions.KNOWN["adapter-0.0+control"])
+    assert torch.equal(latents(conditions.control()), nobody)
+    half = latents(*conditions.KNOWN["adapter-from-0.5+control"])
+    assert not torch.equal(half, ill) and not torch.equal(half, nobody)

@@ -1,0 +1,87 @@
+"""The figure that can say no: what a cure keeps of the likeness beyond what a rival keeps with as much of the prompt.
+
+A rival is a curve of conditions that anybody has without a cure, such as lower weights. Between two of its conditions
+the straight line counts: who takes one of them for some pictures and the other for the rest gets what lies between.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..figures import Score, by_condition, shown
+from .people import ByPerson, by_person, estimate
+from .trade_off import by_length
+
+SURE = 2.0  # standard errors from which on a difference counts
+_EVEN = 1e-9  # of the prompt kept: rounding
+
+
+def best_likeness(kept: np.ndarray, likeness: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Most likeness [draws] on the line through a curve's points, `kept` and `likeness` [points, draws] in the curve's
+    order, where at least `wanted` [draws] of the prompt is kept; where the line never gets there, at its end that keeps
+    most."""
+    wanted = np.minimum(wanted, kept.max(0))
+    places = [np.where(kept >= wanted - _EVEN, likeness, -np.inf)]
+    before, after = kept[:-1], kept[1:]
+    crossed = (before - wanted) * (after - wanted) < 0
+    share = (wanted - before) / np.where(crossed, after - before, 1)
+    places.append(np.where(crossed, likeness[:-1] + share * (likeness[1:] - likeness[:-1]), -np.inf))
+    return np.concatenate(places).max(0)
+
+
+class Lead(NamedTuple):
+    """Points of the uncured likeness, in percent, that a cure keeps beyond a rival, with the standard error; whether
+    the rival keeps as much of the prompt at all, and if not how much at most."""
+
+    points: float
+    error: float
+    reached: bool
+    most: float
+
+    @property
+    def word(self) -> str:
+        """Whether the cure is better; "not shown" within the error."""
+        if np.isnan(self.error) or abs(self.points) <= SURE * self.error:
+            return "not shown"
+        return "yes" if self.points > 0 else "no: worse"
+
+
+def lead(people: ByPerson, cure: str, rival: list[str], ill: str) -> Lead:
+    """Of a condition over a curve, both against the condition `ill`."""
+    kept = np.stack([people.kept[name] for name in rival])
+    likeness = np.stack([people.likeness[name] for name in rival])
+
+    def points(drawn):
+        level = people.kept[cure][drawn].mean(-1)
+        best = best_likeness(kept[:, drawn].mean(-1), likeness[:, drawn].mean(-1), level)
+        whole = people.likeness[ill][drawn].mean(-1)
+        return 100 * (people.likeness[cure][drawn].mean(-1) - best) / whole
+
+    most = kept.mean(-1).max()
+    return Lead(*estimate(points, people.count), bool(most >= people.kept[cure].mean() - _EVEN), float(most))
+
+
+def markdown(scores: list[Score], cures: list[str], rivals: dict[str, list[str]], ill: str) -> str:
+    """A table per rival: the lead of each cure over it, over all prompts and by how many attributes they name."""
+    people = {title: by_person(by_condition(some)) for title, some in by_length(scores).items()}
+    lines = []
+    for label, rival in rivals.items():
+        lines += [
+            f"At the same prompt kept, points of the likeness that the cure keeps beyond any {label}. Better: by more "
+            f"than {SURE:g} standard errors, in all. In brackets: the rival never keeps as much of the prompt, and is "
+            "taken where it keeps most, which is so much.\n",
+            f"| | better than any {label} | prompt kept | {' | '.join(people)} |",
+            "|---" * (3 + len(people)) + "|",
+        ]
+        for cure in cures:
+            leads = {title: lead(some, cure, rival, ill) for title, some in people.items()}
+            kept = shown(float(people["in all"].kept[cure].mean()), 3)
+            cells = " | ".join(_cell(one) for one in leads.values())
+            lines.append(f"| {cure} | {leads['in all'].word} | {kept} | {cells} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(one: Lead) -> str:
+    points = ("+" if one.points >= 0 else "") + shown(one.points, 1, one.error)
+    return points if one.reached else f"{points} [{one.most:.3f}]"
