@@ -106,7 +106,7 @@ bench-batch: setup
 verify-facelets: setup
 	@cd scripts && for part in autoencoder faces judge; do echo "== $$part"; OMP_NUM_THREADS=1 ../$(RUN) -m facelets.verify_$$part $(ARGS) || exit 1; done
 
-# trains everything in embedded/facelets anew, hours on two cores; it goes on where it was stopped
+# trains the next Facelets, stage by stage, hours each on two cores; it goes on where it was stopped. ARGS="--device cuda"
 facelets: setup
 	@cd scripts && ../$(RUN) -m facelets.train all $(ARGS)
 
