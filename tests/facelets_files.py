@@ -1,4 +1,4 @@
-"""Files of Facelets with random weights, in the layout of those that ship with the pack."""
+"""Files of Facelets with random weights, in the layout of those that the recipe makes."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from tiny.weights import fill, make_denoiser
 
 FACE_SPACE, FACE_DIM, TEXT_WIDTH = "facelets-128", 128, 128
 SITE_WIDTHS = (64, 128, 128, 128, 64, 64, 128)  # of the cross-attention sites: down, up, middle
-CHANNELS = 8  # of the latents
+CHANNELS = 16  # of the latents
 LATENT_RGB = {
     "factors": [[0.5, 0.1, -0.2], [0.1, 0.4, 0.3], [-0.3, 0.2, 0.1], [0.0, -0.4, 0.2]] * (CHANNELS // 4),
     "bias": [0.1, 0.0, -0.1],

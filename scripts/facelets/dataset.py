@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from .autoencoder import encode, pictures_of
-from .networks import align, new_autoencoder
-from .pack import BUILD, FINISHED, SHIPPED, module, sized
+from .networks import align
+from .pack import BUILD, FINISHED, module, sized
 from .world import LOOKS, Identity, Look, Portrait, Pose, draw, sample_identity, sample_look, sample_pose
 
 SEED = 11
@@ -67,10 +67,10 @@ class Portraits:
 
 
 def trained_autoencoder(folder: Path = FINISHED) -> nn.Module:
-    """The autoencoder as its stage left it, in fp32, or the one of SHIPPED."""
-    shipped = folder == SHIPPED  # trained by an earlier recipe, with half the channels
-    model = module("core.host.facelets.autoencoder").FaceletsAutoencoder() if shipped else new_autoencoder()
-    model.load_state_dict({key: value.float() for key, value in load_file(folder / "vae.safetensors").items()})
+    """The autoencoder as its stage left it, or the one in another folder, in fp32."""
+    weights = {key: value.float() for key, value in load_file(folder / "vae.safetensors").items()}
+    model = module("core.host.facelets.autoencoder").autoencoder_of(weights)
+    model.load_state_dict(weights)
     return model.eval().requires_grad_(False)
 
 

@@ -10,24 +10,6 @@ from torch import Tensor, nn
 from .pack import module
 
 CHANNELS = 16  # of the latents, as FLUX has them
-# 7 cross-attention sites in the order of adapter checkpoints: 64, 128, then 128, 128, 64, 64, then 128 channels.
-UNET: dict[str, Any] = {
-    "image_size": 16,
-    "in_channels": CHANNELS,
-    "out_channels": CHANNELS,
-    "model_channels": 64,
-    "num_res_blocks": [1, 1, 1],
-    "channel_mult": [1, 2, 2],
-    "num_heads": -1,
-    "num_head_channels": 32,
-    "use_spatial_transformer": True,
-    "transformer_depth": [1, 1, 0],
-    "transformer_depth_middle": 1,
-    "transformer_depth_output": [1, 1, 1, 1, 0, 0],
-    "context_dim": 128,
-    "use_linear_in_transformer": True,
-    "legacy": False,
-}
 # As ComfyUI's class has them: 7.6 million parameters, 64 tokens of the picture at 128 x 128 pixels.
 FLUX: dict[str, Any] = {
     "in_channels": CHANNELS,
@@ -45,43 +27,23 @@ FLUX: dict[str, Any] = {
     "qkv_bias": True,
     "guidance_embed": False,
 }
-CONTROL_NET = {**{key: value for key, value in UNET.items() if key != "out_channels"}, "hint_channels": 3}
 
 
 def new_unet() -> nn.Module:
     """forward(x [B,16,h,w], timesteps [B], context [B,T,128]) -> predicted velocity [B,16,h,w]."""
     unet = module("comfy.ldm.modules.diffusionmodules.openaimodel").UNetModel
-    return unet(**UNET, dtype=torch.float32, device="cpu", operations=_operations())
+    return unet(**_sizes().UNET, dtype=torch.float32, device="cpu", operations=_operations())
 
 
 def new_control_net() -> nn.Module:
     """forward(x, hint [B,3,8h,8w] in 0..1, timesteps, context) -> {"output": [6 residuals], "middle": [1]}."""
     control_net = module("comfy.cldm.cldm").ControlNet
-    return control_net(**CONTROL_NET, dtype=torch.float32, device="cpu", operations=_operations())
+    return control_net(**_sizes().CONTROL_NET, dtype=torch.float32, device="cpu", operations=_operations())
 
 
 def new_autoencoder() -> nn.Module:
-    """encode(pictures [B,3,H,W] in -1..1) -> latents [B,16,H/8,W/8]; decode is the way back.
-
-    ComfyUI's tiny autoencoder, on patches of 4 x 4 pixels. It has no normalisation layers, so flat colours survive.
-    """
-    taesd = module("comfy.taesd.taesd")
-    block, conv = taesd.Block, taesd.conv
-    model = taesd.TAESD(latent_channels=CHANNELS)
-    model.taesd_encoder = nn.Sequential(
-        nn.PixelUnshuffle(4), conv(48, 64), block(64, 64), block(64, 64),
-        conv(64, 128, stride=2, bias=False), block(128, 128), block(128, 128),
-        conv(128, CHANNELS),
-    )  # fmt: skip
-    model.taesd_decoder = nn.Sequential(
-        taesd.Clamp(), conv(CHANNELS, 128), nn.ReLU(),
-        block(128, 128), block(128, 128), nn.Upsample(scale_factor=2), conv(128, 96, bias=False),
-        block(96, 96), block(96, 96), block(96, 96), conv(96, 48), nn.PixelShuffle(4),
-    )  # fmt: skip
-    with torch.no_grad():  # as the tiny autoencoder of FLUX has them: its latent format expects such latents
-        model.vae_scale.fill_(0.3611)
-        model.vae_shift.fill_(0.1159)
-    return model
+    """encode(pictures [B,3,H,W] in -1..1) -> latents [B,16,H/8,W/8]; decode is the way back."""
+    return module("core.host.facelets.autoencoder").FaceletsAutoencoder()
 
 
 def new_text_encoder() -> nn.Module:

@@ -22,7 +22,7 @@ from .flux import FluxBase
 from .following import Following
 from .generator import Base
 from .judge import JudgeTraining
-from .pack import TRIAL
+from .pack import FINISHED, TRIAL, module
 from .reader import Reading
 from .training import train
 from .words import Words
@@ -68,6 +68,9 @@ def main():
                 stage.steps, stage.batch = TRIED
             alone = options.trial and name not in TOGETHER
             train(stage, 1 if alone else options.processes)
+    if options.trial:
+        module("core.host.facelets.load").load_facelets(FINISHED)
+        print("Trained, and loaded as LoadFacelets would.")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from likeness.core.host.facelets.config import UNET
 from transformers import CLIPTextConfig, CLIPTextModel
 
 SIZES = {
-    "in_channels": 8,
+    "in_channels": CHANNELS,
     "block_out_channels": (64, 128, 128),
     "layers_per_block": 1,
     "attention_head_dim": (2, 4, 4),  # by its old name: the number of heads
@@ -40,7 +40,7 @@ def renamed():
 @pytest.fixture(scope="module")
 def seen():
     """What a U-Net is given: two latents at two timesteps, with two prompts."""
-    return randn(2, 8, 24, 16, seed=1), torch.tensor([37.0, 801.0]), randn(2, 77, 128, seed=2)
+    return randn(2, CHANNELS, 24, 16, seed=1), torch.tensor([37.0, 801.0]), randn(2, 77, 128, seed=2)
 
 
 def filled(module, weights):
@@ -82,7 +82,7 @@ def test_velocity_prediction_on_sd_s_schedule(weights, renamed, seen):
     scheduler.set_timesteps(1000)
     theirs = [scheduler.step(velocity[i], int(steps[i]), latents[i]).pred_original_sample for i in (0, 1)]
     agree(ours, torch.stack(theirs), tolerance=1e-3)
-    assert model.latent_format.scale_factor == 0.18215
+    assert model.latent_format.scale_factor == 0.3611
 
 
 @torch.inference_mode()

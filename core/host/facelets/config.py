@@ -7,6 +7,7 @@ from comfy import latent_formats, model_base, sd1_clip, supported_models
 from ...layer_types import Device, Dtype
 from .autoencoder import CHANNELS
 
+# Of the U-Net on 16 channels; the first one, on 8, is the same otherwise.
 # 7 cross-attention sites in the order of adapter checkpoints: 64, 128, then 128, 128, 64, 64, then 128 channels.
 UNET: dict[str, Any] = {
     "image_size": 16,
@@ -37,22 +38,28 @@ TEXT_ENCODER: dict[str, Any] = {
     "eos_token_id": 49407,
 }
 # ComfyUI's estimates of what a forward needs are for SD1.5: 320 channels in the U-Net, and 128 channels on every pixel
-# in the autoencoder, where Facelets has 32 on every fourth.
+# in the autoencoder, where Facelets has 96 on every sixteenth and had 32 on every fourth.
 UNET_MEMORY = UNET["model_channels"] / 320
 AUTOENCODER_MEMORY = 32 / 128 / 4
 
 
-class FaceletsLatent(latent_formats.SD15):
-    """SD1.5's latents in scale, of 8 channels and with colours of their own in the sampler's previews."""
+def sizes_for(sizes: dict[str, Any], channels: int) -> dict[str, Any]:
+    """`sizes` of a U-Net or ControlNet on latents of so many channels."""
+    return {**sizes, **{name: channels for name in ("in_channels", "out_channels") if name in sizes}}
 
-    latent_channels = CHANNELS
 
-    def __init__(self, latent_rgb: dict | None = None):
-        """`latent_rgb`: {"factors": 8 rows of 3, "bias": 3}: scaled latents to RGB in -1..1; None: no previews."""
-        super().__init__()
-        self.taesd_decoder_name = None
-        self.latent_rgb_factors = latent_rgb and latent_rgb["factors"]
-        self.latent_rgb_factors_bias = latent_rgb and latent_rgb["bias"]
+def latent_format(channels: int, latent_rgb: dict | None = None) -> latent_formats.LatentFormat:
+    """FLUX's latents in scale, or SD1.5's where they have the first Facelets' 8 channels; with colours of their own
+    for the sampler's previews.
+
+    `latent_rgb`: {"factors": a row of 3 for each channel, "bias": 3}: scaled latents to RGB in -1..1; None: none.
+    """
+    latent = latent_formats.Flux() if channels == CHANNELS else latent_formats.SD15()
+    latent.latent_channels = channels
+    latent.taesd_decoder_name = None
+    latent.latent_rgb_factors = latent_rgb and latent_rgb["factors"]
+    latent.latent_rgb_factors_bias = latent_rgb and latent_rgb["bias"]
+    return latent
 
 
 class FaceletsModel(supported_models.SD15):
@@ -61,9 +68,9 @@ class FaceletsModel(supported_models.SD15):
     unet_extra_config: dict = {}
     memory_usage_factor = supported_models.SD15.memory_usage_factor * UNET_MEMORY
 
-    def __init__(self, latent_rgb: dict | None = None):
-        super().__init__(UNET)
-        self.latent_format = FaceletsLatent(latent_rgb)
+    def __init__(self, channels: int = CHANNELS, latent_rgb: dict | None = None):
+        super().__init__(sizes_for(UNET, channels))
+        self.latent_format = latent_format(channels, latent_rgb)
 
     def model_type(self, state_dict: dict, prefix: str = "") -> model_base.ModelType:
         return model_base.ModelType.V_PREDICTION

@@ -25,13 +25,13 @@ from ...weights import WeightsError, read_weights
 from ..adapters.adapter import LoadedAdapter
 from ..comfyui.managed import OPERATIONS, managed
 from ..faces.encoder import LoadedEncoder
-from .autoencoder import CHANNELS, FaceletsAutoencoder
-from .config import AUTOENCODER_MEMORY, CONTROL_NET, TEXT_ENCODER, FaceletsClip, FaceletsModel
+from .autoencoder import autoencoder_of
+from .config import AUTOENCODER_MEMORY, CONTROL_NET, TEXT_ENCODER, FaceletsClip, FaceletsModel, sizes_for
 
 FOLDER = EMBEDDED / "facelets"
 UNET_FILE, TEXT_FILE, VAE_FILE = "unet.safetensors", "text_encoder.safetensors", "vae.safetensors"
 CONTROL_NET_FILE, ADAPTER_FILE, FACES_FILE = "controlnet.safetensors", "ip_adapter.safetensors", "faces.safetensors"
-LATENT_RGB = "likeness.latent_rgb"  # metadata of the autoencoder's file: FaceletsLatent's `latent_rgb` as JSON
+LATENT_RGB = "likeness.latent_rgb"  # metadata of the autoencoder's file: `latent_format`'s `latent_rgb` as JSON
 MIN_CONFIDENCE = 0.5  # of a face, as LoadFaceEncoder has it
 
 Tensors = dict[str, torch.Tensor]
@@ -108,8 +108,8 @@ def _latent_rgb(autoencoder):
 
 
 def build_model(weights: Tensors, latent_rgb: dict | None = None, disable_dynamic: bool = False) -> ModelPatcher:
-    """The U-Net as a MODEL, from its bare LDM keys; `latent_rgb` as in FaceletsLatent, the last as in `managed`."""
-    config = FaceletsModel(latent_rgb)
+    """The U-Net as a MODEL, from its bare LDM keys; `latent_rgb` as in `latent_format`, the last as in `managed`."""
+    config = FaceletsModel(_channels(weights, UNET_FILE), latent_rgb)
     config.set_inference_dtype(*_precision(weights))
     model = config.get_model({}, device=mm.unet_offload_device())
     _fill(model.diffusion_model, weights, UNET_FILE)
@@ -135,9 +135,9 @@ def build_clip(weights: Tensors, disable_dynamic: bool = False) -> CLIP:
 
 def build_vae(weights: Tensors, disable_dynamic: bool = False) -> VAE:
     """The autoencoder as a VAE, from TAESD's keys (`taesd_encoder.*`, `taesd_decoder.*`, `vae_scale`, `vae_shift`)."""
-    autoencoder = _fill(FaceletsAutoencoder(), weights, VAE_FILE).eval().requires_grad_(False)
+    autoencoder = _fill(autoencoder_of(weights), weights, VAE_FILE).eval().requires_grad_(False)
     # VAE builds ComfyUI's own sizes only; all but the module holds for ours as well
-    vae = VAE(sd=TAESD(latent_channels=CHANNELS).state_dict())
+    vae = VAE(sd=TAESD(latent_channels=autoencoder.channels).state_dict())
     vae.first_stage_model = autoencoder.to(vae.vae_dtype)
     devices = {"load_device": vae.patcher.load_device, "offload_device": vae.patcher.offload_device}
     vae.patcher = (ModelPatcher if disable_dynamic else type(vae.patcher))(autoencoder, **devices)
@@ -153,8 +153,17 @@ def build_control_net(weights: Tensors) -> ControlNet:
     dtype, compute = _precision(weights)
     place = {"dtype": dtype, "device": mm.unet_offload_device(),
              "operations": comfy.ops.pick_operations(dtype, compute)}  # fmt: skip
-    module = _fill(cldm.ControlNet(**CONTROL_NET, **place), weights, CONTROL_NET_FILE)
+    sizes = sizes_for(CONTROL_NET, _channels(weights, CONTROL_NET_FILE))
+    module = _fill(cldm.ControlNet(**sizes, **place), weights, CONTROL_NET_FILE)
     return ControlNet(module.eval().requires_grad_(False), load_device=mm.get_torch_device(), manual_cast_dtype=compute)
+
+
+def _channels(weights, file_name):
+    """Of the latents that a U-Net or ControlNet is for."""
+    first = weights.get("input_blocks.0.0.weight")
+    if first is None or first.ndim != 4:
+        raise _damaged(file_name)
+    return first.shape[1]
 
 
 def _precision(weights):
@@ -170,7 +179,9 @@ def _fill(module, weights, file_name):
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise WeightsError(
-            f"{file_name} is damaged: its tensors are not those of this model; fetch it again."
-        ) from error
+        raise _damaged(file_name) from error
     return module
+
+
+def _damaged(file_name):
+    return WeightsError(f"{file_name} is damaged: its tensors are not those of this model; fetch it again.")
