@@ -19,6 +19,7 @@ _TEXT, _VISION = "text_model.embeddings.token_embedding.weight", "vision_model.e
 _QUICK = (768, 1024)  # widths of vision towers that OpenAI published, whose activation a file does not tell
 _HEADS = {768: 12}  # of a vision tower by its width; the larger ones have 16. Text towers have one for 64 channels
 _TOKENS = 77
+_TAKE = "take all of model.safetensors of openai/clip-vit-large-patch14 or laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 _AT_ONCE = 16
 # OpenCLIP's names in transformers' words.
 _WORDS = (
@@ -53,11 +54,9 @@ def file_of(name: str, folder: Path) -> Path:
         raise Usage(f"There is no CLIP model {path}; give a file that is there, or its name in {folder}.")
     tensors = _tensors(path)
     if _VISION in tensors and _TEXT not in tensors:
-        raise Usage(f"{path.name} holds only CLIP's vision tower, and prompts need the text tower too; take the full "
-                    "model.safetensors of openai/clip-vit-large-patch14 or laion/CLIP-ViT-H-14-laion2B-s32B-b79K.")  # fmt: skip
+        raise Usage(f"{path.name} holds only CLIP's vision tower, and prompts need the text tower too; {_TAKE}.")
     if _VISION not in tensors or _TEXT not in tensors:
-        raise Usage(f"{path.name} is no CLIP model with both towers; take the full model.safetensors of "
-                    "openai/clip-vit-large-patch14 or laion/CLIP-ViT-H-14-laion2B-s32B-b79K.")  # fmt: skip
+        raise Usage(f"{path.name} is no CLIP model with both towers; {_TAKE}.")
     return path
 
 

@@ -129,7 +129,7 @@ def asked(graph: Graph, parts: Parts, text: str, seed: int) -> Graph:
             graph = with_inputs(graph, parts.text, **{key: text})
     for node_id, key in _seeded(graph):
         graph = with_inputs(graph, node_id, **{key: seed})
-    return graph
+    return behind(graph, (PICTURE, LIKENESS))
 
 
 def reference_check(graph: Graph, photograph: str) -> Graph:
@@ -247,8 +247,8 @@ def _photograph(graph, adapter):
 
 
 def _with_reference(graph, parts):
-    """Whoever reads the person's photograph reads ours: the whole LoadImage where there is one, whatever comes between
-    it and the adapter; else, as where the person was drawn by the workflow itself, the picture that the adapter gets."""
+    """Whoever reads the person's photograph reads ours: that of the one LoadImage, whatever comes between it and the
+    adapter; else, as where the workflow draws the person itself, the picture that the adapter gets."""
     loaded = _of_class(behind(graph, [parts.photograph[0]]), "LoadImage")
     graph = {**graph, REFERENCE: new_node("LoadImage", image="")}
     if len(loaded) != 1:

@@ -1,4 +1,4 @@
-"""A sheet for a prompt, which is printed on it: people from left to right, their photograph and each condition below."""
+"""A sheet for a prompt, which is printed on it: people side by side, their photograph and each condition below."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""The figures: of a condition, against the adapter and the foundation on the same cases, by number of attributes and by
-phrase. CLIP's cosines are times 100, as papers print them; plus or minus is the standard error of a mean over people."""
+"""The figures: of a condition, against the adapter and the foundation on the same cases, by number of attributes, by
+phrase. CLIP's cosines are times 100, as papers have them; plus or minus is the standard error of a mean over people."""
 
 import csv
 from collections.abc import Callable
@@ -29,13 +29,13 @@ def phrases_kept(picture: Picture) -> float | None:
 
 
 class Change(NamedTuple):
-    """How a condition differs from the adapter, case by case: the mean, its standard error over people, and the mean's
-    share in percent of what lies between the adapter and the foundation (NaN where the adapter changed nothing in that
-    direction)."""
+    """How a condition differs from the adapter, case by case: the mean, its standard error over people, and both in
+    percent of what lies between the adapter and the foundation (NaN where the adapter took nothing)."""
 
     mean: float
     error: float
     share: float
+    share_error: float
 
 
 def change(value: Callable[[Picture], float | None], pictures: list[Picture], groups: Groups, sign: int) -> Change:
@@ -45,10 +45,11 @@ def change(value: Callable[[Picture], float | None], pictures: list[Picture], gr
     here, adapter, foundation = ({case: v for case, v in table.items() if v is not None} for table in tables)
     cases = [case for case in here if case in adapter and case in foundation]
     if not cases:
-        return Change(_NONE, _NONE, _NONE)
+        return Change(_NONE, _NONE, _NONE, _NONE)
     mean, error = mean_and_error([(case[0], here[case] - adapter[case]) for case in cases])
     whole = float(np.mean([foundation[case] - adapter[case] for case in cases]))
-    return Change(mean, error, 100 * mean / whole if whole * sign > 0 else _NONE)
+    unit = 100 / whole if whole * sign > 0 else _NONE
+    return Change(mean, error, unit * mean + 0.0, abs(unit) * error)  # plus 0.0, for there is a minus zero
 
 
 def likeness_of(groups: Groups) -> Callable[[Picture], float | None]:
@@ -99,15 +100,17 @@ def _trade_off(groups):
     for name, pictures in groups.items():
         likeness = change(likeness_of(groups), pictures, groups, -1)
         prompt, phrases = (change(value, pictures, groups, 1) for value in (prompt_kept, phrases_kept))
-        rows.append((
-            name, shown(likeness.mean, 3, likeness.error), _percent(likeness), shown(prompt.mean, 2, prompt.error),
-            _percent(prompt), shown(phrases.mean, 2, phrases.error), _percent(phrases),
-        ))  # fmt: skip
+        cells = [
+            cell
+            for found, places in ((likeness, 3), (prompt, 2), (phrases, 2))
+            for cell in (shown(found.mean, places, found.error), _percent(found, found.share_error))
+        ]
+        rows.append((name, *cells))
     return _table(header, rows)
 
 
-def _percent(found):
-    return "–" if np.isnan(found.share) else f"{found.share:.0f} %"
+def _percent(found, error=_NONE):
+    return "–" if np.isnan(found.share) else f"{shown(found.share, 0, error)} %"
 
 
 def _by_number(groups):

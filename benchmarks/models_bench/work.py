@@ -45,8 +45,8 @@ class Person:
 
 @dataclass
 class Picture:
-    """What came of one person, prompt and seed under one condition. `likeness`: None where no face was found; `seconds`
-    as the server's clock has them; `cosines`: text -> CLIP's cosine to the picture, of the prompt and of its phrases."""
+    """What came of one person, prompt and seed under one condition. `likeness`: None where no face was found;
+    `seconds` by the server's clock; `cosines`: text -> CLIP's cosine to the picture, of the prompt and its phrases."""
 
     condition: str
     person: str
