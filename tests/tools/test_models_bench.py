@@ -7,7 +7,7 @@ import models
 import pytest
 import torch
 from comfy_process import find_comfyui
-from facelets.world import draw, sample_identity, sample_look, sample_pose
+from commands import draw_people
 from fake_comfyui import FakeServer
 from graphs import ROOT, example_on_tiny_models, group_photograph
 from likeness.cli import graph as graphs
@@ -20,6 +20,7 @@ from models_bench.prompts import read_prompts
 from models_bench.work import Picture
 from PIL import Image
 from safetensors.torch import save_file
+from tiny.towers import towers, write_towers
 
 API = ROOT / "workflows/api"
 CURED = "Save with the cure"  # of the two pictures of facelets_cure
@@ -164,21 +165,9 @@ def test_no_condition(name):
 
 
 @pytest.fixture(scope="module")
-def towers():
-    """A CLIP model of transformers' with random weights, small but for its vocabulary."""
-    from transformers import CLIPConfig, CLIPModel
-
-    tower = {"hidden_size": 64, "intermediate_size": 32, "num_hidden_layers": 2}
-    text = {**tower, "num_attention_heads": 1, "eos_token_id": 49407, "bos_token_id": 49406, "hidden_act": "gelu"}
-    vision = {**tower, "num_attention_heads": 16, "image_size": 28, "patch_size": 14, "hidden_act": "gelu"}
-    torch.manual_seed(0)
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).eval()
-
-
-@pytest.fixture(scope="module")
-def clip_file(towers, tmp_path_factory):
+def clip_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("clip") / "both.safetensors"
-    save_file(towers.state_dict(), path)
+    write_towers(path)
     return path
 
 
@@ -200,13 +189,13 @@ def open_clip(tensors):
 
 
 @pytest.mark.parametrize("layout", ["transformers", "open_clip"])
-def test_cosines_are_those_of_transformers(towers, clip_file, tmp_path, layout):
+def test_cosines_are_those_of_transformers(clip_file, tmp_path, layout):
     from transformers import CLIPImageProcessor, CLIPTokenizer
 
-    path = clip_file
+    path, model = clip_file, towers()
     if layout == "open_clip":
         path = tmp_path / "open_clip_pytorch_model.bin"
-        torch.save(open_clip(towers.state_dict()), path)
+        torch.save(open_clip(model.state_dict()), path)
     Image.effect_noise((40, 60), 80).save(tmp_path / "noise.png")
     texts = ["a person, laughing", "a person with long straight red hair and sunglasses"]
     ours = clip.Towers(clip.file_of(str(path), tmp_path), TOKENIZER)
@@ -217,12 +206,12 @@ def test_cosines_are_those_of_transformers(towers, clip_file, tmp_path, layout):
         images=[Image.open(tmp_path / "noise.png").convert("RGB")], return_tensors="pt"
     )
     with torch.inference_mode():
-        whole = towers(**tokens, **pixels)
+        whole = model(**tokens, **pixels)
     assert torch.allclose(cosines, whole.image_embeds @ whole.text_embeds.T, atol=1e-5)
 
 
-def test_files_without_both_towers(towers, tmp_path):
-    vision = {name: tensor for name, tensor in towers.state_dict().items() if not name.startswith("text")}
+def test_files_without_both_towers(tmp_path):
+    vision = {name: tensor for name, tensor in towers().state_dict().items() if not name.startswith("text")}
     save_file(vision, tmp_path / "vision.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     (tmp_path / "folder").mkdir()
@@ -275,21 +264,9 @@ def test_an_adapter_that_costs_nothing_gives_nothing_back():
 # The command
 
 
-def portraits(folder, count=2):
-    """Drawn people, as Facelets knows them."""
-    import numpy as np
-
-    folder.mkdir()
-    for number in range(count):
-        rng = np.random.default_rng(number)
-        drawn = draw(sample_identity(rng), sample_look(rng), sample_pose(rng))
-        Image.fromarray(drawn.image).save(folder / f"person {number + 1}.png")
-    return folder
-
-
 def told(tmp_path, *more, workflow=PORTRAIT):
     if not (tmp_path / "people").exists():
-        portraits(tmp_path / "people")
+        draw_people(tmp_path / "people")
     return [str(word) for word in ("--workflow", workflow, "--references", tmp_path / "people", "--out",
                                    tmp_path / "out", "--first", "1", *more)]  # fmt: skip
 
@@ -389,11 +366,11 @@ def test_a_published_layout_on_a_real_server(server, tmp_path, capsys):
     people.mkdir()
     (people / "t1.jpg").write_bytes(group_photograph().read_bytes())
     (tmp_path / "prompts.txt").write_text("a person with [red hair]\n")
-    words = told(tmp_path, "--server", server._url, "--prompts", tmp_path / "prompts.txt", "--conditions", "foundation",
-                 "weight-0.5", "shared_attention", workflow=tmp_path / "workflow.json")  # fmt: skip
+    words = told(tmp_path, "--server", server._url, "--prompts", tmp_path / "prompts.txt", "--encoder", "workflow",
+                 "--conditions", "foundation", "weight-0.5", workflow=tmp_path / "workflow.json")  # fmt: skip
     assert models.main(words) == 0
     assert "| foundation | 1 | 0 |" in capsys.readouterr().out
     ran = [entry["prompt"][2] for entry in server._get("/history").json().values()]
     mine = [graph for graph in ran if PICTURE in graph and "person with red hair" in json.dumps(graph)
             and any(node["class_type"] == "LoadIDAdapter" for node in graph.values())]  # fmt: skip
-    assert ["LandmarkControl" in classes(graph) for graph in mine] == [False, True, True]
+    assert ["LandmarkControl" in classes(graph) for graph in mine] == [False, True]
