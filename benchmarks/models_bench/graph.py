@@ -108,7 +108,7 @@ def measured(graph: Graph, parts: Parts, encoder: str) -> Graph:
                       min_size=0),
         PICTURE: new_node("SaveImage", **picture),
         LIKENESS: new_node("IDSimilarity", face_encoder=scorer, image=parts.picture, reference=[REFERENCE, 0],
-                        threshold=0.0, on_no_face="skip", centralise=False),
+                        threshold=-1.0, on_no_face="skip", centralise=False),
     }  # fmt: skip
     graph = behind(graph, (PICTURE, LIKENESS))
     for node_id, node in graph.items():

@@ -49,7 +49,7 @@ def change(value: Callable[[Picture], float | None], pictures: list[Picture], gr
     mean, error = mean_and_error([(case[0], here[case] - adapter[case]) for case in cases])
     whole = float(np.mean([foundation[case] - adapter[case] for case in cases]))
     unit = 100 / whole if whole * sign > 0 else _NONE
-    return Change(mean, error, unit * mean + 0.0, abs(unit) * error)  # plus 0.0, for there is a minus zero
+    return Change(mean, error, unit * mean, abs(unit) * error)
 
 
 def likeness_of(groups: Groups) -> Callable[[Picture], float | None]:
@@ -110,7 +110,8 @@ def _trade_off(groups):
 
 
 def _percent(found, error=_NONE):
-    return "–" if np.isnan(found.share) else f"{shown(found.share, 0, error)} %"
+    # plus 0.0, for there is a minus zero
+    return "–" if np.isnan(found.share) else f"{shown(round(found.share) + 0.0, 0, error)} %"
 
 
 def _by_number(groups):

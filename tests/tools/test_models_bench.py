@@ -364,7 +364,7 @@ def test_a_published_layout_on_a_real_server(server, tmp_path, capsys):
     (tmp_path / "workflow.json").write_text(json.dumps(graph))
     people = tmp_path / "people"
     people.mkdir()
-    (people / "t1.jpg").write_bytes(group_photograph().read_bytes())
+    Image.open(group_photograph()).resize((640, 443)).save(people / "t1.jpg")
     (tmp_path / "prompts.txt").write_text("a person with [red hair]\n")
     words = told(tmp_path, "--server", server._url, "--prompts", tmp_path / "prompts.txt", "--encoder", "workflow",
                  "--conditions", "foundation", "weight-0.5", workflow=tmp_path / "workflow.json")  # fmt: skip
