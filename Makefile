@@ -4,7 +4,7 @@ RUN = $(VENV)/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH VENV
 
-.PHONY: demo test test-tools commands test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz fuzz-encoders fuzz-files fuzz-server bench-identity bench-cure installed kill soak bench-batch compositions verify-facelets facelets help-pages help-pictures
+.PHONY: demo test test-tools commands test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz fuzz-encoders fuzz-files fuzz-server bench-identity bench-models bench-cure installed kill soak bench-batch compositions verify-facelets facelets help-pages help-pictures
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -81,6 +81,10 @@ fuzz-server: setup-test
 # ARGS=--cured for the cure, ARGS="--cured --tune" to choose settings; benchmarks/README.md has what printed its numbers
 bench-identity: setup
 	@$(RUN) benchmarks/identity.py $(ARGS)
+
+# anybody's models on a running ComfyUI: ARGS="--server ADDRESS --workflow FILE --references FOLDER --clip FILE"
+bench-models: setup
+	@$(RUN) benchmarks/models.py $(ARGS)
 
 # ARGS="--only masks" for one part of it
 bench-cure: setup

@@ -197,7 +197,7 @@ def kill(kills: int, seed: int, rows: int = 8) -> int:
 
 def timed_batch(folder: Path, table: Path, workflow: Path, servers: list[ComfyServer], *more, python=sys.executable):
     """Seconds that a batch takes, the client's start included, and its manifest: scores, the SHA-256 of the pictures,
-    everything but which server drew a row under which id."""
+    everything but which server drew a row under which id, and how long it took."""
     told = ["batch", table, workflow, "--out", folder, *more]
     for server in servers:
         told += ["--server", address(server)]
@@ -207,7 +207,7 @@ def timed_batch(folder: Path, table: Path, workflow: Path, servers: list[ComfySe
     seconds = time.perf_counter() - start
     if process.returncode:
         sys.exit(said)
-    apart = ("server", "prompt_id")
+    apart = ("server", "prompt_id", "seconds")
     return seconds, [{key: value for key, value in line.items() if key not in apart} for line in records(folder)]
 
 

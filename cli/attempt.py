@@ -7,7 +7,7 @@ from pathlib import Path
 from .durable import unwritable
 from .graph import Plan, upload_name
 from .problems import Disk, Lost, Problem, Refused
-from .results import collect, gate, scores
+from .results import collect, gate, scores, seconds
 from .sentences import failure, was_interrupted
 from .server import Server
 
@@ -31,13 +31,14 @@ class Order:
 @dataclass(frozen=True)
 class Outcome:
     """How an order ended: "done", "failed" (by itself: it would again), "refused" (by this server), "lost" (the server
-    is away or forgot it) or "interrupted" (by somebody at the server)."""
+    is away or forgot it) or "interrupted" (by somebody at the server). `seconds`: how long the server worked on it."""
 
     status: str
     error: str | None = None
     files: list = field(default_factory=list)
     scores: dict = field(default_factory=dict)
     gate: str | None = None
+    seconds: float | None = None
 
 
 def attempt(order: Order) -> Outcome:
@@ -72,7 +73,7 @@ def _attempt(server, order):
         return Outcome("interrupted" if was_interrupted(entry) else "failed", failed)
     files = collect(server, graph, entry, order.folder, order.previews)
     found = scores(entry, graph)
-    return Outcome("done", None, files, found, gate(found))
+    return Outcome("done", None, files, found, gate(found), seconds(entry))
 
 
 def _with_uploads(server, plan):

@@ -61,6 +61,7 @@ class Job:
             "gate": outcome.gate,
             "scores": outcome.scores,
             "files": outcome.files,
+            "seconds": outcome.seconds,
             "error": outcome.error,
             "inputs": self.inputs,
             "table": self.others,
@@ -85,10 +86,11 @@ def batch(table: Path, workflow: Path, out: Path, options: Options) -> dict:
             infos = server.infos(graph)
         inputs = {name: graphs.input_of(graph, infos, name) for name in columns_of(rows) if _is_input(name)}
         base = _with_threshold(graph, infos, options.threshold)
-        return _run([_job(base, inputs, row, table.parent) for row in rows], out, options)
+        return run_jobs([_job(base, inputs, row, table.parent) for row in rows], out, options)
 
 
-def _run(jobs, out, options):
+def run_jobs(jobs: list[Job], out: Path, options: Options) -> dict:
+    """Do every job that is not done yet, in a folder that is there and locked; returns the counts."""
     records = {record["row"]: record for record in read_lines(out / MANIFEST) if _is_result(record)}
     left = [job for job in jobs if not _is_done(job, records.get(job.row.key), out, options.retry_failed)]
     _find_queued(left, records, out)

@@ -87,6 +87,17 @@ def gate(found: dict) -> str | None:
     return next((outcome for outcome in ("rejected", "skipped", "accepted") if outcome in outcomes), None)
 
 
+def seconds(entry: dict) -> float | None:
+    """How long a server worked on a prompt, by its own clock; None where it does not say."""
+    messages = _dict(entry.get("status")).get("messages")
+    told = [one for one in (messages if isinstance(messages, list) else ()) if isinstance(one, list) and len(one) == 2]
+    times = {str(event): _dict(data).get("timestamp") for event, data in told}
+    start, end = times.get("execution_start"), times.get("execution_success")
+    if not (isinstance(start, int) and isinstance(end, int) and 0 <= end - start < _MOST):
+        return None
+    return (end - start) / 1000
+
+
 def _report(shown):
     text = shown.get("report")
     try:

@@ -21,16 +21,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from comfy_server import ComfyServer, find_comfyui, prepare_base_directory
+from facelets.world import draw, sample_identity, sample_look, sample_pose
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "tests"))
+from tiny.towers import write_towers  # noqa: E402
+
 LOGS = ROOT / "out/commands"
 LAST = 20  # lines of one that failed
 PATIENCE = 1200  # seconds
 AT_ONCE = 2
 
 # A command a line. In these: {out} is a folder that is thrown away, {server} and {second} are addresses of one ComfyUI
-# with the pack, {comfyui} is a ComfyUI's folder, {table} a table of two rows.
+# with the pack, {comfyui} is a ComfyUI's folder, {table} a table of two rows, {people} a folder with two drawn
+# portraits, {clip} a CLIP model with random weights.
 # First, one after the other, what writes files that the others read.
 ALONE = (
     "make setup-test",
@@ -57,6 +64,10 @@ TOGETHER = (
     'make bench-identity ARGS="--cured --tune --conditions base adapter-0.8+control cure-1.0 --cfg 1 --identities 1 '
     '--prompts 1 --phrases 1 --steps 2 --out {out}"',
     'make bench-identity ARGS="--record --tune --identities 2 --prompts 1 --steps 2 --out {out}"',
+    'make bench-models ARGS="--server {server} --workflow workflows/api/facelets_portrait.json --references {people} '
+    "--encoder workflow --clip {clip} --first 1 --steps 2 --seeds 1 --prompts benchmarks/freecure_prompts.txt "
+    "--picture 14 --conditions foundation adapter weight-0.5 start-0.4 cure-1 freecure shared_attention --retry-failed "
+    '--out {out}"',
     "make demo",
     'make installed ARGS="--starts 1"',
     'make fuzz ARGS="--cases 5 --seed 1"',
@@ -129,11 +140,24 @@ def places(commands: list[str]):
         table = folder / "people.csv"
         table.write_text("key,Draw the same person.seed\nMüller,1\n写真,2\n", encoding="utf-8")
         found = {"table": table, "comfyui": find_comfyui()}
+        if any("{people}" in command for command in commands):
+            found |= {"people": folder / "people", "clip": folder / "clip.safetensors"}
+            draw_people(found["people"])
+            write_towers(found["clip"])
         if any("{server}" in command for command in commands):
             base = prepare_base_directory(folder / "comfyui", {"likeness": ROOT})
             server = stack.enter_context(ComfyServer(base, find_comfyui()))
             found |= {"server": f"http://127.0.0.1:{server.port}", "second": f"http://localhost:{server.port}"}
         yield found
+
+
+def draw_people(folder: Path, count: int = 2):
+    """Put drawn portraits into a new folder, as Facelets knows people."""
+    folder.mkdir()
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        drawn = draw(sample_identity(rng), sample_look(rng), sample_pose(rng))
+        Image.fromarray(drawn.image).save(folder / f"person {number + 1}.png")
 
 
 def changes() -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from likeness.cli import server as servers
 from likeness.cli.problems import Disk, Lost, Problem, Refused, Usage, shown
 from likeness.cli.progress import PromptBar
-from likeness.cli.results import collect, gate, scores
+from likeness.cli.results import collect, gate, scores, seconds
 from likeness.cli.sentences import failure, refusal
 from likeness.cli.server import Server, address_of
 
@@ -156,6 +156,15 @@ def test_a_name_in_half_letters_is_one_sentence(fake, workflow, tmp_path, capsys
     fake.outputs = listed(["\ud800.png"])
     code, _, said = run_main(capsys, "run", workflow, "--server", fake.address, "--out", tmp_path / "out")
     assert code == 1 and said == f"{fake.address} names a file in letters that can't be sent back.\n"
+
+
+@pytest.mark.parametrize(
+    "start, end, expected", [(1000, 3500, 2.5), (5000, 1000, None), ("a", 2, None), (1, None, None)]
+)
+def test_seconds_by_the_server_s_clock(start, end, expected):
+    said = [["execution_start", {"timestamp": start}], 5, ["execution_success", {"timestamp": end}]]
+    assert seconds({"status": {"messages": said}}) == expected
+    assert seconds({}) is None
 
 
 def test_scores_and_the_gate():

@@ -138,7 +138,7 @@ def _batch(name):
             (out / batch.MANIFEST).write_text(files.manifest())
             shutil.copy(path, out / name)
             try:
-                counts = batch._run(files.jobs(), out, _OPTIONS)
+                counts = batch.run_jobs(files.jobs(), out, _OPTIONS)
                 assert counts["rows"] == len(files.ROWS)
             except problems.Lost:
                 pass  # rows of lines that count for nothing are for a server, and there is none

@@ -1,0 +1,53 @@
+"""A sheet for a prompt, which is printed on it: people side by side, their photograph and each condition below."""
+
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from .work import Person, Picture
+
+_SIDE, _LABEL, _GAP, _LINE = 192, 150, 4, 24  # pixels
+_PEOPLE = 8  # on a sheet
+_FONT = 15
+
+
+def write_sheet(people: list[Person], groups: dict[str, list[Picture]], prompt: int, path: Path):
+    """Write a JPEG of prompt number `prompt`, of the first seed. A picture that was not made is left grey."""
+    shown = people[:_PEOPLE]
+    files = {(name, one.person): one.file for name, some in groups.items() for one in some
+             if one.prompt == prompt and one.seed == 1}  # fmt: skip
+    text = next(one.text for some in groups.values() for one in some if one.prompt == prompt)
+    rows = {"photograph": [person.photograph for person in shown]}
+    rows |= {name: [files.get((name, person.name)) for person in shown] for name in groups}
+    width = _LABEL + len(shown) * (_SIDE + _GAP)
+    font = ImageFont.load_default(_FONT)
+    lines = _wrapped(text, font, width - 2 * _GAP)
+    top = _GAP + _LINE * len(lines)
+    sheet = Image.new("RGB", (width, top + len(rows) * (_SIDE + _GAP)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, line in enumerate(lines):
+        draw.text((_GAP, _GAP + number * _LINE), line, "black", font)
+    for row, (name, pictures) in enumerate(rows.items()):
+        y = top + row * (_SIDE + _GAP)
+        draw.text((_GAP, y + _SIDE // 2), name, "black", font)
+        for column, file in enumerate(pictures):
+            sheet.paste(_thumbnail(file), (_LABEL + column * (_SIDE + _GAP), y))
+    sheet.save(path, quality=90)
+
+
+def _thumbnail(file):
+    if file is None:
+        return Image.new("RGB", (_SIDE, _SIDE), "lightgrey")
+    with Image.open(file) as picture:
+        return ImageOps.pad(ImageOps.exif_transpose(picture).convert("RGB"), (_SIDE, _SIDE), color="white")
+
+
+def _wrapped(text, font, width):
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) > width and lines[-1]:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
