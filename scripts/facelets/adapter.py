@@ -20,11 +20,10 @@ from torch import Tensor, nn
 
 from . import networks
 from .dataset import REFERENCES, SHARED, Portraits
-from .following import misread
 from .generator import Generator, quicken, trained_generator
 from .pack import FINISHED, module
 from .prompts import encode_captions
-from .reader import answers_of, trained_reader
+from .reader import answers_of, misread, trained_reader
 from .training import Stage, initialise
 from .world import caption, sample_look
 

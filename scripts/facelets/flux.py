@@ -13,17 +13,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .dataset import Portraits
-from .following import misread, named_answers
-from .generator import trained_generator
+from .generator import ABSENT, READ, trained_generator
 from .networks import FLUX
 from .pack import FINISHED, module
 from .prompts import END, compact_numbers, encode_captions
-from .reader import answers_of, trained_reader
+from .reader import answers_of, misread, named_answers, trained_reader
 from .training import Stage
 from .words import captions_of
 
-WEIGHT = 0.04  # of what the reader reads, against the denoising error
-ABSENT = 0.3  # how often captions say "no hat" or "without glasses"
 SIDE = 8  # tokens across: each is 2 x 2 places of the latents
 
 
@@ -139,7 +136,7 @@ class FluxBase(Stage):
         answers = self.put(named_answers(answers_of(self.portraits, places), texts))
         # what is expected of nothing but noise is a blur that nobody can read
         doubt = misread(model.reader(noised.expected(velocity)).looks, answers, 1 - noised.level)
-        return denoising + WEIGHT * doubt, {"denoising": denoising.detach(), "doubt": doubt.detach()}
+        return denoising + READ * doubt, {"denoising": denoising.detach(), "doubt": doubt.detach()}
 
     def export(self, model, summary):
         weights = {key: value.half().contiguous() for key, value in to_comfyui(model.flux).items()}

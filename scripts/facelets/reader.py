@@ -1,4 +1,8 @@
-"""What latents show, read without drawing them: the teacher of the generator's last lesson and of the adapter.
+"""What latents show, read without drawing them: a teacher of the generators and of the adapter.
+
+A mouth is two places of the latents' 16 x 16, so a denoising error hardly notices whether it laughs. The latents that a
+prediction means are therefore read by this frozen reader as well, and what the caption names has to be read from them,
+as reward models are used to tune text-to-image models on single steps (Xu et al. 2023).
 
 It says of latents what the judge says of pictures, but has nothing in common with it: who taught a generator must not
 judge it.
@@ -16,10 +20,12 @@ from .dataset import Portraits
 from .face_pictures import NOT_SHOWN
 from .networks import CHANNELS
 from .pack import FINISHED
+from .prompts import said
 from .training import Stage, initialise
 from .world import LOOKS, TRAITS
 
 FILE = FINISHED / "reader.safetensors"
+SURE = 0.1  # nats of doubt that are no longer corrected: a picture can please a reader without looking any better
 NOISE = 0.6  # at most, on what it reads: what a generator expects is never quite a portrait
 
 
@@ -76,6 +82,20 @@ def answers_of(portraits: Portraits, places: np.ndarray) -> Tensor:
             if not look.says(name):
                 row[column] = NOT_SHOWN
     return answers
+
+
+def named_answers(answers: Tensor, texts: list[str]) -> Tensor:
+    """Answers [B, len(LOOKS)] with NOT_SHOWN wherever the caption is silent."""
+    spoken = [said(text) for text in texts]
+    return torch.where(torch.tensor([[name in words for name in LOOKS] for words in spoken]), answers, NOT_SHOWN)
+
+
+def misread(logits: list[Tensor], answers: Tensor, weights: Tensor) -> Tensor:
+    """Mean doubt over SURE about what is named; weights [B] of the pictures."""
+    doubts = torch.stack([F.cross_entropy(part, answer, ignore_index=NOT_SHOWN, reduction="none")
+                          for part, answer in zip(logits, answers.T, strict=True)], 1)  # fmt: skip
+    asked = (answers != NOT_SHOWN) * weights[:, None]
+    return ((doubts - SURE).clamp(min=0) * asked).sum() / asked.sum().clamp(min=1)
 
 
 def trained_reader() -> LatentReader:

@@ -19,7 +19,6 @@ from .adapter import Adapter
 from .autoencoder import Autoencoder
 from .faces import Landmarks, Refinement, WhoIsIt
 from .flux import FluxBase
-from .following import Following
 from .generator import Base
 from .judge import JudgeTraining
 from .pack import FINISHED, TRIAL, module
@@ -28,11 +27,11 @@ from .training import train
 from .words import Words
 
 _IN_ORDER = (
-    Autoencoder, Landmarks, Refinement, WhoIsIt, Words, Base, Reading, Following, Adapter, FluxBase, JudgeTraining,
+    Autoencoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Adapter, FluxBase, JudgeTraining,
 )  # fmt: skip
 STAGES = {stage.name: stage for stage in _IN_ORDER}
 PORTRAITS = "portraits"  # not a training: what the generator is trained on
-_AFTER = list(STAGES).index(Base.name)
+_AFTER = list(STAGES).index(Reading.name)
 ORDER = (*list(STAGES)[:_AFTER], PORTRAITS, *list(STAGES)[_AFTER:])
 # A trial's steps, and pictures per step; the stages that are trained by several processes, which take seconds to start.
 TRIED, TOGETHER = (8, 16), (Autoencoder.name, WhoIsIt.name)

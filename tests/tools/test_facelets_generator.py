@@ -5,9 +5,8 @@ import pytest
 import torch
 from facelets.dataset import Portraits
 from facelets.face_pictures import NOT_SHOWN
-from facelets.following import SURE, misread, named_answers
 from facelets.generator import Generator, Noised, noise_levels
-from facelets.reader import LatentReader
+from facelets.reader import SURE, LatentReader, misread, named_answers
 from facelets.world import LOOKS, TRAITS
 
 
