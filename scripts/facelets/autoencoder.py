@@ -5,7 +5,7 @@ import json
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .networks import CHANNELS, new_autoencoder
@@ -18,7 +18,6 @@ CROP = 64
 SMALLER = 0.25  # of the steps: how often latents of half the size have to be read too
 # Small parts that say most: an error in an eye or a mouth counts four times.
 FEATURES = ("brows", "eyes", "mouth", "glasses", "earrings")
-_WEIGHTS = np.array([4.0 if name in FEATURES else 1.0 for name in REGIONS], np.float32)
 
 
 def pictures(rng: np.random.Generator, count: int, size: int = 128) -> Tensor:
@@ -59,6 +58,7 @@ class Autoencoder(Stage):
     matrix_rate = 2.5e-3
     decay = 0.0
     warm_up = 200
+    eyes = 4.0  # how much their pixels count
 
     def build(self):
         model = new_autoencoder()
@@ -82,6 +82,8 @@ class Autoencoder(Stage):
         """Cut-outs of portraits uint8 [B, 3, CROP, CROP] and the weights of their pixels [B, 1, CROP, CROP]; most of
         them of the face."""
         images, weights = [], []
+        counts = {**dict.fromkeys(FEATURES, 4.0), "eyes": self.eyes}
+        of_regions = np.array([counts.get(name, 1.0) for name in REGIONS], np.float32)
         for _ in range(count):
             portrait = draw(sample_identity(rng), sample_look(rng), sample_pose(rng), labelled=True)
             corner = rng.uniform(0, 128 - CROP, 2)
@@ -90,7 +92,7 @@ class Autoencoder(Stage):
             left, top = np.clip(np.round(corner), 0, 128 - CROP).astype(int)
             part = np.s_[top : top + CROP, left : left + CROP]
             images.append(portrait.image[part])
-            weights.append(_WEIGHTS[portrait.labels[part]])
+            weights.append(of_regions[portrait.labels[part]])
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), torch.from_numpy(np.stack(weights))[:, None]
 
     def loss(self, model, rng, count, progress):
@@ -100,11 +102,10 @@ class Autoencoder(Stage):
         with self.multiplying():
             latents = model.taesd_encoder(images).float()
             seen = decode(model, latents + NOISE * torch.randn_like(latents)).float()
-        off = (seen - images) * 2
-        square = off.square()
+        loss, square = _off(seen, images, weights)
         # Keeps latents near mean 0 and deviation 1, so that the noise above is 3 %.
         size = latents.mean((0, 2, 3)).square().sum() + (latents.std((0, 2, 3)) - 1).square().sum()
-        loss = ((3 * square + 0.05 * off.abs()) * weights).mean() + 1e-2 * size
+        loss = loss + 1e-2 * size
         numbers = {"psnr": 10 * torch.log10(4 / square.detach().mean())}
         if rng.uniform() < SMALLER:
             # Latents that mean the same picture at half the size vary smoothly (Kouzelis et al. 2025), and what varies
@@ -116,6 +117,43 @@ class Autoencoder(Stage):
 
     def export(self, model, summary):
         export(model, summary)
+
+
+class Decoder(Autoencoder):
+    """The decoder once more, alone: what it has learned of latents that no longer change, with less noise on them."""
+
+    name = "decoder"
+    seed = 6
+    steps = 3200
+    rate = 5e-4
+    matrix_rate = 1.2e-3
+    warm_up = 100
+    eyes = 8.0
+
+    def build(self):
+        weights = {key: value.float() for key, value in load_file(FINISHED / "vae.safetensors").items()}
+        model = new_autoencoder()
+        model.load_state_dict(weights)
+        model.requires_grad_(False).taesd_decoder.requires_grad_(True)
+        return model.to(memory_format=torch.channels_last)
+
+    def loss(self, model, rng, count, progress):
+        images, weights = (part.to(self.device) for part in self._batch(rng, count))
+        images = (images.float() / 255).contiguous(memory_format=torch.channels_last)
+        with self.multiplying():
+            with torch.no_grad():
+                latents = model.taesd_encoder(images).float()
+            level = self.put(rng.uniform(0, NOISE, (count, 1, 1, 1))).float()
+            seen = decode(model, latents + level * torch.randn_like(latents)).float()
+        loss, square = _off(seen, images, weights)
+        return loss, {"psnr": 10 * torch.log10(4 / square.detach().mean())}
+
+
+def _off(seen: Tensor, images: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """What pictures in 0..1 are off by, places weighted, and the squared errors in -1..1."""
+    off = (seen - images) * 2
+    square = off.square()
+    return ((3 * square + 0.05 * off.abs()) * weights).mean(), square
 
 
 @torch.no_grad()

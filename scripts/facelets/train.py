@@ -16,7 +16,7 @@ import torch
 
 from . import dataset
 from .adapter import Adapter
-from .autoencoder import Autoencoder
+from .autoencoder import Autoencoder, Decoder
 from .faces import Landmarks, Refinement, WhoIsIt
 from .flux import FluxBase
 from .generator import Base
@@ -27,7 +27,7 @@ from .training import train
 from .words import Words
 
 _IN_ORDER = (
-    Autoencoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Adapter, FluxBase, JudgeTraining,
+    Autoencoder, Decoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Adapter, FluxBase, JudgeTraining,
 )  # fmt: skip
 STAGES = {stage.name: stage for stage in _IN_ORDER}
 PORTRAITS = "portraits"  # not a training: what the generator is trained on
