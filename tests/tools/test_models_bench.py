@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import models
 import pytest
@@ -15,7 +16,17 @@ from likeness.cli.problems import Usage
 from likeness.core.cure.attributes import find_attributes
 from models_bench import clip, tables
 from models_bench.conditions import condition, known
-from models_bench.graph import LIKENESS, PICTURE, REFERENCE, asked, identity_controls, measured, read_parts
+from models_bench.graph import (
+    LIKENESS,
+    PICTURE,
+    REFERENCE,
+    asked,
+    identity_controls,
+    measured,
+    read_parts,
+    with_inputs,
+    with_steps,
+)
 from models_bench.prompts import read_prompts
 from models_bench.work import Picture
 from PIL import Image
@@ -64,6 +75,13 @@ def test_a_file_without_prompts(tmp_path):
         read_prompts(tmp_path / "missing.txt")
 
 
+@pytest.mark.parametrize("line", ["a [hat", "a hat]", "a [red [hat]]", "a []", "a [ ] hat", "a ]hat["])
+def test_brackets_that_are_none(tmp_path, line):
+    (tmp_path / "prompts.txt").write_text(f"# ours\na [hat], [laughing]\n{line}\n")
+    with pytest.raises(Usage, match="Line 3 of .*prompts.txt has brackets that don't pair"):
+        read_prompts(tmp_path / "prompts.txt", first=1)
+
+
 # Workflows
 
 REFUSED = {
@@ -105,6 +123,16 @@ def test_a_prompt_that_comes_from_a_node_of_its_own_reaches_the_cure_too():
     graph = asked(graph, parts, "a person, laughing", 1)
     cures = [node["inputs"]["prompt"] for node in graph.values() if node["class_type"] == "AttributeCure"]
     assert cures == ["a person, laughing"] and "PrimitiveStringMultiline" not in classes(graph)
+
+
+def test_steps_are_set_or_it_is_said_why_not():
+    graph, parts = ready("facelets_portrait")
+    [sampler] = parts.samplers
+    assert with_steps(graph, 3)[sampler]["inputs"]["steps"] == 3
+    with pytest.raises(Usage, match="The steps of .* come from another node, where --steps does not reach"):
+        with_steps(with_inputs(graph, sampler, steps=["9", 0]), 3)
+    with pytest.raises(Usage, match="No node of the workflow has steps"):
+        with_steps({"1": {"class_type": "SaveImage", "inputs": {}}}, 3)
 
 
 # Conditions
@@ -261,6 +289,29 @@ def test_an_adapter_that_costs_nothing_gives_nothing_back():
     assert str(tables.change(tables.prompt_kept, same["cure-1"], same, 1).share) == "nan"
 
 
+def test_shares_of_what_is_within_two_errors_are_dashes():
+    noisy = {**GROUPS, "adapter": [picture("adapter", "a", 0.7, 0.20), picture("adapter", "b", 0.7, 0.27)]}
+    back = tables.change(tables.prompt_kept, noisy["cure-1"], noisy, 1)  # of 10 and 3: 6.5, and its error 3.5
+    assert str(back.share) == "nan" and back.mean == pytest.approx(3)
+    said = tables.markdown(noisy)
+    assert said.count("A dash for a share") == 1 and "| 3.00 ± 2.00 | – |" in said
+    said = tables.markdown(GROUPS)
+    assert "A dash for a share" not in said and "| 4.50 ± 0.50 | 56 ± 6 % |" in said
+
+
+def test_of_one_person_no_share_is_known():
+    one = {name: pictures[:1] for name, pictures in GROUPS.items()}
+    assert "| cure-1 | -0.100 | – | 5.00 | – |" in tables.markdown(one)
+
+
+def test_without_clip_there_is_nothing_about_prompts():
+    blind = {name: [replace(one, cosines={}) for one in pictures] for name, pictures in GROUPS.items()}
+    said = tables.markdown(blind)
+    assert "| condition | pictures | failed | face found | likeness | s a picture |" in said
+    assert "| against the adapter | likeness | lost |\n" in said
+    assert not any(word in said for word in ("prompt", "attribute", "named", "given back", "–"))
+
+
 # The command
 
 
@@ -322,6 +373,62 @@ def test_a_failed_prompt_is_a_row_that_says_so(fake, tmp_path, monkeypatch, caps
     assert models.NO_CLIP in capsys.readouterr().err
 
 
+def test_a_folder_of_another_run_is_left_alone(fake, tmp_path, capsys):
+    words = told(tmp_path, "--server", fake.address, "--conditions", "adapter")
+    assert models.main(words) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    (tmp_path / "one.txt").write_text("a person with [red hair]\n")
+    [first, _] = sorted((tmp_path / "people").iterdir())
+    (tmp_path / "fewer").mkdir()
+    (tmp_path / "fewer" / first.name).write_bytes(first.read_bytes())
+    capsys.readouterr()
+    for more, other in (
+        (["--prompts", str(tmp_path / "one.txt")], "prompts"), (["--first", "2"], "prompts"),
+        (["--references", str(tmp_path / "fewer")], "references"), (["--seeds", "2"], "seeds"),
+        (["--steps", "3"], "steps"), (["--encoder", "workflow"], "encoder"),
+        (["--workflow", str(API / "facelets_cure.json"), "--picture", CURED], "workflow"),
+    ):  # fmt: skip
+        assert models.main([*words, *more]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said == f"{tmp_path / 'out'} holds pictures of another run (with other {other}); give another --out."
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_a_workflow_of_several_pictures_is_told_at_the_first_result(fake, tmp_path, capsys):
+    fake.outputs[PICTURE]["images"] *= 2
+    words = told(tmp_path, "--server", fake.address, "--conditions", "adapter", "foundation")
+    assert models.main(words) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("The workflow gave 2 pictures for one prompt")
+    assert len(fake.prompts) <= 2 + 2  # two references, and what a server has at once
+
+
+def test_what_is_going_on_is_said(fake, tmp_path, capsys):
+    words = told(tmp_path, "--server", fake.address, "--conditions", "foundation", "adapter")
+    (tmp_path / "people/notes.txt").touch()
+    (tmp_path / "people/third.HEIC").touch()
+    assert models.main(words) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].endswith("so left out: notes.txt, third.HEIC") and said[1] == models.NO_CLIP
+    assert said[2:5] == ["Looking for a face in 2 photographs.", "condition 1 of 2: foundation",
+                         "foundation: 6 done, 0 of them without a face; 0 failed"]  # fmt: skip
+    assert said[5] == "condition 2 of 2: adapter" and str(tmp_path / "out/table.md") in said[-1]
+
+
+def test_what_is_done_stays_is_said_only_of_something(fake, tmp_path, capsys):
+    words = told(tmp_path, "--server", fake.address, "--conditions", "adapter")
+    assert models.main([*words, "--server", "127.0.0.1:9"]) == 0
+    assert models.main([*told(tmp_path, "--server", "127.0.0.1:9", "--conditions", "adapter")]) == 4
+    assert capsys.readouterr().err.splitlines()[-1].startswith("What is done stays")
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--first", "--steps"])
+@pytest.mark.parametrize("value", ["0", "-1", "few"])
+def test_numbers_from_one(tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit):
+        models.main(told(tmp_path, f"{option}={value}"))
+    assert f"argument {option}: {value} is no whole number from 1 on" in capsys.readouterr().err
+
+
 BAD = {
     "a missing workflow": (["--workflow", "nowhere.json"], "nowhere.json can't be opened"),
     "the page's format": (["--workflow", str(ROOT / "workflows/faceid_sd15.json")], "is a workflow of the page"),
@@ -341,7 +448,7 @@ def test_bad_input_is_one_sentence(tmp_path, capsys, what):
     more, sentence = BAD[what]
     assert models.main(told(tmp_path, *more)) > 1
     said = [line for line in capsys.readouterr().err.splitlines() if line not in (models.NO_CLIP,)]
-    assert sentence in said[0] and len(said) <= 2 and not (tmp_path / "out").exists()
+    assert sentence in said[0] and len(said) == 1 and not (tmp_path / "out").exists()
 
 
 def test_facelets_on_a_real_server(server, tmp_path, capsys, clip_file):
@@ -353,7 +460,7 @@ def test_facelets_on_a_real_server(server, tmp_path, capsys, clip_file):
     assert models.main(words) == 0
     assert "| cure-1 | 2 | 0 |" in capsys.readouterr().out
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "people/wall.png")
-    assert models.main(words) == 2
+    assert models.main([*words, "--out", str(tmp_path / "another")]) == 2
     said = capsys.readouterr().err
     assert "Nobody can be measured by wall.png" in said and "person" not in said.split("Nobody can")[1].split("(")[0]
 
