@@ -18,17 +18,26 @@ from comfy_server import find_comfyui  # noqa: E402
 from likeness.cli import graph as graphs  # noqa: E402
 from likeness.cli.batch import Options  # noqa: E402
 from likeness.cli.problems import DISK, FAILED, OK, STOPPED, Lost, Problem, Usage  # noqa: E402
+from likeness.cli.progress import say  # noqa: E402
 from likeness.cli.run import first_that_answers  # noqa: E402
 from likeness.cli.server import address_of  # noqa: E402
 from models_bench import clip, tables  # noqa: E402
 from models_bench.conditions import DEFAULT, HELP, known  # noqa: E402
-from models_bench.graph import measured, read_parts  # noqa: E402
+from models_bench.graph import measured, read_parts, with_steps  # noqa: E402
 from models_bench.prompts import read_prompts  # noqa: E402
+from models_bench.runs import anything_done, check_run, note_run, run_of  # noqa: E402
 from models_bench.sheets import write_sheet  # noqa: E402
 from models_bench.work import check_people, controls_of, jobs_of, read_people, run_condition  # noqa: E402
 
 PROMPTS = ROOT / "benchmarks/freecure_prompts.txt"
 NO_CLIP = "Without --clip nothing says how well prompts are kept: only likeness is measured."
+
+
+def count(text: str) -> int:
+    """A whole number from 1, for the argument parser."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 on")
+    return int(text)
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
@@ -44,9 +53,9 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--clip", metavar="FILE", help="a CLIP model with both towers, or its name in "
                         "models/clip_vision")  # fmt: skip
     parser.add_argument("--picture", metavar="TITLE_OR_ID", help="the node whose pictures count, if there are several")
-    parser.add_argument("--seeds", type=int, default=1, help="pictures of each person and prompt (%(default)s)")
-    parser.add_argument("--first", type=int, metavar="N", help="only N prompts of each number of attributes")
-    parser.add_argument("--steps", type=int, metavar="N", help="instead of the workflow's")
+    parser.add_argument("--seeds", type=count, default=1, help="pictures of each person and prompt (%(default)s)")
+    parser.add_argument("--first", type=count, metavar="N", help="only N prompts of each number of attributes")
+    parser.add_argument("--steps", type=count, metavar="N", help="instead of the workflow's")
     parser.add_argument("--retry-failed", action="store_true", help="try pictures again that failed by themselves")
     parser.add_argument("--out", type=Path, default=ROOT / "out/bench-models")
     parser.add_argument("--comfyui", type=Path, metavar="DIR", help="ComfyUI's folder, which has CLIP's vocabulary")
@@ -66,21 +75,16 @@ def comfyui_of(given: Path | None) -> Path:
         raise Usage("ComfyUI's folder has CLIP's vocabulary, and it was not found; give it with --comfyui.") from error
 
 
-def with_steps(graph: dict, steps: int | None) -> dict:
-    """The graph with a number of steps wherever one stands."""
-    plain = [node for node in graph.values() if isinstance(node["inputs"].get("steps"), int)]
-    for node in plain if steps else ():
-        node["inputs"]["steps"] = steps
-    return graph
-
-
 def measure(given: argparse.Namespace) -> int:
     """Everything; returns the exit code. What can be wrong is looked at before the first picture."""
     names = [known(name) for name in dict.fromkeys(given.conditions)]
-    workflow = with_steps(graphs.load(given.workflow), given.steps)
+    workflow = graphs.load(given.workflow)
     parts = read_parts(workflow, given.picture)
-    graph = measured(workflow, parts, given.encoder)
+    plain = measured(workflow, parts, given.encoder)
+    graph = with_steps(plain, given.steps) if given.steps else plain
     people, prompts = read_people(given.references), read_prompts(given.prompts, given.first)
+    run = run_of(plain, people, prompts, given.seeds, given.steps, given.encoder)
+    check_run(run, given.out)
     model = tokenizer = None
     if given.clip is None:
         print(NO_CLIP, file=sys.stderr)
@@ -92,8 +96,10 @@ def measure(given: argparse.Namespace) -> int:
     with first_that_answers(servers, {}) as server:
         controls = controls_of(server, graph, parts)
         check_people(server, graph, people)
+    note_run(run, given.out)
     options, groups = Options(servers, retry_failed=given.retry_failed), {}
-    for name in names:
+    for number, name in enumerate(names, 1):
+        say(f"condition {number} of {len(names)}: {name}")
         jobs = jobs_of(name, graph, parts, people, prompts, given.seeds, controls)
         groups[name] = run_condition(jobs, given.out / name, options)
         if model is not None:
@@ -105,16 +111,19 @@ def measure(given: argparse.Namespace) -> int:
     for prompt in prompts:
         write_sheet(people, groups, prompt.number, given.out / f"sheet_{prompt.number:02}.jpg")
     print(text)
+    say(f"The table is in {given.out / 'table.md'}, a row for each picture in {given.out / 'pictures.csv'}, sheets of "
+        f"each prompt in {given.out / 'sheet_01.jpg'} and so on.")  # fmt: skip
     return FAILED if any(one.error for some in groups.values() for one in some) else OK
 
 
 def main(given: list[str] | None = None) -> int:
     """The command; a problem is a sentence on stderr, and what was done by then stays."""
+    told = arguments(given)
     try:
-        return measure(arguments(given))
+        return measure(told)
     except Problem as error:
         print(error, file=sys.stderr)
-        if isinstance(error, Lost):
+        if isinstance(error, Lost) and anything_done(told.out):
             print("What is done stays; the same command goes on from there.", file=sys.stderr)
         return error.code
     except KeyboardInterrupt:

@@ -132,6 +132,19 @@ def asked(graph: Graph, parts: Parts, text: str, seed: int) -> Graph:
     return behind(graph, (PICTURE, LIKENESS))
 
 
+def with_steps(graph: Graph, steps: int) -> Graph:
+    """The graph with a number of steps wherever one stands; Usage where none does, or another node says it."""
+    found = [node_id for node_id, node in graph.items() if "steps" in node["inputs"]]
+    if not found:
+        raise Usage("No node of the workflow has steps, so --steps says nothing; leave it away.")
+    for node_id in found:
+        if is_link(graph[node_id]["inputs"]["steps"]):
+            raise Usage(f"The steps of {graphs.named(graph, node_id)} come from another node, where --steps does not "
+                        "reach; leave it away, or write a number there.")  # fmt: skip
+        graph = with_inputs(graph, node_id, steps=steps)
+    return graph
+
+
 def reference_check(graph: Graph, photograph: str) -> Graph:
     """A graph that fails if no face is found in a photograph: it is compared with itself by a measured graph's scorer.
 

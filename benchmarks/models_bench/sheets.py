@@ -1,4 +1,5 @@
-"""A sheet for a prompt, which is printed on it: people side by side, their photograph and each condition below."""
+"""A sheet for a prompt, which is printed on it: people side by side under the names of their files, their photograph
+and each condition below."""
 
 from pathlib import Path
 
@@ -22,11 +23,14 @@ def write_sheet(people: list[Person], groups: dict[str, list[Picture]], prompt: 
     width = _LABEL + len(shown) * (_SIDE + _GAP)
     font = ImageFont.load_default(_FONT)
     lines = _wrapped(text, font, width - 2 * _GAP)
-    top = _GAP + _LINE * len(lines)
+    top = _GAP + _LINE * (len(lines) + 1)
     sheet = Image.new("RGB", (width, top + len(rows) * (_SIDE + _GAP)), "white")
     draw = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
         draw.text((_GAP, _GAP + number * _LINE), line, "black", font)
+    for column, person in enumerate(shown):
+        at = (_LABEL + column * (_SIDE + _GAP), top - _LINE)
+        draw.text(at, _cut(person.photograph.name, font, _SIDE), "black", font)
     for row, (name, pictures) in enumerate(rows.items()):
         y = top + row * (_SIDE + _GAP)
         draw.text((_GAP, y + _SIDE // 2), name, "black", font)
@@ -40,6 +44,10 @@ def _thumbnail(file):
         return Image.new("RGB", (_SIDE, _SIDE), "lightgrey")
     with Image.open(file) as picture:
         return ImageOps.pad(ImageOps.exif_transpose(picture).convert("RGB"), (_SIDE, _SIDE), color="white")
+
+
+def _cut(text, font, width):
+    return next(text[:end] for end in range(len(text), -1, -1) if font.getlength(text[:end]) <= width)
 
 
 def _wrapped(text, font, width):

@@ -13,7 +13,12 @@ from ruler.figures import mean_and_error, shown
 from .conditions import ADAPTER, FOUNDATION
 from .work import Picture
 
-_NONE = float("nan")
+_NONE, _DASH = float("nan"), "–"
+_ERRORS = 2  # of its own standard errors that a difference has to be for shares of it
+_WHY_DASH = (
+    "A dash for a share: the adapter changed this by no more than two standard errors over people (of one person none "
+    "is known), so that a share of it would say nothing; or nothing was measured.\n"
+)
 Groups = dict[str, list[Picture]]
 
 
@@ -30,7 +35,7 @@ def phrases_kept(picture: Picture) -> float | None:
 
 class Change(NamedTuple):
     """How a condition differs from the adapter, case by case: the mean, its standard error over people, and both in
-    percent of what lies between the adapter and the foundation (NaN where the adapter took nothing)."""
+    percent of what lies between the adapter and the foundation (NaN where that is within two of its own errors)."""
 
     mean: float
     error: float
@@ -47,8 +52,8 @@ def change(value: Callable[[Picture], float | None], pictures: list[Picture], gr
     if not cases:
         return Change(_NONE, _NONE, _NONE, _NONE)
     mean, error = mean_and_error([(case[0], here[case] - adapter[case]) for case in cases])
-    whole = float(np.mean([foundation[case] - adapter[case] for case in cases]))
-    unit = 100 / whole if whole * sign > 0 else _NONE
+    whole, own = mean_and_error([(case[0], foundation[case] - adapter[case]) for case in cases])
+    unit = 100 / whole if whole * sign > _ERRORS * own else _NONE  # of one person the error is NaN, and no more known
     return Change(mean, error, unit * mean, abs(unit) * error)
 
 
@@ -61,24 +66,29 @@ def likeness_of(groups: Groups) -> Callable[[Picture], float | None]:
 
 
 def markdown(groups: Groups) -> str:
-    """All tables; comparisons only where both the adapter and the foundation were measured."""
-    parts = [_overview(groups)]
+    """All tables; comparisons only where both the adapter and the foundation were measured, prompts only where CLIP
+    looked at them."""
+    pictures = [one for some in groups.values() for one in some]
+    clip = any(one.cosines for one in pictures)
+    parts = [_overview(groups, clip)]
     if ADAPTER in groups and FOUNDATION in groups:
-        parts += [_trade_off(groups), _by_number(groups)]
-    if any(one.cosines and one.phrases for some in groups.values() for one in some):
+        compared = [_trade_off(groups, clip), *([_by_number(groups)] if clip else [])]
+        parts += [*compared, *([_WHY_DASH] if _DASH in "".join(compared) else [])]
+    if any(one.cosines and one.phrases for one in pictures):
         parts.append(_by_phrase(groups))
     return "\n".join(parts)
 
 
-def _overview(groups):
-    header = ("condition", "pictures", "failed", "face found", "likeness", "prompt", "attributes", "s a picture")
+def _overview(groups, clip):
+    kept = (("prompt", prompt_kept), ("attributes", phrases_kept)) if clip else ()
+    header = ("condition", "pictures", "failed", "face found", "likeness", *(name for name, _ in kept), "s a picture")
     rows = []
     for name, pictures in groups.items():
         made = [one for one in pictures if not one.error]
         seconds = [one.seconds for one in made if one.seconds is not None]
         rows.append((
             name, str(len(made)), str(len(pictures) - len(made)), _mean(made, _found, 3),
-            _mean(made, lambda one: one.likeness, 3), _mean(made, prompt_kept, 2), _mean(made, phrases_kept, 2),
+            _mean(made, lambda one: one.likeness, 3), *(_mean(made, value, 2) for _, value in kept),
             shown(median(seconds) if seconds else _NONE, 2),
         ))  # fmt: skip
     return _table(header, rows)
@@ -94,16 +104,18 @@ def _mean(pictures, value, places):
     return shown(mean, places, error)
 
 
-def _trade_off(groups):
-    header = ("against the adapter", "likeness", "lost", "prompt", "given back", "attributes", "given back")
+def _trade_off(groups, clip):
+    kept = (("prompt", prompt_kept), ("attributes", phrases_kept)) if clip else ()
+    header = ["against the adapter", "likeness", "lost"]
+    header += [cell for name, _ in kept for cell in (name, "given back")]
     rows = []
     for name, pictures in groups.items():
         likeness = change(likeness_of(groups), pictures, groups, -1)
-        prompt, phrases = (change(value, pictures, groups, 1) for value in (prompt_kept, phrases_kept))
+        found = [(likeness, 3), *((change(value, pictures, groups, 1), 2) for _, value in kept)]
         cells = [
             cell
-            for found, places in ((likeness, 3), (prompt, 2), (phrases, 2))
-            for cell in (shown(found.mean, places, found.error), _percent(found, found.share_error))
+            for one, places in found
+            for cell in (shown(one.mean, places, one.error), _percent(one, one.share_error))
         ]
         rows.append((name, *cells))
     return _table(header, rows)
@@ -111,7 +123,7 @@ def _trade_off(groups):
 
 def _percent(found, error=_NONE):
     # plus 0.0, for there is a minus zero
-    return "–" if np.isnan(found.share) else f"{shown(round(found.share) + 0.0, 0, error)} %"
+    return _DASH if np.isnan(found.share) else f"{shown(round(found.share) + 0.0, 0, error)} %"
 
 
 def _by_number(groups):

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from likeness.cli.attempt import Outcome
 from likeness.cli.batch import LOCK, MANIFEST, Job, Options, run_jobs
 from likeness.cli.durable import digest_of, locked, read_lines
 from likeness.cli.names import slug
@@ -33,6 +34,15 @@ from .prompts import Prompt
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 _EXPECTS = "Landmark ControlNet: expected"  # in what LoadIDAdapter says about a file
 _BY_WEIGHT = "InfiniteYou"  # its ControlNet is weighed by ApplyIDAdapter, and by nothing else
+
+
+class PictureJob(Job):
+    """A job that has to give one picture: what comes of a workflow that gives several can't be compared."""
+
+    def record(self, outcome: Outcome, server: str | None = None, prompt_id: str | None = None) -> dict:
+        if outcome.status == "done":
+            _the_picture(outcome.files)
+        return super().record(outcome, server, prompt_id)
 
 
 @dataclass(frozen=True)
@@ -71,9 +81,12 @@ def read_people(folder: Path) -> list[Person]:
     """A person for each photograph in a folder, by the files' names."""
     if not folder.is_dir():
         raise Usage(f"{folder} is no folder; give one with a photograph of each person.")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+    there = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files = [path for path in there if path.suffix.lower() in _PICTURES]
     if not files:
         raise Usage(f"{folder} has no photographs ({', '.join(_PICTURES)}); put one of each person there.")
+    if others := ", ".join(path.name for path in there if path not in files):
+        say(f"No photographs by their endings ({', '.join(_PICTURES)}), so left out: {shown(others)}")
     people: dict[str, Person] = {}
     for path in files:
         name = slug(path.stem)
@@ -86,6 +99,7 @@ def read_people(folder: Path) -> list[Person]:
 def check_people(server: Server, graph: Graph, people: list[Person]):
     """Usage, with the names of all photographs in which the measured graph's face encoder finds nobody."""
     faceless = []
+    say(f"Looking for a face in {len(people)} photograph{'' if len(people) == 1 else 's'}.")
     for person in people:
         name = server.upload(person.photograph, plan_for(graph, person.photograph).graph[REFERENCE]["inputs"]["image"])
         check = reference_check(graph, name)
@@ -134,7 +148,7 @@ def jobs_of(name: str, graph: Graph, parts: Parts, people: list[Person], prompts
                 own = type(plan)(asked(changed, parts, prompt.text, seed), plan.uploads)
                 told = {"condition": name, "person": person.name, "prompt": prompt.number, "text": prompt.text,
                         "phrases": list(prompt.phrases), "seed": number}  # fmt: skip
-                jobs.append(Job(Row(f"{person.name}-{prompt.number:02}-{number}", {}), own, None, {}, told))
+                jobs.append(PictureJob(Row(f"{person.name}-{prompt.number:02}-{number}", {}), own, None, {}, told))
     return jobs
 
 
@@ -143,7 +157,7 @@ def run_condition(jobs: list[Job], out: Path, options: Options) -> list[Picture]
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / LOCK):
         counts = run_jobs(jobs, out, options)
-    say(f"{out.name}: {counts['done']} done, {counts['failed']} failed")
+    say(f"{out.name}: {counts['done']} done, {counts['skipped']} of them without a face; {counts['failed']} failed")
     return [_picture(record, out) for record in read_lines(out / MANIFEST)]
 
 
@@ -151,7 +165,15 @@ def _picture(record, out):
     told = {**record["table"], "phrases": tuple(record["table"]["phrases"])}
     if record["status"] != "done":
         return Picture(**told, error=record["error"])
-    [saved] = [file for file in record["files"] if file["node"] == PICTURE]
+    saved = _the_picture(record["files"])
     scores = record["scores"][LIKENESS]["scores"]
     return Picture(**told, error=None, file=out / saved["path"], sha256=saved["sha256"],
                    likeness=scores[0] if scores else None, seconds=record["seconds"])  # fmt: skip
+
+
+def _the_picture(files):
+    found = [file for file in files if file["node"] == PICTURE]
+    if len(found) != 1:
+        raise Usage(f"The workflow gave {len(found)} pictures for one prompt, and each is to be one; take out what "
+                    "repeats them (RepeatLatentBatch, a batch_size from a node).")  # fmt: skip
+    return found[0]

@@ -1,4 +1,4 @@
-"""The ruler for anybody's models: what it makes of workflows, of files and of numbers, and a run on a real server."""
+"""The ruler for anybody's models: what it makes of workflows and of files, and a run on a real server."""
 
 import io
 import json
@@ -12,12 +12,19 @@ from fake_comfyui import FakeServer
 from graphs import ROOT, example_on_tiny_models, group_photograph
 from likeness.cli import graph as graphs
 from likeness.cli.problems import Usage
-from likeness.core.cure.attributes import find_attributes
-from models_bench import clip, tables
+from models_bench import clip
 from models_bench.conditions import condition, known
-from models_bench.graph import LIKENESS, PICTURE, REFERENCE, asked, identity_controls, measured, read_parts
-from models_bench.prompts import read_prompts
-from models_bench.work import Picture
+from models_bench.graph import (
+    LIKENESS,
+    PICTURE,
+    REFERENCE,
+    asked,
+    identity_controls,
+    measured,
+    read_parts,
+    with_inputs,
+    with_steps,
+)
 from PIL import Image
 from safetensors.torch import save_file
 from tiny.towers import towers, write_towers
@@ -42,26 +49,6 @@ def ready(name, encoder="embedded", picture=None):
 
 def classes(graph):
     return sorted(node["class_type"] for node in graph.values())
-
-
-# Prompts
-
-
-def test_every_attribute_of_the_shipped_prompts_is_one_that_the_cure_finds():
-    prompts = read_prompts(models.PROMPTS)
-    for prompt in prompts:
-        assert [found.text for found in find_attributes(prompt.text)] == list(prompt.phrases)
-        assert "[" not in prompt.text
-    assert {len(prompt.phrases) for prompt in prompts} == {1, 2, 3}
-    assert len(read_prompts(models.PROMPTS, first=2)) == 6
-
-
-def test_a_file_without_prompts(tmp_path):
-    (tmp_path / "empty.txt").write_text("# nothing\n\n")
-    with pytest.raises(Usage, match="has no prompts; write one a line"):
-        read_prompts(tmp_path / "empty.txt")
-    with pytest.raises(Usage, match="can't be read as UTF-8 text"):
-        read_prompts(tmp_path / "missing.txt")
 
 
 # Workflows
@@ -105,6 +92,16 @@ def test_a_prompt_that_comes_from_a_node_of_its_own_reaches_the_cure_too():
     graph = asked(graph, parts, "a person, laughing", 1)
     cures = [node["inputs"]["prompt"] for node in graph.values() if node["class_type"] == "AttributeCure"]
     assert cures == ["a person, laughing"] and "PrimitiveStringMultiline" not in classes(graph)
+
+
+def test_steps_are_set_or_it_is_said_why_not():
+    graph, parts = ready("facelets_portrait")
+    [sampler] = parts.samplers
+    assert with_steps(graph, 3)[sampler]["inputs"]["steps"] == 3
+    with pytest.raises(Usage, match="The steps of .* come from another node, where --steps does not reach"):
+        with_steps(with_inputs(graph, sampler, steps=["9", 0]), 3)
+    with pytest.raises(Usage, match="No node of the workflow has steps"):
+        with_steps({"1": {"class_type": "SaveImage", "inputs": {}}}, 3)
 
 
 # Conditions
@@ -225,42 +222,6 @@ def test_files_without_both_towers(tmp_path):
         clip.file_of("folder", tmp_path)
 
 
-# Figures
-
-
-def picture(kind, person, likeness, cosine, phrases=("hat",)):
-    found = {"a hat": cosine, **dict.fromkeys(phrases, cosine / 2)}
-    return Picture(kind, person, 1, "a hat", phrases, 1, None, likeness=likeness, seconds=2.0, cosines=found)
-
-
-GROUPS = {
-    "foundation": [picture("foundation", "a", 0.1, 0.30), picture("foundation", "b", 0.3, 0.30)],
-    "adapter": [picture("adapter", "a", 0.7, 0.20), picture("adapter", "b", 0.7, 0.24)],
-    "cure-1": [picture("cure-1", "a", 0.6, 0.25), picture("cure-1", "b", None, 0.28)],
-}
-
-
-def test_what_a_condition_costs_and_gives_back():
-    back = tables.change(tables.prompt_kept, GROUPS["cure-1"], GROUPS, 1)
-    assert back.mean == pytest.approx(4.5) and back.error == pytest.approx(0.5)
-    assert back.share == pytest.approx(100 * 4.5 / 8)
-    # No face is as like as the foundation's mean, 0.2: -0.1 and -0.5 of 0.5 that the adapter gave.
-    lost = tables.change(tables.likeness_of(GROUPS), GROUPS["cure-1"], GROUPS, -1)
-    assert lost.mean == pytest.approx(-0.3) and lost.share == pytest.approx(60)
-
-
-def test_cases_that_failed_somewhere_are_not_compared():
-    failed = Picture("cure-1", "b", 1, "a hat", ("hat",), 1, "No face.")
-    groups = {**GROUPS, "cure-1": [GROUPS["cure-1"][0], failed]}
-    assert tables.change(tables.prompt_kept, groups["cure-1"], groups, 1).mean == pytest.approx(5)
-    assert "| cure-1 | 1 | 1 | 1.000 | 0.600 | 25.00 | 12.50 | 2.00 |" in tables.markdown(groups)
-
-
-def test_an_adapter_that_costs_nothing_gives_nothing_back():
-    same = {**GROUPS, "adapter": [picture("adapter", person, 0.7, 0.31) for person in "ab"]}
-    assert str(tables.change(tables.prompt_kept, same["cure-1"], same, 1).share) == "nan"
-
-
 # The command
 
 
@@ -322,6 +283,62 @@ def test_a_failed_prompt_is_a_row_that_says_so(fake, tmp_path, monkeypatch, caps
     assert models.NO_CLIP in capsys.readouterr().err
 
 
+def test_a_folder_of_another_run_is_left_alone(fake, tmp_path, capsys):
+    words = told(tmp_path, "--server", fake.address, "--conditions", "adapter")
+    assert models.main(words) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    (tmp_path / "one.txt").write_text("a person with [red hair]\n")
+    [first, _] = sorted((tmp_path / "people").iterdir())
+    (tmp_path / "fewer").mkdir()
+    (tmp_path / "fewer" / first.name).write_bytes(first.read_bytes())
+    capsys.readouterr()
+    for more, other in (
+        (["--prompts", str(tmp_path / "one.txt")], "prompts"), (["--first", "2"], "prompts"),
+        (["--references", str(tmp_path / "fewer")], "references"), (["--seeds", "2"], "seeds"),
+        (["--steps", "3"], "steps"), (["--encoder", "workflow"], "encoder"),
+        (["--workflow", str(API / "facelets_cure.json"), "--picture", CURED], "workflow"),
+    ):  # fmt: skip
+        assert models.main([*words, *more]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said == f"{tmp_path / 'out'} holds pictures of another run (with other {other}); give another --out."
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_a_workflow_of_several_pictures_is_told_at_the_first_result(fake, tmp_path, capsys):
+    fake.outputs[PICTURE]["images"] *= 2
+    words = told(tmp_path, "--server", fake.address, "--conditions", "adapter", "foundation")
+    assert models.main(words) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("The workflow gave 2 pictures for one prompt")
+    assert len(fake.prompts) <= 2 + 2  # two references, and what a server has at once
+
+
+def test_what_is_going_on_is_said(fake, tmp_path, capsys):
+    words = told(tmp_path, "--server", fake.address, "--conditions", "foundation", "adapter")
+    (tmp_path / "people/notes.txt").touch()
+    (tmp_path / "people/third.HEIC").touch()
+    assert models.main(words) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].endswith("so left out: notes.txt, third.HEIC") and said[1] == models.NO_CLIP
+    assert said[2:5] == ["Looking for a face in 2 photographs.", "condition 1 of 2: foundation",
+                         "foundation: 6 done, 0 of them without a face; 0 failed"]  # fmt: skip
+    assert said[5] == "condition 2 of 2: adapter" and str(tmp_path / "out/table.md") in said[-1]
+
+
+def test_what_is_done_stays_is_said_only_of_something(fake, tmp_path, capsys):
+    words = told(tmp_path, "--server", fake.address, "--conditions", "adapter")
+    assert models.main([*words, "--server", "127.0.0.1:9"]) == 0
+    assert models.main([*told(tmp_path, "--server", "127.0.0.1:9", "--conditions", "adapter")]) == 4
+    assert capsys.readouterr().err.splitlines()[-1].startswith("What is done stays")
+
+
+@pytest.mark.parametrize("option", ["--seeds", "--first", "--steps"])
+@pytest.mark.parametrize("value", ["0", "-1", "few"])
+def test_numbers_from_one(tmp_path, capsys, option, value):
+    with pytest.raises(SystemExit):
+        models.main(told(tmp_path, f"{option}={value}"))
+    assert f"argument {option}: {value} is no whole number from 1 on" in capsys.readouterr().err
+
+
 BAD = {
     "a missing workflow": (["--workflow", "nowhere.json"], "nowhere.json can't be opened"),
     "the page's format": (["--workflow", str(ROOT / "workflows/faceid_sd15.json")], "is a workflow of the page"),
@@ -341,7 +358,7 @@ def test_bad_input_is_one_sentence(tmp_path, capsys, what):
     more, sentence = BAD[what]
     assert models.main(told(tmp_path, *more)) > 1
     said = [line for line in capsys.readouterr().err.splitlines() if line not in (models.NO_CLIP,)]
-    assert sentence in said[0] and len(said) <= 2 and not (tmp_path / "out").exists()
+    assert sentence in said[0] and len(said) == 1 and not (tmp_path / "out").exists()
 
 
 def test_facelets_on_a_real_server(server, tmp_path, capsys, clip_file):
@@ -353,7 +370,7 @@ def test_facelets_on_a_real_server(server, tmp_path, capsys, clip_file):
     assert models.main(words) == 0
     assert "| cure-1 | 2 | 0 |" in capsys.readouterr().out
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "people/wall.png")
-    assert models.main(words) == 2
+    assert models.main([*words, "--out", str(tmp_path / "another")]) == 2
     said = capsys.readouterr().err
     assert "Nobody can be measured by wall.png" in said and "person" not in said.split("Nobody can")[1].split("(")[0]
 
