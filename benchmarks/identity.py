@@ -36,6 +36,10 @@ from ruler.work import SHOWN, Options, measure_person  # noqa: E402
 
 SHEET = 8  # people on a contact sheet
 CURED_SHEET = (BASE, ILL, conditions.FAINTER, "adapter-from-0.3+control", "freecure", conditions.CURE)
+FACELESS = (
+    "A picture without a face counts for nothing in the cosines, the AUC and the landmarks of the first table, as a "
+    "cosine of 0 in the disease, the trade, the leads and the plot, and like any other wherever the judge reads it.\n"
+)
 
 
 def options_of(given: argparse.Namespace) -> Options:
@@ -58,10 +62,10 @@ def tables(options: Options, scores: list[Score]) -> str:
     prompts = options.prompts * len(options.phrases)
     side = "settings may be chosen on them" if options.people[0] in TUNING else "no choice has seen them"
     size = f"{len(options.people)} people ({side}), {prompts} prompts each, {options.seeds} seeds"
-    parts = [f"{size}; {options.steps} steps of Euler, CFG {options.cfg:g}\n", markdown(scores)]
+    parts = [f"{size}; {options.steps} steps of Euler, CFG {options.cfg:g}\n", markdown(scores), FACELESS]
     parts.append(traits.markdown(scores, traits.read_well(options.judge)))
     if {ILL, BASE} <= set(options.conditions):
-        parts.append(trade_off.disease_markdown(scores, ILL, BASE, conditions.FAINTER))
+        parts.append(trade_off.disease_markdown(scores, ILL, BASE, conditions.FAINTER, conditions.FAINTER_WEIGHT))
         parts.append(trade_off.markdown(scores, ILL, BASE))
     rivals = conditions.measured_curves(conditions.RIVALS, options.conditions)
     cures = [name for name in options.conditions if name in conditions.CURING]
