@@ -1,15 +1,18 @@
 """The ruler's command line: one sentence at once for what can't be, and scores that no later failure costs."""
 
 import csv
+import sys
 from dataclasses import replace
 
+import identity
+import numpy as np
 import pytest
 from facelets.judge import WEIGHTS
 from ruler import conditions
 from ruler.command import arguments
 from ruler.gather import gathered
 from ruler.work import Options
-from ruler_scores import SCORE
+from ruler_scores import SCORE, traded
 
 
 def refused(capsys, *words):
@@ -84,3 +87,29 @@ def test_scores_are_written_after_every_person(tmp_path):
     scores, shown = gathered(options, both, tmp_path / "scores.csv")
     assert [(score.condition, score.person) for score in scores] == [("base", 0), ("base", 1), ("ill", 0), ("ill", 1)]
     assert shown == {("base", 0, 0): "picture 0", ("base", 0, 1): "picture 1"}
+
+
+def test_the_tables_say_what_they_count_and_where_all_of_it_lies(monkeypatch, capsys, tmp_path):
+    levels = {conditions.ILL: (0.6, 0.5), conditions.FAINTER: (0.5, 0.75), "cure-1.0": (0.57, 0.75)}
+    names = ["base", *levels]
+
+    def measure(options, processes, out):
+        assert out.is_dir()  # before anything is measured
+        shown = {(name, 0, number): np.zeros((128, 128, 3), np.uint8) for name in names for number in options.people}
+        scores = [
+            replace(score, person=score.person + 1000, reference={"hat": "other"})
+            for score in traded(levels, 2)
+            if score.phrases == 1
+        ]
+        return scores, shown
+
+    monkeypatch.setattr(identity, "measure", measure)
+    words = f"--identities 2 --prompts 1 --phrases 1 --seeds 1 --out {tmp_path / 'new'} --conditions {' '.join(names)}"
+    monkeypatch.setattr(sys, "argv", ["identity.py", *words.split()])
+    identity.main()
+    text = capsys.readouterr().out
+    *_, last = text.splitlines()
+    assert last == f"In {tmp_path / 'new'}: table.md, scores.csv, trade_off.png, sheet_1.png"
+    assert {path.name for path in (tmp_path / "new").iterdir()} == set(last.split(": ")[1].split(", "))
+    assert "adapter-0.32+control (at 0.32, which is 0.4 of 0.8)" in text
+    assert text.count("A picture without a face") == 1 and "| too few people |" in text

@@ -274,6 +274,8 @@ def test_few_pictures_have_no_correlation():
            for number in range(8)]  # fmt: skip
     assert traits.correlations(few, ("mole",))["mole"][0] > 0.9
     assert traits.markdown(few[:7], ("mole",)).splitlines()[2] == "| base | – | – |"
+    own = [replace(score, person=0, traits_true={"mole": 0.3}) for score in few]  # 0.3 adds up inexactly
+    assert traits.markdown(own, ("mole",)).splitlines()[2] == "| base | – | – |"
 
 
 def test_which_traits_count_is_read_from_the_judge_s_list(tmp_path):
