@@ -8,7 +8,7 @@ from textwrap import fill
 from . import conditions
 from .conditions import DRAWING
 from .report import traits
-from .task import PHRASES, TUNING, UNSEEN
+from .task import MOST_PHRASES, TUNING, UNSEEN
 from .work import WEIGHTS
 
 _OUT = Path(__file__).resolve().parents[2] / "out/bench-identity"
@@ -71,8 +71,8 @@ def _parser(about: str | None) -> argparse.ArgumentParser:
     add("--first", type=_whole(0), default=0, metavar="N", help="number of the first of them; default: %(default)s")
     add("--prompts", type=_whole(1), default=6, metavar="N",
         help="per person, and number of phrases if given; default: %(default)s")  # fmt: skip
-    add("--phrases", type=_whole(1, len(PHRASES)), nargs="+", default=[None], metavar="N",
-        help=f"how many a prompt names, 1 to {len(PHRASES)}; default: everything, absent things too")  # fmt: skip
+    add("--phrases", type=_whole(1, MOST_PHRASES), nargs="+", default=[None], metavar="N",
+        help=f"how many a prompt names, 1 to {MOST_PHRASES}; default: everything, absent things too")  # fmt: skip
     add("--seeds", type=_whole(1), default=2, metavar="N", help="pictures per prompt; default: %(default)s")
     add("--steps", type=_whole(1), default=20, metavar="N", help="of the sampler, Euler; default: %(default)s")
     add("--cfg", type=float, default=3.0, metavar="X", help="guidance; default: %(default)s")

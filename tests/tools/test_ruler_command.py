@@ -26,7 +26,7 @@ def refused(capsys, *words):
 @pytest.mark.parametrize(
     "option, wrong, bounds",
     [(name, 0, "1 or more") for name in ("--identities", "--prompts", "--seeds", "--steps", "--processes")]
-    + [("--first", -1, "0 or more"), ("--phrases", 0, "1 to 7"), ("--phrases", 8, "1 to 7")],
+    + [("--first", -1, "0 or more"), ("--phrases", 0, "1 to 5"), ("--phrases", 6, "1 to 5")],
 )
 def test_numbers_out_of_bounds_are_refused(capsys, tmp_path, option, wrong, bounds):
     said = refused(capsys, "--out", str(tmp_path / "new"), f"{option}={wrong}")
