@@ -24,50 +24,22 @@ sys.path.insert(0, str(ROOT / "scripts"))
 os.environ |= {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "2147483648", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 
 from ruler import conditions  # noqa: E402
-from ruler.conditions import BASE, DRAWING, ILL  # noqa: E402
-from ruler.figures import Score, markdown, write_csv  # noqa: E402
+from ruler.command import SCORES, arguments  # noqa: E402
+from ruler.conditions import BASE, ILL  # noqa: E402
+from ruler.figures import Score, markdown  # noqa: E402
+from ruler.gather import gathered  # noqa: E402
 from ruler.report import trade_off, traits, verdict  # noqa: E402
 from ruler.report.plot import plot  # noqa: E402
 from ruler.report.sheets import contact_sheet  # noqa: E402
-from ruler.task import TUNING, UNSEEN, people, person  # noqa: E402
-from ruler.work import SHOWN, WEIGHTS, Options, measure_person  # noqa: E402
+from ruler.task import TUNING, people, person  # noqa: E402
+from ruler.work import SHOWN, Options, measure_person  # noqa: E402
 
 SHEET = 8  # people on a contact sheet
-RECORD = {"identities": 24, "prompts": 6, "seeds": 2}
-# Errors are those over people: many of them, and few pictures of each.
-CURED_RECORD = {"identities": 48, "prompts": 1, "seeds": 1, "phrases": [1, 2, 3], "conditions": conditions.CURED}
 CURED_SHEET = (BASE, ILL, conditions.FAINTER, "adapter-from-0.3+control", "freecure", conditions.CURE)
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--conditions", nargs="+", choices=[DRAWING, *conditions.KNOWN], default=[DRAWING, *conditions.CONDITIONS]
-    )
-    parser.add_argument("--tune", action="store_true", help="people to choose settings on, instead of unseen ones")
-    parser.add_argument("--identities", type=int, default=12, help="people")
-    parser.add_argument("--first", type=int, default=0, help="number of the first of them")
-    parser.add_argument("--prompts", type=int, default=6, help="per person, and number of phrases if given")
-    parser.add_argument("--phrases", type=int, nargs="+", default=[None], help="in a prompt; default: everything")
-    parser.add_argument("--seeds", type=int, default=2, help="per prompt")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--cfg", type=float, default=3.0)
-    parser.add_argument("--record", action="store_true", help="as many pictures as benchmarks/README.md has")
-    parser.add_argument("--cured", action="store_true", help="the same for the cure")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--folder", type=Path, help="Facelets' weights, instead of those that ship")
-    parser.add_argument("--judge", type=Path, default=WEIGHTS, help="its weights, with the list of its traits beside")
-    parser.add_argument("--out", type=Path, default=ROOT / "out/bench-identity")
-    options = parser.parse_args()
-    for chosen, preset in ((options.record, RECORD), (options.cured, CURED_RECORD)):
-        if chosen:
-            parser.set_defaults(**preset)
-    given = parser.parse_args()
-    if given.first + given.identities > len(TUNING if given.tune else UNSEEN):
-        parser.error(f"there are {len(TUNING)} people to choose settings on, and {len(UNSEEN)} others")
-    if not traits.list_of(given.judge).exists():
-        parser.error(f"there is no {traits.list_of(given.judge)}: `python -m facelets.verify_judge --write` makes it")
-    return given
+FACELESS = (
+    "A picture without a face counts for nothing in the cosines, the AUC and the landmarks of the first table, as a "
+    "cosine of 0 in the disease, the trade, the leads and the plot, and like any other wherever the judge reads it.\n"
+)
 
 
 def options_of(given: argparse.Namespace) -> Options:
@@ -76,18 +48,13 @@ def options_of(given: argparse.Namespace) -> Options:
                    tuple(given.phrases), given.folder, given.judge)  # fmt: skip
 
 
-def measure(options: Options, processes: int) -> tuple[list[Score], dict]:
-    """Scores in the order of the conditions, people, prompts and seeds, and pictures by (condition, prompt, person)."""
-    scores, shown = [], {}
+def measure(options: Options, processes: int, out: Path) -> tuple[list[Score], dict]:
+    """Scores and pictures of everybody; the scores are written as they come."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        measured = pool.imap(partial(measure_person, options), options.people)
-        for done, (number, (own, pictures)) in enumerate(zip(options.people, measured, strict=True), 1):
-            scores += own
-            shown |= {(*key, number): picture for key, picture in pictures.items()}
-            print(f"person {done} of {len(options.people)}", file=sys.stderr, flush=True)
+        found = gathered(options, pool.imap(partial(measure_person, options), options.people), out / SCORES)
         pool.close()
         pool.join()  # so that workers end on their own
-    return sorted(scores, key=lambda score: options.conditions.index(score.condition)), shown
+    return found
 
 
 def tables(options: Options, scores: list[Score]) -> str:
@@ -95,10 +62,10 @@ def tables(options: Options, scores: list[Score]) -> str:
     prompts = options.prompts * len(options.phrases)
     side = "settings may be chosen on them" if options.people[0] in TUNING else "no choice has seen them"
     size = f"{len(options.people)} people ({side}), {prompts} prompts each, {options.seeds} seeds"
-    parts = [f"{size}; {options.steps} steps of Euler, CFG {options.cfg:g}\n", markdown(scores)]
+    parts = [f"{size}; {options.steps} steps of Euler, CFG {options.cfg:g}\n", markdown(scores), FACELESS]
     parts.append(traits.markdown(scores, traits.read_well(options.judge)))
     if {ILL, BASE} <= set(options.conditions):
-        parts.append(trade_off.disease_markdown(scores, ILL, BASE, conditions.FAINTER))
+        parts.append(trade_off.disease_markdown(scores, ILL, BASE, conditions.FAINTER, conditions.FAINTER_WEIGHT))
         parts.append(trade_off.markdown(scores, ILL, BASE))
     rivals = conditions.measured_curves(conditions.RIVALS, options.conditions)
     cures = [name for name in options.conditions if name in conditions.CURING]
@@ -107,14 +74,19 @@ def tables(options: Options, scores: list[Score]) -> str:
     return "\n".join(parts)
 
 
-def write_plot(options: Options, scores: list[Score], path: Path):
+def write_plot(options: Options, scores: list[Score], path: Path) -> list[str]:
+    """The name of what is written, if the conditions make a plot."""
     curves = [conditions.measured_curves(some, options.conditions) for some in (conditions.RIVALS, conditions.CURES)]
     if BASE in options.conditions and any(curves):
         others = [name for name in conditions.WAYS if name in options.conditions]
         plot(scores, *curves, others, BASE).savefig(path, dpi=110)
+        return [path.name]
+    return []
 
 
-def write_sheets(options: Options, scores: list[Score], shown: dict, folder: Path):
+def write_sheets(options: Options, scores: list[Score], shown: dict, folder: Path) -> list[str]:
+    """The names of what is written."""
+    files = []
     shown_people = options.people[:SHEET]
     references = [person(number).reference.image for number in shown_people]
     texts = {(score.person, score.prompt, score.phrases): score.text for score in scores}
@@ -123,19 +95,19 @@ def write_sheets(options: Options, scores: list[Score], shown: dict, folder: Pat
         rows = {name: [shown[name, at, number] for number in shown_people] for name in names}
         prompts = [texts[(number, *asked)] for number in shown_people]
         contact_sheet(prompts, {"reference": references, **rows}, folder / f"sheet_{at + 1}.png")
+        files.append(f"sheet_{at + 1}.png")
+    return files
 
 
 def main():
-    given = arguments()
+    given = arguments(about=__doc__)
     options = options_of(given)
-    scores, shown = measure(options, given.processes)
-    given.out.mkdir(parents=True, exist_ok=True)
+    scores, shown = measure(options, given.processes, given.out)
     text = tables(options, scores)
     (given.out / "table.md").write_text(text)
-    write_csv(scores, given.out / "scores.csv", traits.read_well(options.judge))
-    write_plot(options, scores, given.out / "trade_off.png")
-    write_sheets(options, scores, shown, given.out)
-    print(text)
+    print(text, flush=True)
+    files = write_plot(options, scores, given.out / "trade_off.png") + write_sheets(options, scores, shown, given.out)
+    print(f"In {given.out}: {', '.join(['table.md', SCORES, *files])}")
 
 
 if __name__ == "__main__":

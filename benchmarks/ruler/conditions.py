@@ -99,7 +99,8 @@ WAYS = {
     "freecure-shared": (*_ILL, cure(mode="freecure", abstract_pass=0.5)),
 }
 CURE = "cure-1.0"  # the node as it comes
-FAINTER = _at(round(WEIGHT * FAINT, 3))
+_FAINT_WEIGHT = round(WEIGHT * FAINT, 3)
+FAINTER, FAINTER_WEIGHT = _at(_FAINT_WEIGHT), f"at {_FAINT_WEIGHT}, which is {FAINT} of {WEIGHT}"
 RIVALS = {"lower weight": [ILL, *LOWERED], "shorter range": [ILL, *SHORTER]}
 CURES = {
     "cure, by strength": [ILL, *STRENGTHS],

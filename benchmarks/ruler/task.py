@@ -26,6 +26,8 @@ PHRASES = (
     ("hair_length", "hair_curl", "hair_color"), ("hat", "hat_color"), ("glasses",), ("facial_hair",), ("earrings",),
     ("eye_color",), ("expression",),
 )  # fmt: skip
+# In more phrases some people cannot be contradicted by things to be seen alone: the search would not end.
+MOST_PHRASES = 5
 _ABSENT = ("none", "bald", "neutral")
 
 

@@ -1,6 +1,7 @@
 """What the ruler tells of scores: figures and their errors against their definitions, a plot, contact sheets."""
 
 import io
+import itertools
 import json
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 from facelets.judge import WEIGHTS
 from facelets.world import TRAITS
 from PIL import Image
-from ruler.figures import by_condition
+from ruler.figures import by_condition, mean_and_error
 from ruler.report import trade_off, traits, verdict
 from ruler.report.people import by_person, drawn_people, estimate, estimates
 from ruler.report.plot import plot
@@ -22,9 +23,12 @@ from ruler_scores import CURVES, SCORE, scored, traded
 def test_the_drawn_error_is_that_of_a_mean():
     values = np.random.default_rng(1).normal(size=40)
     mean, error = estimate(lambda drawn: values[drawn].mean(-1), 40)
-    assert mean == pytest.approx(values.mean()) and error == pytest.approx(np.std(values) / 40**0.5, rel=0.05)
+    assert mean == pytest.approx(values.mean()) and error == pytest.approx(np.std(values, ddof=1) / 40**0.5, rel=0.03)
     assert estimate(lambda drawn: values[drawn].mean(-1), 40) == (mean, error)  # the same each time
     assert np.isnan(estimate(lambda drawn: values[drawn].mean(-1), 1)[1])
+    # of few people too it is the error that a mean has in the other tables
+    few = mean_and_error(list(enumerate(values[:3])))
+    assert estimate(lambda drawn: values[drawn].mean(-1), 3) == pytest.approx(few, rel=0.03)
 
 
 def test_draws_without_a_figure_do_not_count_for_its_error():
@@ -36,8 +40,8 @@ def test_draws_without_a_figure_do_not_count_for_its_error():
 
     means, (error, of_fewer) = estimates(figures, 3)
     all_means = values[drawn_people(3)].mean(-1)
-    assert means.tolist() == [pytest.approx(7 / 3)] * 2 and error == pytest.approx(all_means.std(ddof=1))
-    assert of_fewer == pytest.approx(all_means[all_means >= 1.5].std(ddof=1)) and of_fewer < error
+    assert means.tolist() == [pytest.approx(7 / 3)] * 2 and error == pytest.approx(all_means.std(ddof=1) * 1.5**0.5)
+    assert of_fewer == pytest.approx(all_means[all_means >= 1.5].std(ddof=1) * 1.5**0.5) and of_fewer < error
 
 
 def test_people_stand_side_by_side():
@@ -58,7 +62,7 @@ def test_what_a_cure_gives_back_and_what_it_takes():
     trade = trade_off.trade_off(cured, ill, base)
     assert trade.kept == pytest.approx(0.875) and trade.given_back == pytest.approx(75)
     assert trade.kept_error == pytest.approx(0.125)  # of 0.75 and 1
-    assert trade.given_back_error == pytest.approx(25 / 2**0.5, rel=0.03)  # of 50, 75, 75 and 100 %, as often each
+    assert trade.given_back_error == pytest.approx(25, rel=0.03)  # of 50, 75, 75 and 100 %, as often each
     assert trade.likeness == pytest.approx(0.54) and trade.lost == pytest.approx(10)
     assert trade.lost_error == pytest.approx(100 * 0.04 / 0.6)  # of 0.1 and 0.02
     nothing = trade_off.trade_off(ill, ill, base)
@@ -76,10 +80,11 @@ def test_the_disease():
     }
     found = trade_off.disease(groups, "ill", "base", "faint")
     assert found.lost[0] == pytest.approx(37.5)
-    assert found.lost[1] == pytest.approx(12.5 / 2**0.5, rel=0.03)  # of 25, 37.5, 37.5 and 50 points
+    assert found.lost[1] == pytest.approx(12.5, rel=0.03)  # of 25, 37.5, 37.5 and 50 points
     assert found.left[0] == pytest.approx(50) and found.left[1] == pytest.approx(0, abs=1e-9)  # of everybody half
     assert trade_off.disease({"ill": groups["ill"], "base": groups["base"]}, "ill", "base", "faint").left is None
-    text = trade_off.disease_markdown(sum(groups.values(), []), "ill", "base", "faint")
+    text = trade_off.disease_markdown(sum(groups.values(), []), "ill", "base", "faint", "at 0.4, which is 0.5 of 0.8")
+    assert "| likeness left with faint (at 0.4, which is 0.5 of 0.8) |" in text
     assert text.splitlines()[2].startswith("| in all | 37.5 ± ") and text.endswith("| 50.0 ± 0.0 % |\n")
 
 
@@ -120,9 +125,28 @@ def test_the_plot_has_the_trade_with_its_errors():
         heights = [segment[1, 1] - segment[0, 1] for segment in upright.get_segments()]
         assert np.allclose(widths, [2 * trade.lost_error for trade in trades])
         assert np.allclose(heights, [2 * trade.kept_error for trade in trades])
-    assert {text.get_text() for text in close.texts} >= {"0.4", "1.0"}
+    assert [axes.get_title() for axes in figure.axes] == ["everything", "close-up"]
+    assert {text.get_text() for text in close.texts} >= {"0.4", "1.0", "without a cure"}
     figure.savefig(picture := io.BytesIO(), dpi=40)
     assert min(Image.open(picture).size) > 200
+
+
+def test_labels_in_the_plot_do_not_lie_on_each_other_and_errors_stretch_no_panel():
+    near = {f"faint-0.{number}+control": (0.59 - 0.0001 * number, 0.5) for number in range(1, 9)}
+    curves = {"ill-0.8+control": (0.6, 0.5), **near, "faint-0.05+control": (0.54, 0.75), "cure-1.0": (0.57, 0.75)}
+    scores = traded(curves)
+    wild = [replace(score, right=score.right + (1.5, -1.5)[score.person % 2] * (score.condition == "cure-1.0"))
+            for score in scores]  # fmt: skip
+    rivals = {"lower weight": ["ill-0.8+control", *near, "faint-0.05+control"]}
+    figure = plot(wild, rivals, {"by strength": ["ill-0.8+control", "cure-1.0"]}, [], "base")
+    figure.draw_without_rendering()
+    whole, close = figure.axes
+    boxes = [text.get_window_extent() for text in close.texts]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    said = {text.get_text() for text in close.texts}
+    assert said >= {"without a cure", "0.1", "0.05", "1.0"} and len(said) < len(curves)
+    for axes in (whole, close):
+        assert axes.get_xlim()[1] - axes.get_xlim()[0] < 130 and axes.get_ylim()[1] < 1.1
 
 
 # The figure that can say no
@@ -170,7 +194,7 @@ def test_a_lead_against_a_loop_over_draws():
 
     one = verdict.lead(found, "cure", ["a", "b", "c"], "a")
     assert one.points == pytest.approx(points(np.arange(12))) and one.reached
-    assert one.error == pytest.approx(np.std([points(who) for who in drawn_people(12)], ddof=1))
+    assert one.error == pytest.approx(np.std([points(who) for who in drawn_people(12)], ddof=1) * (12 / 11) ** 0.5)
     assert one == verdict.lead(found, "cure", ["a", "b", "c"], "a")
 
 
@@ -182,7 +206,12 @@ def test_a_lead_says_no():
     leads = {name: verdict.lead(found, name, ["a", "b", "c"], "a") for name in cures}
     assert [one.word for one in leads.values()] == ["yes", "not shown", "no: worse"]
     assert leads["the curve itself"].points == pytest.approx(0, abs=1e-9)
-    assert verdict.lead(random_people(np.random.default_rng(5), 1), "cure", ["a", "b"], "a").word == "not shown"
+    words = []
+    for count in (1, 2, 7, 8):
+        few = random_people(np.random.default_rng(5), count)
+        few.likeness["cure"] = few.likeness["a"] + 0.3
+        words.append(verdict.lead(few, "cure", ["a", "b", "c"], "a").word)
+    assert words == [*["too few people"] * 3, "yes"]
     short = verdict.lead(found, "cure", ["a", "b"], "a")
     assert not short.reached and short.most == pytest.approx(found.kept["b"].mean())
     gained = (found.likeness["cure"].mean() - found.likeness["b"].mean()) / found.likeness["a"].mean()
@@ -191,13 +220,26 @@ def test_a_lead_says_no():
 
 def test_the_table_of_leads():
     rivals = {"lower weight": ["ill-0.8+control", "faint-0.4+control"]}
-    rows = verdict.markdown(traded(), ["cure-1.0"], rivals, "ill-0.8+control").splitlines()
+    rows = verdict.markdown(traded(persons=8), ["cure-1.0"], rivals, "ill-0.8+control").splitlines()
     assert rows[2] == "| | better than any lower weight | prompt kept | in all | 1 named | 2 named |"
-    lead = 100 * 0.07 / 0.615
-    assert rows[4].startswith(f"| cure-1.0 | yes | 0.750 | +{lead:.1f} ± 0.1 | +{lead:.1f} ± ")
-    beyond = traded({**CURVES, "cure-1.0": (0.4, 1.0)})
+    lead = 100 * 0.07 / 0.635
+    assert rows[4].startswith(f"| cure-1.0 | yes | 0.750 | +{lead:.1f} ± 0.2 | +{lead:.1f} ± ")
+    beyond = traded({**CURVES, "cure-1.0": (0.4, 1.0)}, 8)
     cell = verdict.markdown(beyond, ["cure-1.0"], rivals, "ill-0.8+control").splitlines()[4]
-    assert "| no: worse | 1.000 | -16.3 ± " in cell and cell.count("[0.750]") == 3
+    assert "| no: worse | 1.000 | -15.7 ± " in cell and cell.count("[0.750]") == 3
+
+
+def test_a_curve_that_is_one_run_is_told():
+    names = ["ill-0.8+control", "from-0.5", "from-0.6"]
+
+    def said(likeness):
+        scores = traded({**CURVES, "from-0.5": (0.3, 0.75), "from-0.6": (likeness, 0.75)})
+        text = verdict.markdown(scores, ["cure-1.0"], {"shorter range": names}, names[0])
+        return [line for line in text.splitlines() if "the very same numbers" in line]
+
+    assert len(said(0.3)) == 1 and "of the shorter range" in said(0.3)[0] and not said(0.29)
+    people = by_person(by_condition(traded()))
+    assert not verdict.all_the_same(people, ["ill-0.8+control", "faint-0.4+control"])  # one is no surprise
 
 
 # Traits
@@ -222,9 +264,18 @@ def test_correlations_of_traits_are_over_pictures_and_their_errors_over_people()
     draws = np.array([plain(who) for who in drawn_people(9)])
     for name, each, all_draws in (("mole", plain(range(9))[0], draws[:, 0]),
                                   ("mean", np.mean(plain(range(9))), draws.mean(1))):  # fmt: skip
-        assert found[name] == (pytest.approx(each), pytest.approx(all_draws.std(ddof=1)))
+        assert found[name] == (pytest.approx(each), pytest.approx(all_draws.std(ddof=1) * (9 / 8) ** 0.5))
     assert f"| base | {found['mole'][0]:.2f} ± {found['mole'][1]:.2f} |" in traits.markdown(scores, ("mole",))
     assert np.isnan(traits.correlations(scores[:3], ("mole",))["mole"][0])  # one person says nothing
+
+
+def test_few_pictures_have_no_correlation():
+    few = [replace(SCORE, person=number, traits_read={"mole": number}, traits_true={"mole": number**2})
+           for number in range(8)]  # fmt: skip
+    assert traits.correlations(few, ("mole",))["mole"][0] > 0.9
+    assert traits.markdown(few[:7], ("mole",)).splitlines()[2] == "| base | – | – |"
+    own = [replace(score, person=0, traits_true={"mole": 0.3}) for score in few]  # 0.3 adds up inexactly
+    assert traits.markdown(own, ("mole",)).splitlines()[2] == "| base | – | – |"
 
 
 def test_which_traits_count_is_read_from_the_judge_s_list(tmp_path):

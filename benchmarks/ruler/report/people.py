@@ -13,6 +13,7 @@ import numpy as np
 from ..figures import Score
 
 DRAWS, SEED = 2000, 1
+ENOUGH = 8  # people for a verdict, pictures for a correlation over them
 
 
 def drawn_people(count: int) -> np.ndarray:
@@ -30,7 +31,9 @@ def estimates(figures: Callable[[np.ndarray], np.ndarray], count: int) -> tuple[
     if count == 1:
         return values, np.full_like(values, np.nan)
     drawn = np.ma.masked_invalid(figures(drawn_people(count)))
-    return values, drawn.std(0, ddof=1).filled(np.nan)
+    # Draws vary as the people at hand do around their own mean, which is too little by (count - 1) / count: with this
+    # the error of a mean is the one that `mean_and_error` has.
+    return values, drawn.std(0, ddof=1).filled(np.nan) * (count / (count - 1)) ** 0.5
 
 
 def estimate(figure: Callable[[np.ndarray], np.ndarray], count: int) -> tuple[float, float]:

@@ -96,8 +96,10 @@ def disease(groups: dict[str, list[Score]], ill: str, base: str, fainter: str) -
     return Disease(lost, left)
 
 
-def disease_markdown(scores: list[Score], ill: str, base: str, fainter: str) -> str:
-    lines = [f"| the disease | points of the prompt lost with {ill} | likeness left with {fainter} |", "|---|---|---|"]
+def disease_markdown(scores: list[Score], ill: str, base: str, fainter: str, weight: str) -> str:
+    """`weight` says in words which one the fainter condition has."""
+    left_with = f"likeness left with {fainter} ({weight})"
+    lines = [f"| the disease | points of the prompt lost with {ill} | {left_with} |", "|---|---|---|"]
     for title, some in by_length(scores).items():
         found = disease(by_condition(some), ill, base, fainter)
         left = f"{shown(found.left[0], 1, found.left[1])} %" if found.left else "–"

@@ -8,7 +8,7 @@ import numpy as np
 from facelets.verify_judge import READABLE
 
 from ..figures import Score, by_condition, shown
-from .people import estimates
+from .people import ENOUGH, estimates
 
 
 def list_of(judge: Path) -> Path:
@@ -24,7 +24,10 @@ def read_well(judge: Path) -> tuple[str, ...]:
 
 def correlations(scores: list[Score], traits: tuple[str, ...]) -> dict[str, tuple[float, float]]:
     """Pearson's correlation over pictures of what is read of each trait with the truth, and "mean", that of all these;
-    each with its standard error over people."""
+    each with its standard error over people. NaN of fewer than ENOUGH pictures, for a line through two of them is
+    always right, and of one person, whose truth does not vary."""
+    if len(scores) < ENOUGH or len({score.person for score in scores}) == 1:
+        return dict.fromkeys((*traits, "mean"), (float("nan"),) * 2)
     people = defaultdict(list)
     for score in scores:
         people[score.person].append([(score.traits_read[name], score.traits_true[name]) for name in traits])

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..figures import Score, by_condition, shown
-from .people import ByPerson, by_person, estimate
+from .people import ENOUGH, ByPerson, by_person, estimate
 from .trade_off import by_length
 
 SURE = 2.0  # standard errors from which on a difference counts
@@ -31,17 +31,20 @@ def best_likeness(kept: np.ndarray, likeness: np.ndarray, wanted: np.ndarray) ->
 
 class Lead(NamedTuple):
     """Points of the uncured likeness, in percent, that a cure keeps beyond a rival, with the standard error; whether
-    the rival keeps as much of the prompt at all, and if not how much at most."""
+    the rival keeps as much of the prompt at all, and how much at most; of how many people."""
 
     points: float
     error: float
     reached: bool
     most: float
+    people: int
 
     @property
     def word(self) -> str:
-        """Whether the cure is better; "not shown" within the error."""
-        if np.isnan(self.error) or abs(self.points) <= SURE * self.error:
+        """Whether the cure is better; "not shown" within the error, which few people cannot tell."""
+        if self.people < ENOUGH:
+            return "too few people"
+        if abs(self.points) <= SURE * self.error:
             return "not shown"
         return "yes" if self.points > 0 else "no: worse"
 
@@ -58,7 +61,16 @@ def lead(people: ByPerson, cure: str, rival: list[str], ill: str) -> Lead:
         return 100 * (people.likeness[cure][drawn].mean(-1) - best) / whole
 
     most = kept.mean(-1).max()
-    return Lead(*estimate(points, people.count), bool(most >= people.kept[cure].mean() - _EVEN), float(most))
+    reached = bool(most >= people.kept[cure].mean() - _EVEN)
+    return Lead(*estimate(points, people.count), reached, float(most), people.count)
+
+
+def all_the_same(people: ByPerson, rival: list[str]) -> bool:
+    """Whether the conditions of a curve after the uncured one, several, gave everybody the very same numbers."""
+    first, *others = rival[1:]
+    return bool(others) and all(
+        np.array_equal(part[first], part[name]) for part in (people.kept, people.likeness) for name in others
+    )
 
 
 def markdown(scores: list[Score], cures: list[str], rivals: dict[str, list[str]], ill: str) -> str:
@@ -68,8 +80,8 @@ def markdown(scores: list[Score], cures: list[str], rivals: dict[str, list[str]]
     for label, rival in rivals.items():
         lines += [
             f"At the same prompt kept, points of the likeness that the cure keeps beyond any {label}. Better: by more "
-            f"than {SURE:g} standard errors, in all. In brackets: the rival never keeps as much of the prompt, and is "
-            "taken where it keeps most, which is so much.\n",
+            f"than {SURE:g} standard errors, in all, of {ENOUGH} people or more. In brackets: the rival never keeps as "
+            "much of the prompt, and is taken where it keeps most, which is so much.\n",
             f"| | better than any {label} | prompt kept | {' | '.join(people)} |",
             "|---" * (3 + len(people)) + "|",
         ]
@@ -78,6 +90,10 @@ def markdown(scores: list[Score], cures: list[str], rivals: dict[str, list[str]]
             kept = shown(float(people["in all"].kept[cure].mean()), 3)
             cells = " | ".join(_cell(one) for one in leads.values())
             lines.append(f"| {cure} | {leads['in all'].word} | {kept} | {cells} |")
+        if all_the_same(people["in all"], rival):
+            lines.append(
+                f"\nAll conditions of the {label} gave the very same numbers: with so few steps they are one run."
+            )
         lines.append("")
     return "\n".join(lines)
 

@@ -1,0 +1,96 @@
+"""The ruler's command line: what may be asked for, and one sentence at once for what may not."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import fill
+
+from . import conditions
+from .conditions import DRAWING
+from .report import traits
+from .task import MOST_PHRASES, TUNING, UNSEEN
+from .work import WEIGHTS
+
+_OUT = Path(__file__).resolve().parents[2] / "out/bench-identity"
+SCORES = "scores.csv"
+RECORD = {"identities": 24, "prompts": 6, "seeds": 2}
+# Errors are those over people: many of them, and few pictures of each.
+CURED_RECORD = {"identities": 48, "prompts": 1, "seeds": 1, "phrases": [1, 2, 3], "conditions": conditions.CURED}
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """For argparse: a whole number within these bounds."""
+
+    def read(text: str) -> int:
+        number = int(text)
+        if number < least or (most is not None and number > most):
+            bounds = f"{least} or more" if most is None else f"{least} to {most}"
+            raise argparse.ArgumentTypeError(f"has to be {bounds}, not {number}")
+        return number
+
+    read.__name__ = "whole number"  # argparse names it where the text is none
+    return read
+
+
+def arguments(words: list[str] | None = None, about: str | None = None) -> argparse.Namespace:
+    """What is asked for, by these words or the command line's; the folder for what comes out is there."""
+    parser = _parser(about)
+    options = parser.parse_args(words)
+    for chosen, preset in ((options.record, RECORD), (options.cured, CURED_RECORD)):
+        if chosen:
+            parser.set_defaults(**preset)
+    given = parser.parse_args(words)
+    if given.first + given.identities > len(TUNING if given.tune else UNSEEN):
+        parser.error(f"there are {len(TUNING)} people to choose settings on, and {len(UNSEEN)} others")
+    if not given.judge.is_file():
+        parser.error(f"there is no judge {given.judge}")
+    if not traits.list_of(given.judge).exists():
+        parser.error(f"there is no {traits.list_of(given.judge)}: `python -m facelets.verify_judge --write` makes it")
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+        open(given.out / SCORES, "a").close()  # can it be written? what lies there stays until somebody is measured
+    except OSError as problem:
+        parser.error(f"--out {given.out} cannot be written: {problem.strerror}")
+    return given
+
+
+def _parser(about: str | None) -> argparse.ArgumentParser:
+    usual = [DRAWING, *conditions.CONDITIONS]
+    others = [name for name in conditions.KNOWN if name not in usual]
+    lists = (f"the usual conditions: {' '.join(usual)}", f"others: {' '.join(others)}")
+    parser = argparse.ArgumentParser(
+        description=about,
+        epilog="\n".join(fill(some, 100, break_on_hyphens=False) for some in lists),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--conditions", nargs="+", choices=[*usual, *others], default=usual, metavar="NAME",
+        help="what is compared, of those below; default: the usual ones")  # fmt: skip
+    add("--tune", action="store_true", help="people to choose settings on; default: people whom no choice has seen")
+    add("--identities", type=_whole(1), default=12, metavar="N", help="people; default: %(default)s")
+    add("--first", type=_whole(0), default=0, metavar="N", help="number of the first of them; default: %(default)s")
+    add("--prompts", type=_whole(1), default=6, metavar="N",
+        help="per person, and number of phrases if given; default: %(default)s")  # fmt: skip
+    add("--phrases", type=_whole(1, MOST_PHRASES), nargs="+", default=[None], metavar="N",
+        help=f"how many a prompt names, 1 to {MOST_PHRASES}; default: everything, absent things too")  # fmt: skip
+    add("--seeds", type=_whole(1), default=2, metavar="N", help="pictures per prompt; default: %(default)s")
+    add("--steps", type=_whole(1), default=20, metavar="N", help="of the sampler, Euler; default: %(default)s")
+    add("--cfg", type=float, default=3.0, metavar="X", help="guidance; default: %(default)s")
+    add("--record", action="store_true",
+        help=f"as many pictures as benchmarks/README.md has; default: {_said(RECORD)}")  # fmt: skip
+    add("--cured", action="store_true",
+        help=f"the cure and its rivals, all conditions but the plain ones; default: {_said(CURED_RECORD)}")  # fmt: skip
+    add("--processes", type=_whole(1), default=2, metavar="N", help="that work at a time; default: %(default)s")
+    add("--folder", type=Path, help="Facelets' weights; default: those that ship")
+    add("--judge", type=Path, default=WEIGHTS, metavar="FILE",
+        help="its weights, with the list of its traits beside; default: %(default)s")  # fmt: skip
+    add("--out", type=Path, default=_OUT, metavar="FOLDER", help="for all that comes out; default: %(default)s")
+    return parser
+
+
+def _said(preset: dict) -> str:
+    """What an option stands for, as words of the command line."""
+    given = {name: value for name, value in preset.items() if name != "conditions"}
+    words = [f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
+             for name, value in given.items()]  # fmt: skip
+    return f"off; stands for {' '.join(words)}"
