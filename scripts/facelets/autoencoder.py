@@ -1,6 +1,7 @@
 """The autoencoder: 128 px portraits to 16 x 16 x 16 latents and back."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -59,6 +60,7 @@ class Autoencoder(Stage):
     decay = 0.0
     warm_up = 200
     eyes = 4.0  # how much their pixels count
+    file = "autoencoder.safetensors"
 
     def build(self):
         model = new_autoencoder()
@@ -116,7 +118,7 @@ class Autoencoder(Stage):
         return loss, numbers
 
     def export(self, model, summary):
-        export(model, summary)
+        export(model, FINISHED / self.file, summary)
 
 
 class Decoder(Autoencoder):
@@ -129,9 +131,10 @@ class Decoder(Autoencoder):
     matrix_rate = 1.2e-3
     warm_up = 100
     eyes = 8.0
+    file = "vae.safetensors"
 
     def build(self):
-        weights = {key: value.float() for key, value in load_file(FINISHED / "vae.safetensors").items()}
+        weights = {key: value.float() for key, value in load_file(FINISHED / Autoencoder.file).items()}
         model = new_autoencoder()
         model.load_state_dict(weights)
         model.requires_grad_(False).taesd_decoder.requires_grad_(True)
@@ -157,7 +160,7 @@ def _off(seen: Tensor, images: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]
 
 
 @torch.no_grad()
-def export(model: nn.Module, summary: dict):
+def export(model: nn.Module, path: Path, summary: dict):
     """Write the weights, and the colours for previews: the least-squares map from latents to small pictures."""
     images = pictures(np.random.default_rng(101), 512)
     latents = torch.cat([encode(model, part) for part in images.split(32)])
@@ -170,7 +173,7 @@ def export(model: nn.Module, summary: dict):
     colors = torch.linalg.lstsq(known, small.permute(0, 2, 3, 1).reshape(-1, 3)).solution
     save_file(
         {key: value.half().contiguous() for key, value in model.state_dict().items()},
-        FINISHED / "vae.safetensors",
+        path,
         {"likeness.latent_rgb": json.dumps({"factors": colors[:CHANNELS].tolist(), "bias": colors[CHANNELS].tolist()}),
          "likeness.training": json.dumps(summary)},
     )  # fmt: skip

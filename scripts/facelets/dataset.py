@@ -67,7 +67,7 @@ class Portraits:
 
 
 def trained_autoencoder(folder: Path = FINISHED) -> nn.Module:
-    """The autoencoder as its stage left it, or the one in another folder, in fp32."""
+    """The autoencoder as its stages left it, or the one in another folder, in fp32."""
     weights = {key: value.float() for key, value in load_file(folder / "vae.safetensors").items()}
     model = module("core.host.facelets.autoencoder").autoencoder_of(weights)
     model.load_state_dict(weights)
