@@ -181,7 +181,7 @@ class Adapter(Stage):
         numbers = {kind: loss.detach()}
         expected = noised.expected(velocity)
         seen = model.reader(expected)
-        weights = noised.level.flatten().sqrt()  # what is expected of nothing but noise is a blur that nobody can read
+        weights = noised.clear.flatten()  # what is expected of nothing but noise is a blur that nobody can read
         if kind != POSE:
             known = weights * vectors.any(1)
             traits = self.put(self.portraits.identities[places])

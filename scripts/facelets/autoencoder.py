@@ -1,15 +1,16 @@
 """The autoencoder: 128 px portraits to 16 x 16 x 16 latents and back."""
 
 import json
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .networks import CHANNELS, new_autoencoder
+from .networks import CHANNELS, new_autoencoder, read_finished
 from .pack import FINISHED
 from .training import Stage, initialise
 from .world import REGIONS, draw, sample_identity, sample_look, sample_pose
@@ -17,8 +18,10 @@ from .world import REGIONS, draw, sample_identity, sample_look, sample_pose
 NOISE = 0.03  # added to the latents while training: what a sampler's last errors look like
 CROP = 64
 SMALLER = 0.25  # of the steps: how often latents of half the size have to be read too
-# Small parts that say most: an error in an eye or a mouth counts four times.
-FEATURES = ("brows", "eyes", "mouth", "glasses", "earrings")
+# Small parts that say most: an error in a mouth counts four times, in an eye as often as the stage says.
+FEATURES = dict.fromkeys(("brows", "eyes", "mouth", "glasses", "earrings"), 4.0)
+# Their rows and columns are colours: Muon is for what lies between.
+_FIRST_AND_LAST = ("taesd_encoder.1.weight", "taesd_decoder.10.weight")
 
 
 def pictures(rng: np.random.Generator, count: int, size: int = 128) -> Tensor:
@@ -60,7 +63,7 @@ class Autoencoder(Stage):
     decay = 0.0
     warm_up = 200
     eyes = 4.0  # how much their pixels count
-    file = "autoencoder.safetensors"
+    file = "autoencoder"
 
     def build(self):
         model = new_autoencoder()
@@ -75,17 +78,17 @@ class Autoencoder(Stage):
         return model.to(memory_format=torch.channels_last)
 
     def is_matrix(self, name):
-        return name not in (
-            "taesd_encoder.1.weight",
-            f"taesd_decoder.{len(new_autoencoder().taesd_decoder) - 2}.weight",
-        )
+        return name not in _FIRST_AND_LAST
+
+    @cached_property
+    def _of_regions(self) -> np.ndarray:
+        counts = {**FEATURES, "eyes": self.eyes}
+        return np.array([counts.get(name, 1.0) for name in REGIONS], np.float32)
 
     def _batch(self, rng, count):
-        """Cut-outs of portraits uint8 [B, 3, CROP, CROP] and the weights of their pixels [B, 1, CROP, CROP]; most of
-        them of the face."""
+        """Cut-outs of portraits [B, 3, CROP, CROP] in 0..1, most of them of the face, and the weights of their pixels
+        [B, 1, CROP, CROP]."""
         images, weights = [], []
-        counts = {**dict.fromkeys(FEATURES, 4.0), "eyes": self.eyes}
-        of_regions = np.array([counts.get(name, 1.0) for name in REGIONS], np.float32)
         for _ in range(count):
             portrait = draw(sample_identity(rng), sample_look(rng), sample_pose(rng), labelled=True)
             corner = rng.uniform(0, 128 - CROP, 2)
@@ -94,21 +97,27 @@ class Autoencoder(Stage):
             left, top = np.clip(np.round(corner), 0, 128 - CROP).astype(int)
             part = np.s_[top : top + CROP, left : left + CROP]
             images.append(portrait.image[part])
-            weights.append(of_regions[portrait.labels[part]])
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), torch.from_numpy(np.stack(weights))[:, None]
+            weights.append(self._of_regions[portrait.labels[part]])
+        pixels = self.put(np.stack(images)).permute(0, 3, 1, 2).float() / 255  # so laid out channels last
+        return pixels, self.put(np.stack(weights))[:, None]
+
+    def _decoded(self, model, images, weights, latents, noise):
+        """The loss of pictures decoded from latents with this much noise on them, and numbers for the log."""
+        with self.multiplying():
+            seen = decode(model, latents + noise * torch.randn_like(latents)).float()
+        off = (seen - images) * 2
+        square = off.square()
+        loss = ((3 * square + 0.05 * off.abs()) * weights).mean()
+        return loss, {"psnr": 10 * torch.log10(4 / square.detach().mean())}
 
     def loss(self, model, rng, count, progress):
-        images, weights = (part.to(self.device) for part in self._batch(rng, count))
-        images = images.float() / 255
-        images = images.contiguous(memory_format=torch.channels_last)
+        images, weights = self._batch(rng, count)
         with self.multiplying():
             latents = model.taesd_encoder(images).float()
-            seen = decode(model, latents + NOISE * torch.randn_like(latents)).float()
-        loss, square = _off(seen, images, weights)
+        loss, numbers = self._decoded(model, images, weights, latents, NOISE)
         # Keeps latents near mean 0 and deviation 1, so that the noise above is 3 %.
         size = latents.mean((0, 2, 3)).square().sum() + (latents.std((0, 2, 3)) - 1).square().sum()
         loss = loss + 1e-2 * size
-        numbers = {"psnr": 10 * torch.log10(4 / square.detach().mean())}
         if rng.uniform() < SMALLER:
             # Latents that mean the same picture at half the size vary smoothly (Kouzelis et al. 2025), and what varies
             # smoothly is learned sooner by a generator.
@@ -118,7 +127,7 @@ class Autoencoder(Stage):
         return loss, numbers
 
     def export(self, model, summary):
-        export(model, FINISHED / self.file, summary)
+        export(model, FINISHED / f"{self.file}.safetensors", summary)
 
 
 class Decoder(Autoencoder):
@@ -131,32 +140,20 @@ class Decoder(Autoencoder):
     matrix_rate = 1.2e-3
     warm_up = 100
     eyes = 8.0
-    file = "vae.safetensors"
+    file = "vae"
 
     def build(self):
-        weights = {key: value.float() for key, value in load_file(FINISHED / Autoencoder.file).items()}
         model = new_autoencoder()
-        model.load_state_dict(weights)
+        model.load_state_dict(read_finished(Autoencoder.file))
         model.requires_grad_(False).taesd_decoder.requires_grad_(True)
         return model.to(memory_format=torch.channels_last)
 
     def loss(self, model, rng, count, progress):
-        images, weights = (part.to(self.device) for part in self._batch(rng, count))
-        images = (images.float() / 255).contiguous(memory_format=torch.channels_last)
-        with self.multiplying():
-            with torch.no_grad():
-                latents = model.taesd_encoder(images).float()
-            level = self.put(rng.uniform(0, NOISE, (count, 1, 1, 1))).float()
-            seen = decode(model, latents + level * torch.randn_like(latents)).float()
-        loss, square = _off(seen, images, weights)
-        return loss, {"psnr": 10 * torch.log10(4 / square.detach().mean())}
-
-
-def _off(seen: Tensor, images: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """What pictures in 0..1 are off by, places weighted, and the squared errors in -1..1."""
-    off = (seen - images) * 2
-    square = off.square()
-    return ((3 * square + 0.05 * off.abs()) * weights).mean(), square
+        images, weights = self._batch(rng, count)
+        with torch.no_grad(), self.multiplying():
+            latents = model.taesd_encoder(images).float()
+        noise = self.put(rng.uniform(0, NOISE, (count, 1, 1, 1))).float()
+        return self._decoded(model, images, weights, latents, noise)
 
 
 @torch.no_grad()

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from .autoencoder import encode, pictures_of
-from .networks import align
+from .networks import align, read_finished
 from .pack import BUILD, FINISHED, module, sized
-from .world import LOOKS, Identity, Look, Portrait, Pose, draw, sample_identity, sample_look, sample_pose
+from .world import LOOKS, Look, Portrait, draw, sample_identity, sample_look, sample_pose
 
 SEED = 11
 COUNT, CHUNK = sized(40_000, 40), sized(1000, 20)
@@ -27,7 +26,7 @@ FOLDER = BUILD / "portraits"
 
 class Portraits:
     """latents: float16 [N, 16, 16, 16] as the U-Net sees them; looks: uint8 [N, len(LOOKS)], places in LOOKS' values;
-    identities: float32 [N, 32]; poses: float32 [N, 5]; landmarks: float32 [N, 5, 2] in pixels of 128; vectors: float16
+    identities: float32 [N, 32]; landmarks: float32 [N, 5, 2] in pixels of 128; vectors: float16
     [N, 128] of their faces, and references: float16 [N, REFERENCES, 128] of the same people's on other portraits."""
 
     def __init__(self):
@@ -35,7 +34,7 @@ class Portraits:
         if not files:
             raise FileNotFoundError("No portraits yet: run `python -m facelets.train portraits` first.")
         chunks = [np.load(file) for file in files]
-        for name in ("latents", "looks", "identities", "poses", "landmarks", "vectors", "references"):
+        for name in ("latents", "looks", "identities", "landmarks", "vectors", "references"):
             setattr(self, name, np.concatenate([chunk[name] for chunk in chunks]))
         self.latents = torch.from_numpy(self.latents)
 
@@ -46,9 +45,6 @@ class Portraits:
         """The look of one portrait, without what no caption names."""
         values = zip(LOOKS.items(), self.looks[place], strict=True)
         return Look(**{name: options[index] for (name, options), index in values})
-
-    def identity(self, place: int) -> Identity:
-        return Identity(*self.identities[place].tolist())
 
     def emphasis(self, places: np.ndarray) -> torch.Tensor:
         """[B, 1, 16, 16] of mean 1: how much each place of the latents counts. Eyes and mouth are a few places of 256,
@@ -62,13 +58,10 @@ class Portraits:
         weights = 1 + EMPHASIS * np.exp(-(away**2) / 2)
         return torch.from_numpy(weights / weights.mean((1, 2), keepdims=True)).float()[:, None]
 
-    def pose(self, place: int) -> Pose:
-        return Pose(*self.poses[place].tolist())
-
 
 def trained_autoencoder(folder: Path = FINISHED) -> nn.Module:
     """The autoencoder as its stages left it, or the one in another folder, in fp32."""
-    weights = {key: value.float() for key, value in load_file(folder / "vae.safetensors").items()}
+    weights = read_finished("vae", folder)
     model = module("core.host.facelets.autoencoder").autoencoder_of(weights)
     model.load_state_dict(weights)
     return model.eval().requires_grad_(False)
@@ -76,8 +69,7 @@ def trained_autoencoder(folder: Path = FINISHED) -> nn.Module:
 
 def trained_face_encoder() -> nn.Module:
     """The encoder of drawn faces as its stages left it, frozen, in fp32."""
-    weights = {key: value.float() for key, value in load_file(FINISHED / "faces.safetensors").items()}
-    return module("core.facelets.detection").load_drawn(weights).requires_grad_(False)
+    return module("core.facelets.detection").load_drawn(read_finished("faces"))
 
 
 def shared_look(look: Look, rng: np.random.Generator, shared: float = SHARED) -> Look:
@@ -109,7 +101,6 @@ def _chunk(number: int, autoencoder: nn.Module, encoder: nn.Module) -> dict[str,
         "looks": np.array([[options.index(getattr(look, name)) for name, options in LOOKS.items()]
                            for _, look, _ in made], np.uint8),
         "identities": np.stack([identity.vector for identity, _, _ in made]),
-        "poses": np.array([[pose.x, pose.y, pose.scale, pose.roll, pose.yaw] for _, _, pose in made], np.float32),
         "landmarks": np.stack([portrait.landmarks for portrait in portraits]),
         "vectors": own.half().numpy(),
         "references": references.unflatten(0, (CHUNK, REFERENCES)).half().numpy(),

@@ -5,7 +5,6 @@ trained, and ComfyUI's own table of names takes its weights over.
 """
 
 import json
-from typing import NamedTuple
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -13,13 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .dataset import Portraits
-from .generator import ABSENT, READ, trained_generator
+from .generator import trained_text
+from .lesson import Lesson, Noised, Taught
 from .networks import FLUX
 from .pack import FINISHED, module
-from .prompts import END, compact_numbers, encode_captions
-from .reader import answers_of, misread, named_answers, trained_reader
-from .training import Stage
-from .words import captions_of
+from .prompts import END, compact_numbers
+from .reader import trained_reader
 
 SIDE = 8  # tokens across: each is 2 x 2 places of the latents
 
@@ -50,26 +48,7 @@ def new_flux() -> FluxTransformer2DModel:
     )  # fmt: skip
 
 
-class Mixed(NamedTuple):
-    """Latents mixed with noise at levels [B], 0 for the picture and 1 for noise, and the velocity to be predicted."""
-
-    latents: Tensor
-    level: Tensor
-    velocity: Tensor
-
-    def expected(self, velocity: Tensor) -> Tensor:
-        """The picture's latents that a predicted velocity means."""
-        return self.latents - self.level.view(-1, 1, 1, 1) * velocity
-
-
-def mixed(latents: Tensor) -> Mixed:
-    """Latents at random levels, most of them in the middle (Esser et al. 2024)."""
-    level = torch.sigmoid(torch.randn(len(latents), device=latents.device) + 0.3)
-    noise, part = torch.randn_like(latents), level.view(-1, 1, 1, 1)
-    return Mixed((1 - part) * latents + part * noise, level, noise - latents)
-
-
-class FluxGenerator(nn.Module):
+class TaughtFlux(Taught):
     """The FLUX that is trained, the frozen text encoder and the frozen reader."""
 
     def __init__(self):
@@ -84,7 +63,7 @@ class FluxGenerator(nn.Module):
                 ):
                     nn.init.zeros_(part.weight)
                 nn.init.zeros_(part.bias)
-        self.text = trained_generator().text
+        self.text = trained_text()
         self.reader = trained_reader()
         places = torch.zeros(SIDE, SIDE, 3)
         places[..., 1], places[..., 2] = torch.arange(SIDE)[:, None], torch.arange(SIDE)[None]
@@ -97,6 +76,16 @@ class FluxGenerator(nn.Module):
         ends = (rows == int(compact_numbers()[END])).int().argmax(1)
         return context, context[torch.arange(len(rows), device=rows.device), ends]
 
+    def noised(self, latents):
+        """Most of the levels are in the middle (Esser et al. 2024)."""
+        level = torch.sigmoid(torch.randn(len(latents), device=latents.device) + 0.3)
+        noise, spread = torch.randn_like(latents), level.view(-1, 1, 1, 1)
+        noisy, velocity = (1 - spread) * latents + spread * noise, noise - latents
+        return Noised(noisy, level, 1 - spread, torch.ones_like(spread), spread, velocity)
+
+    def predicted(self, noised, rows):
+        return self.velocity(noised.latents, noised.times, *self.prompt(rows))
+
     def velocity(self, latents: Tensor, level: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
         """[B, 16, 16, 16]: what is predicted at latents of these levels [B]."""
         words = self.places.new_zeros(context.shape[1], 3)
@@ -107,7 +96,7 @@ class FluxGenerator(nn.Module):
         return to_latents(predicted.float())
 
 
-class FluxBase(Stage):
+class FluxBase(Lesson):
     name = "flux"
     seed = 5
     steps = 20_000
@@ -119,24 +108,10 @@ class FluxBase(Stage):
 
     def build(self):
         self.portraits = Portraits()
-        return FluxGenerator()
+        return TaughtFlux()
 
     def is_matrix(self, name):
         return "transformer_blocks." in name
-
-    def loss(self, model, rng, count, progress):
-        places = rng.integers(0, len(self.portraits), count)
-        texts = captions_of([self.portraits.look(place) for place in places], rng, ABSENT)
-        context, pooled = model.prompt(self.put(encode_captions(texts, rng, unknown=0.15)))
-        noised = mixed(self.put(self.portraits.latents[places]).float())
-        with self.multiplying():
-            velocity = model.velocity(noised.latents, noised.level, context, pooled)
-        emphasis = self.put(self.portraits.emphasis(places))
-        denoising = ((velocity - noised.velocity).square() * emphasis).mean()
-        answers = self.put(named_answers(answers_of(self.portraits, places), texts))
-        # what is expected of nothing but noise is a blur that nobody can read
-        doubt = misread(model.reader(noised.expected(velocity)).looks, answers, 1 - noised.level)
-        return denoising + READ * doubt, {"denoising": denoising.detach(), "doubt": doubt.detach()}
 
     def export(self, model, summary):
         weights = {key: value.half().contiguous() for key, value in to_comfyui(model.flux).items()}

@@ -7,22 +7,19 @@ latents says of the expected picture counts too.
 """
 
 import json
-from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .dataset import Portraits
-from .networks import new_unet
+from .lesson import Lesson, Noised, Taught
+from .networks import new_unet, read_finished
 from .pack import FINISHED
-from .prompts import VOCABULARY, compact_numbers, encode_captions, known_tokens
-from .reader import answers_of, misread, named_answers, trained_reader
-from .training import Stage, initialise
-from .words import captions_of, compact_text_encoder, trained_text_encoder
-
-READ = 0.04  # weight of what is read, against the denoising error
-ABSENT = 0.3  # how often captions say "no hat" or "without glasses"
+from .prompts import VOCABULARY, compact_numbers, known_tokens
+from .reader import trained_reader
+from .training import initialise
+from .words import compact_text_encoder, trained_text_encoder
 
 
 def noise_levels() -> Tensor:
@@ -51,15 +48,15 @@ class Generator(nn.Module):
         """[B, 77] rows of the table -> [B, 77, 128]."""
         return self.text(rows)[0]
 
-    def noised(self, latents: Tensor) -> "Noised":
+    def noised(self, latents: Tensor) -> Noised:
         """Latents [B, 16, 16, 16] of deviation 1 at random times."""
         times = torch.multinomial(self.chances, len(latents), replacement=True)
-        level = self.levels[times].view(-1, 1, 1, 1)
-        noise = torch.randn_like(latents)
-        noisy = (level.sqrt() * latents + (1 - level).sqrt() * noise).contiguous(memory_format=torch.channels_last)
-        return Noised(noisy, times.float(), level, level.sqrt() * noise - (1 - level).sqrt() * latents)
+        level = self.levels[times].view(-1, 1, 1, 1)  # the picture's share of the variance
+        clear, spread, noise = level.sqrt(), (1 - level).sqrt(), torch.randn_like(latents)
+        noisy = (clear * latents + spread * noise).contiguous(memory_format=torch.channels_last)
+        return Noised(noisy, times.float(), clear, clear, spread, clear * noise - spread * latents)
 
-    def velocity(self, noised: "Noised", context: Tensor, residuals=None, transformer_options=None) -> Tensor:
+    def velocity(self, noised: Noised, context: Tensor, residuals=None, transformer_options=None) -> Tensor:
         """What is predicted at noised latents. residuals: a ControlNet's {"output": 6 tensors, "middle": 1}."""
         options = dict(transformer_options or {})
         if residuals:
@@ -87,34 +84,22 @@ def _added(residuals):
     return patch
 
 
-class Noised(NamedTuple):
-    """Noisy latents at times [B], the picture's share `level` [B, 1, 1, 1] of their variance, and the velocity to be
-    predicted."""
-
-    latents: Tensor
-    times: Tensor
-    level: Tensor
-    velocity: Tensor
-
-    def expected(self, velocity: Tensor) -> Tensor:
-        """The picture's latents that a predicted velocity means."""
-        return self.level.sqrt() * self.latents - (1 - self.level).sqrt() * velocity
-
-    def error(self, velocity: Tensor, emphasis: Tensor) -> Tensor:
-        """Mean square of what a predicted velocity is off by, places weighted by emphasis [B, 1, 16, 16]."""
-        return ((velocity - self.velocity).square() * emphasis).mean()
-
-
-class Lesson(nn.Module):
-    """The generator, and the frozen reader of its latents."""
+class TaughtGenerator(Taught):
+    """The generator as it is taught."""
 
     def __init__(self):
         super().__init__()
         self.generator, self.reader = Generator(), trained_reader()
         self.generator.text.load_state_dict(trained_text_encoder())
 
+    def noised(self, latents):
+        return self.generator.noised(latents)
 
-class Base(Stage):
+    def predicted(self, noised, rows):
+        return self.generator.velocity(noised, self.generator.context(rows))
+
+
+class Base(Lesson):
     name = "generator"
     seed = 2
     steps = 14_000
@@ -125,20 +110,7 @@ class Base(Stage):
 
     def build(self):
         self.portraits = Portraits()
-        return Lesson()
-
-    def loss(self, model, rng, count, progress):
-        generator, places = model.generator, rng.integers(0, len(self.portraits), count)
-        texts = captions_of([self.portraits.look(place) for place in places], rng, ABSENT)
-        context = generator.context(self.put(encode_captions(texts, rng, unknown=0.15)))
-        noised = generator.noised(self.put(self.portraits.latents[places]).float())
-        with self.multiplying():
-            velocity = generator.velocity(noised, context)
-        denoising = noised.error(velocity, self.put(self.portraits.emphasis(places)))
-        answers = self.put(named_answers(answers_of(self.portraits, places), texts))
-        # what is expected of nothing but noise is a blur that nobody can read
-        doubt = misread(model.reader(noised.expected(velocity)).looks, answers, noised.level.flatten().sqrt())
-        return denoising + READ * doubt, {"denoising": denoising.detach(), "doubt": doubt.detach()}
+        return TaughtGenerator()
 
     def export(self, model, summary):
         note = {"likeness.training": json.dumps(summary)}
@@ -153,17 +125,17 @@ class Base(Stage):
 
 
 def trained_generator() -> Generator:
-    """The base model as it was exported last, frozen, in fp32; its text encoder knows the world's words only."""
+    """The base model as its stage left it, frozen, in fp32; its text encoder knows the world's words only."""
     generator = Generator()
     generator.unet.load_state_dict(read_finished("unet"))
-    text = read_finished("text_encoder")
-    key = "text_model.embeddings.token_embedding.weight"
-    rows = torch.cat([torch.tensor(known_tokens()), (compact_numbers() == len(known_tokens())).nonzero()[0]])
-    text[key] = text[key][rows]
-    generator.text.load_state_dict(text)
+    generator.text = trained_text()
     return generator.eval().requires_grad_(False)
 
 
-def read_finished(name: str) -> dict[str, Tensor]:
-    """Weights of a file that a stage left, in fp32."""
-    return {key: value.float() for key, value in load_file(FINISHED / f"{name}.safetensors").items()}
+def trained_text() -> nn.Module:
+    """Its text encoder alone, frozen."""
+    encoder, weights = compact_text_encoder(), read_finished("text_encoder")
+    key = "text_model.embeddings.token_embedding.weight"
+    rows = torch.cat([torch.tensor(known_tokens()), (compact_numbers() == len(known_tokens())).nonzero()[0]])
+    encoder.load_state_dict({**weights, key: weights[key][rows]})
+    return encoder.eval().requires_grad_(False)

@@ -1,13 +1,15 @@
 """Facelets' bare networks, for training: whatever the memory held is in them, so initialise every parameter."""
 
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .pack import module
+from .pack import FINISHED, module
 
 CHANNELS = 16  # of the latents, as FLUX has them
 # As ComfyUI's class has them: 7.6 million parameters, 64 tokens of the picture at 128 x 128 pixels.
@@ -27,6 +29,11 @@ FLUX: dict[str, Any] = {
     "qkv_bias": True,
     "guidance_embed": False,
 }
+
+
+def read_finished(name: str, folder: Path = FINISHED) -> dict[str, Tensor]:
+    """Weights of a file that a stage left, or of one in another folder, in fp32."""
+    return {key: value.float() for key, value in load_file(folder / f"{name}.safetensors").items()}
 
 
 def new_unet() -> nn.Module:

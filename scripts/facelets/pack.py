@@ -15,6 +15,9 @@ TRIAL = os.environ.get("FACELETS_TRIAL")
 SHIPPED = ROOT / "embedded/facelets"  # what the nodes load
 FINISHED = Path(TRIAL, "finished") if TRIAL else ROOT / "scripts/facelets/finished"  # what stages have left
 BUILD = Path(TRIAL, "build") if TRIAL else ROOT / "build/facelets"
+# An option of the programs that verify what the nodes load.
+FINISHED_OPTION = {"action": "store_const", "dest": "folder", "const": FINISHED, "default": SHIPPED,
+                   "help": "the autoencoder that the stages have left, instead of the one that ships"}  # fmt: skip
 JUDGE = ROOT / "benchmarks/judge.safetensors"  # who judges what ships
 
 

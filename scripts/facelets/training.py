@@ -216,10 +216,15 @@ def _work(rank: int, stage: Stage, processes: int):
         summary = {
             "stage": stage.name, "seed": stage.seed, "steps": stage.steps, "batch": stage.batch,
             "processes": processes, "device": stage.device.type, "dtype": str(stage.dtype).removeprefix("torch."),
-            "seconds": round(log[-1]["seconds"]) if log else 0, "log": log[:: max(1, len(log) // 20)] + log[-1:],
+            "seconds": round(log[-1]["seconds"]) if log else 0, "log": _thinned(log, 20),
         }  # fmt: skip
         stage.export(model.cpu().eval(), summary)
-        stage.account.write_text(json.dumps({**summary, "log": log[:: max(1, len(log) // 100)] + log[-1:]}, indent=1))
+        stage.account.write_text(json.dumps({**summary, "log": _thinned(log, 100)}, indent=1))
+
+
+def _thinned(log: list[dict], count: int) -> list[dict]:
+    """About so many lines of a log, the last among them."""
+    return log[:-1][:: max(1, len(log) // count)] + log[-1:]
 
 
 def _share_gradients(trained: list[Tensor], processes: int):

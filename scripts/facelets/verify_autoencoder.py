@@ -7,7 +7,7 @@ import torch
 
 from .autoencoder import round_trip
 from .dataset import trained_autoencoder
-from .pack import FINISHED, SHIPPED
+from .pack import FINISHED_OPTION
 from .world import REGIONS, draw, sample_identity, sample_look, sample_pose
 
 SEED = 40_000_003  # far from those of the stages
@@ -22,8 +22,7 @@ def psnr(square: np.ndarray) -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=500)
-    parser.add_argument("--finished", action="store_const", dest="folder", const=FINISHED, default=SHIPPED,
-                        help="what the stages have left so far, instead of what ships")  # fmt: skip
+    parser.add_argument("--finished", **FINISHED_OPTION)
     options = parser.parse_args()
     torch.set_num_threads(1)
     rng, model = np.random.default_rng(SEED), trained_autoencoder(options.folder)

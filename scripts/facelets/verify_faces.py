@@ -13,7 +13,7 @@ from .autoencoder import decode, encode
 from .dataset import trained_autoencoder
 from .face_pictures import CHUNK, Gallery, faceless
 from .faces import as_batch
-from .pack import FINISHED, SHIPPED, module
+from .pack import FINISHED_OPTION, SHIPPED, module
 from .world import TRAITS, draw, sample_identity, sample_look, sample_pose
 
 SEED = 10_000_019  # far from those of the stages
@@ -109,8 +109,7 @@ def report(encoder, images, landmarks, traits, views):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=600, help=f"{VIEWS} of each person")
-    parser.add_argument("--finished", action="store_const", dest="folder", const=FINISHED, default=SHIPPED,
-                        help="what the stages have left so far, instead of what ships: the autoencoder")  # fmt: skip
+    parser.add_argument("--finished", **FINISHED_OPTION)
     options = parser.parse_args()
     people = options.pictures // VIEWS
     torch.set_num_threads(1)

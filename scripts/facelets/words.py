@@ -35,17 +35,10 @@ def trained_text_encoder() -> dict[str, Tensor]:
     return load_file(FILE)
 
 
-def random_captions(rng: np.random.Generator, count: int) -> list[str]:
-    """Captions of random looks, from bare to full."""
-    keeps = rng.choice([keep for keep, _ in KEEP], count, p=[part for _, part in KEEP])
-    return [caption(sample_look(rng), rng, keep, absent=0.3) for keep in keeps]
-
-
 def captions_of(looks: list[Look], rng: np.random.Generator, absent: float) -> list[str]:
-    """A caption of each look, from bare to full, one in ten empty; `absent`: how often they say what is not there."""
+    """A caption of each look, from bare to full; `absent`: how often they say what is not there."""
     keeps = rng.choice([keep for keep, _ in KEEP], len(looks), p=[part for _, part in KEEP])
-    texts = [caption(look, rng, keep, absent) for look, keep in zip(looks, keeps, strict=True)]
-    return ["" if rng.uniform() < 0.1 else text for text in texts]
+    return [caption(look, rng, keep, absent) for look, keep in zip(looks, keeps, strict=True)]
 
 
 class Reader(nn.Module):
@@ -74,7 +67,7 @@ class Words(Stage):
         return Reader()
 
     def loss(self, model, rng, count, progress):
-        texts = random_captions(rng, count)
+        texts = captions_of([sample_look(rng) for _ in range(count)], rng, absent=0.3)
         named = [said(text) for text in texts]
         answers = torch.tensor([[1 + values.index(one[name]) if name in one else 0 for name, values in LOOKS.items()]
                                 for one in named], device=self.device)  # fmt: skip

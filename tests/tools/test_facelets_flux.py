@@ -8,7 +8,7 @@ from tiny.weights import fill
 from torch import nn
 
 
-class Bare(flux.FluxGenerator):
+class Bare(flux.TaughtFlux):
     """Without the text encoder and the reader, which other stages train."""
 
     def __init__(self):
@@ -46,9 +46,10 @@ def test_latents_become_tokens_and_latents_again():
     assert torch.equal(tokens[0, 1].view(16, 2, 2), latents[0, :, :2, 2:4])
 
 
-def test_a_velocity_without_error_means_the_picture_itself():
+def test_a_velocity_without_error_means_the_picture_itself(trained):
     torch.manual_seed(2)
     latents = torch.randn(5, 16, 16, 16)
-    noised = flux.mixed(latents)
+    noised = trained.noised(latents)
     torch.testing.assert_close(noised.expected(noised.velocity), latents, atol=1e-5, rtol=0)
-    assert (0 < noised.level).all() and (noised.level < 1).all()
+    assert (0 < noised.times).all() and (noised.times < 1).all()
+    torch.testing.assert_close(noised.clear.flatten(), 1 - noised.times)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from facelets.dataset import Portraits
 from facelets.face_pictures import NOT_SHOWN
-from facelets.generator import Generator, Noised, noise_levels
+from facelets.generator import Generator, noise_levels
+from facelets.lesson import Noised
 from facelets.reader import SURE, LatentReader, misread, named_answers
 from facelets.world import LOOKS, TRAITS
 
@@ -14,8 +15,9 @@ def test_a_velocity_without_error_means_the_picture_itself():
     torch.manual_seed(0)
     latents, noise = torch.randn(3, 16, 16, 16), torch.randn(3, 16, 16, 16)
     level = noise_levels()[torch.tensor([999, 500, 3])].view(-1, 1, 1, 1)
-    noisy = level.sqrt() * latents + (1 - level).sqrt() * noise
-    noised = Noised(noisy, torch.zeros(3), level, level.sqrt() * noise - (1 - level).sqrt() * latents)
+    clear, spread = level.sqrt(), (1 - level).sqrt()
+    noisy = clear * latents + spread * noise
+    noised = Noised(noisy, torch.zeros(3), clear, clear, spread, clear * noise - spread * latents)
     torch.testing.assert_close(noised.expected(noised.velocity), latents, atol=1e-5, rtol=0)
 
 
@@ -28,7 +30,7 @@ def test_noise_is_added_as_the_schedule_says(monkeypatch):
     noised = Generator.noised(Bare, latents)
     assert noised.latents.square().mean() == pytest.approx(1, abs=0.02)
     torch.testing.assert_close(noised.expected(noised.velocity), latents, atol=1e-4, rtol=0)
-    torch.testing.assert_close(noised.level.flatten(), noise_levels()[noised.times.long()])
+    torch.testing.assert_close(noised.clear.flatten().square(), noise_levels()[noised.times.long()])
 
 
 def test_only_what_a_caption_names_is_asked_of_the_reader():
@@ -71,5 +73,5 @@ def test_eyes_and_mouth_count_most():
     velocity = torch.zeros(1, 16, 16, 16)
     at_mouth, at_corner = velocity.clone(), velocity.clone()
     at_mouth[:, :, 11, 7], at_corner[:, :, 0, 0] = 1, 1
-    noised = Noised(None, None, None, velocity)
+    noised = Noised(None, None, None, None, None, velocity)
     assert noised.error(at_mouth, emphasis) > 3 * noised.error(at_corner, emphasis)

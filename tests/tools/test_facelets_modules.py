@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from facelets.generator import Base, Generator, Noised, quicken
+from facelets.generator import Base, Generator, quicken
+from facelets.lesson import Noised
 from torch import nn
 
 
@@ -57,7 +58,7 @@ def trained(facelets):
 @pytest.fixture
 def noised():
     latents = torch.randn(2, 16, 16, 16, generator=torch.Generator().manual_seed(3))
-    return Noised(latents, torch.tensor([10.0, 700.0]), None, None)
+    return Noised(latents, torch.tensor([10.0, 700.0]), None, None, None, None)
 
 
 def test_residuals_are_added_as_comfyui_adds_a_control_nets(facelets, trained, noised):

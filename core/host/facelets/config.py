@@ -68,7 +68,7 @@ class FaceletsModel(supported_models.SD15):
     unet_extra_config: dict = {}
     memory_usage_factor = supported_models.SD15.memory_usage_factor * UNET_MEMORY
 
-    def __init__(self, channels: int = CHANNELS, latent_rgb: dict | None = None):
+    def __init__(self, channels: int, latent_rgb: dict | None = None):
         super().__init__(sizes_for(UNET, channels))
         self.latent_format = latent_format(channels, latent_rgb)
 

@@ -25,7 +25,7 @@ from ...weights import WeightsError, read_weights
 from ..adapters.adapter import LoadedAdapter
 from ..comfyui.managed import OPERATIONS, managed
 from ..faces.encoder import LoadedEncoder
-from .autoencoder import autoencoder_of
+from .autoencoder import FaceletsAutoencoder, FirstAutoencoder, autoencoder_of
 from .config import AUTOENCODER_MEMORY, CONTROL_NET, TEXT_ENCODER, FaceletsClip, FaceletsModel, sizes_for
 
 FOLDER = EMBEDDED / "facelets"
@@ -161,9 +161,10 @@ def build_control_net(weights: Tensors) -> ControlNet:
 def _channels(weights, file_name):
     """Of the latents that a U-Net or ControlNet is for."""
     first = weights.get("input_blocks.0.0.weight")
-    if first is None or first.ndim != 4:
+    channels = first.shape[1] if first is not None and first.ndim == 4 else None
+    if channels not in (FaceletsAutoencoder.channels, FirstAutoencoder.channels):
         raise _damaged(file_name)
-    return first.shape[1]
+    return channels
 
 
 def _precision(weights):
