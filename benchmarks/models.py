@@ -97,13 +97,14 @@ def measure(given: argparse.Namespace) -> int:
         controls = controls_of(server, graph, parts)
         check_people(server, graph, people)
     note_run(run, given.out)
+    scorer = clip.Scorer(model, tokenizer, given.out / "clip.jsonl") if model else None
     options, groups = Options(servers, retry_failed=given.retry_failed), {}
     for number, name in enumerate(names, 1):
         say(f"condition {number} of {len(names)}: {name}")
         jobs = jobs_of(name, graph, parts, people, prompts, given.seeds, controls)
         groups[name] = run_condition(jobs, given.out / name, options)
-        if model is not None:
-            clip.score(groups[name], model, tokenizer, given.out / "clip.jsonl")
+        if scorer:
+            scorer.score(groups[name])
     size = f"{len(people)} people, {len(prompts)} prompts, {given.seeds} seeds; likeness by {given.encoder}"
     text = f"{size}; CLIP: {model.name if model else 'none'}\n\n{tables.markdown(groups)}"
     (given.out / "table.md").write_text(text, encoding="utf-8")

@@ -5,11 +5,13 @@ b79K, and OpenCLIP's own. The file of h94/IP-Adapter that many have under the la
 """
 
 import json
+from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from likeness.cli.durable import Lines, read_lines
+from likeness.cli.durable import Lines, digest_of, read_lines
 from likeness.cli.problems import Usage
 from likeness.core.weights import WeightsError, read_weights
 from PIL import Image
@@ -19,6 +21,7 @@ _TEXT, _VISION = "text_model.embeddings.token_embedding.weight", "vision_model.e
 _QUICK = (768, 1024)  # widths of vision towers that OpenAI published, whose activation a file does not tell
 _HEADS = {768: 12}  # of a vision tower by its width; the larger ones have 16. Text towers have one for 64 channels
 _TOKENS = 77
+_CONFIG = "config.json"  # which may lie beside a file
 _TAKE = "take all of model.safetensors of openai/clip-vit-large-patch14 or laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 _AT_ONCE = 16
 # OpenCLIP's names in transformers' words.
@@ -102,28 +105,41 @@ class Towers:
         return F.normalize(self._model.visual_projection(read), dim=1).cpu()
 
 
-def score(pictures: list, model: Path, tokenizer: Path, notes: Path):
-    """Set the cosines of all pictures that are there. `notes` keeps them by the picture's content: what is in that file
-    is not computed again."""
-    name = f"{model.name} {model.stat().st_size}"
-    known = {(line["picture"], line["text"]): line["cosine"] for line in read_lines(notes) if line.get("model") == name}
-    made = [one for one in pictures if one.file is not None]
-    left = [one for one in made if any((one.sha256, text) not in known for text in (one.text, *one.phrases))]
-    if left:
-        towers, lines = Towers(model, tokenizer), Lines(notes)
-        texts = list(dict.fromkeys(text for one in left for text in (one.text, *one.phrases)))
-        vectors = torch.cat([towers.texts(texts[at : at + _AT_ONCE]) for at in range(0, len(texts), _AT_ONCE)])
-        of_text = dict(zip(texts, vectors, strict=True))
-        for at in range(0, len(left), _AT_ONCE):
-            some = left[at : at + _AT_ONCE]
-            for one, vector in zip(some, towers.pictures([one.file for one in some]), strict=True):
-                for text in dict.fromkeys((one.text, *one.phrases)):
-                    known[one.sha256, text] = float(vector @ of_text[text])
-                    note = {"model": name, "picture": one.sha256, "text": text, "cosine": known[one.sha256, text]}
-                    lines.append(note)
-        lines.close()
-    for one in made:
-        one.cosines = {text: known[one.sha256, text] for text in (one.text, *one.phrases)}
+class Scorer:
+    """Cosines of pictures to their prompts. `notes` keeps them by the contents of model and picture: what is in that
+    file is not computed again, and the towers are read only if something is not, once."""
+
+    def __init__(self, model: Path, tokenizer: Path, notes: Path):
+        self._path, self._tokenizer, self._notes = model, tokenizer, notes
+        told = model.with_name(_CONFIG)
+        self._model = digest_of(model) + (digest_of(told) if told.is_file() else "")
+        self._known = {(line["picture"], line["text"]): line["cosine"]
+                       for line in read_lines(notes) if line.get("model") == self._model}  # fmt: skip
+        self._vectors: dict[str, torch.Tensor] = {}
+
+    @cached_property
+    def _towers(self) -> Towers:
+        return Towers(self._path, self._tokenizer)
+
+    def score(self, pictures: list):
+        """Set the cosines of all pictures that are there."""
+        made = [(one, dict.fromkeys((one.text, *one.phrases))) for one in pictures if one.file is not None]
+        left = [(one, texts) for one, texts in made if any((one.sha256, text) not in self._known for text in texts)]
+        with closing(Lines(self._notes)) as lines:
+            for at in range(0, len(left), _AT_ONCE):
+                some = left[at : at + _AT_ONCE]
+                vectors = self._towers.pictures([one.file for one, _ in some])
+                for (one, texts), vector in zip(some, vectors, strict=True):
+                    for text in texts:
+                        cosine = self._known[one.sha256, text] = float(vector @ self._vector(text))
+                        lines.append({"model": self._model, "picture": one.sha256, "text": text, "cosine": cosine})
+        for one, texts in made:
+            one.cosines = {text: self._known[one.sha256, text] for text in texts}
+
+    def _vector(self, text):
+        if text not in self._vectors:
+            [self._vectors[text]] = self._towers.texts([text])
+        return self._vectors[text]
 
 
 def _tensors(path):
@@ -166,7 +182,7 @@ def _config(tensors, path):
 
     words, sizes = tensors[_TEXT].shape, tensors[_VISION].shape
     patches = len(tensors["vision_model.embeddings.position_embedding.weight"]) - 1
-    told = path.with_name("config.json")
+    told = path.with_name(_CONFIG)
     told = json.loads(told.read_bytes()) if told.is_file() else {}
     usual = "quick_gelu" if sizes[0] in _QUICK else "gelu"
     text = {"vocab_size": words[0], "hidden_size": words[1], "num_attention_heads": words[1] // 64,

@@ -3,13 +3,13 @@ and each condition below."""
 
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
+from ruler.report.sheets import FONT, wrapped
 
 from .work import Person, Picture
 
-_SIDE, _LABEL, _GAP, _LINE = 192, 150, 4, 24  # pixels
+_SIDE, _LABEL, _GAP, _LINE = 192, 150, 4, 20  # pixels
 _PEOPLE = 8  # on a sheet
-_FONT = 15
 
 
 def write_sheet(people: list[Person], groups: dict[str, list[Picture]], prompt: int, path: Path):
@@ -21,19 +21,18 @@ def write_sheet(people: list[Person], groups: dict[str, list[Picture]], prompt: 
     rows = {"photograph": [person.photograph for person in shown]}
     rows |= {name: [files.get((name, person.name)) for person in shown] for name in groups}
     width = _LABEL + len(shown) * (_SIDE + _GAP)
-    font = ImageFont.load_default(_FONT)
-    lines = _wrapped(text, font, width - 2 * _GAP)
+    lines = wrapped(text, width - 2 * _GAP)
     top = _GAP + _LINE * (len(lines) + 1)
     sheet = Image.new("RGB", (width, top + len(rows) * (_SIDE + _GAP)), "white")
     draw = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
-        draw.text((_GAP, _GAP + number * _LINE), line, "black", font)
+        draw.text((_GAP, _GAP + number * _LINE), line, "black", FONT)
     for column, person in enumerate(shown):
         at = (_LABEL + column * (_SIDE + _GAP), top - _LINE)
-        draw.text(at, _cut(person.photograph.name, font, _SIDE), "black", font)
+        draw.text(at, _cut(person.photograph.name, _SIDE), "black", FONT)
     for row, (name, pictures) in enumerate(rows.items()):
         y = top + row * (_SIDE + _GAP)
-        draw.text((_GAP, y + _SIDE // 2), name, "black", font)
+        draw.text((_GAP, y + _SIDE // 2), name, "black", FONT)
         for column, file in enumerate(pictures):
             sheet.paste(_thumbnail(file), (_LABEL + column * (_SIDE + _GAP), y))
     sheet.save(path, quality=90)
@@ -46,16 +45,5 @@ def _thumbnail(file):
         return ImageOps.pad(ImageOps.exif_transpose(picture).convert("RGB"), (_SIDE, _SIDE), color="white")
 
 
-def _cut(text, font, width):
-    return next(text[:end] for end in range(len(text), -1, -1) if font.getlength(text[:end]) <= width)
-
-
-def _wrapped(text, font, width):
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) > width and lines[-1]:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
+def _cut(text, width):
+    return next(text[:end] for end in range(len(text), -1, -1) if FONT.getlength(text[:end]) <= width)

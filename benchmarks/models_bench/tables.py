@@ -8,7 +8,7 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from ruler.figures import mean_and_error, shown
+from ruler.figures import mean_and_error, shown, table
 
 from .conditions import ADAPTER, FOUNDATION
 from .work import Picture
@@ -91,7 +91,7 @@ def _overview(groups, clip):
             _mean(made, lambda one: one.likeness, 3), *(_mean(made, value, 2) for _, value in kept),
             shown(median(seconds) if seconds else _NONE, 2),
         ))  # fmt: skip
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _found(picture):
@@ -118,7 +118,7 @@ def _trade_off(groups, clip):
             for cell in (shown(one.mean, places, one.error), _percent(one, one.share_error))
         ]
         rows.append((name, *cells))
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _percent(found, error=_NONE):
@@ -138,7 +138,7 @@ def _by_number(groups):
             back, lost = change(prompt_kept, some, groups, 1), change(likeness_of(groups), some, groups, -1)
             cells.append(f"{kept} ({_percent(back)}, {_percent(lost)})")
         rows.append((name, *cells))
-    return _table(("prompt (given back, likeness lost)", *(f"{count} named" for count in counts)), rows)
+    return table(("prompt (given back, likeness lost)", *(f"{count} named" for count in counts)), rows)
 
 
 def _by_phrase(groups):
@@ -147,12 +147,7 @@ def _by_phrase(groups):
     for phrase in phrases:
         values = [[100 * one.cosines[phrase] for one in some if phrase in one.cosines] for some in groups.values()]
         rows.append((phrase, *(shown(float(np.mean(some)) if some else _NONE, 2) for some in values)))
-    return _table(("attribute", *groups), rows)
-
-
-def _table(header, rows):
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+    return table(("attribute", *groups), rows)
 
 
 def write_csv(groups: Groups, path: Path):

@@ -2,6 +2,7 @@
 
 import csv
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,19 +123,20 @@ def markdown(scores: list[Score]) -> str:
     groups = by_condition(scores)
     rows = {name: overview(group) for name, group in groups.items()}
     columns = list(next(iter(rows.values())))
-    lines = [_row("condition", columns), _row("---", ["---"] * len(columns))]
-    lines += [_row(name, row.values()) for name, row in rows.items()]
+    figures = table(("condition", *columns), [(name, *row.values()) for name, row in rows.items()])
     shares = {name: attribute_shares(group) for name, group in groups.items()}
     attributes = [name for name in scores[0].read if any(name in share for share in shares.values())]
-    lines += ["", _row("prompt kept (reference leaked)", attributes), _row("---", ["---"] * len(attributes))]
+    lines = []
     for name, share in shares.items():
         pairs = [share.get(attribute, (float("nan"),) * 2) for attribute in attributes]
-        lines.append(_row(name, [f"{shown(kept, 2)} ({shown(leaked, 2)})" for kept, leaked in pairs]))
-    return "\n".join(lines) + "\n"
+        lines.append((name, *(f"{shown(kept, 2)} ({shown(leaked, 2)})" for kept, leaked in pairs)))
+    return figures + "\n" + table(("prompt kept (reference leaked)", *attributes), lines)
 
 
-def _row(name, cells):
-    return f"| {name} | {' | '.join(cells)} |"
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 
 def write_csv(scores: list[Score], path: Path, traits: tuple[str, ...] = ()):

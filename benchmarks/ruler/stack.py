@@ -2,7 +2,6 @@
 
 import importlib
 import json
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,12 +68,11 @@ class Parts:
 
 
 class Stack:
-    """The parts of a generator, and pictures made with them. `load` makes the parts: an object with LoadFacelets' six
-    outputs as attributes, whatever kind of model they are of; nothing else here knows the kind."""
+    """The parts of a generator, and pictures made with them."""
 
-    def __init__(self, folder: Path | None = None, load: Callable[[Path | None], Any] = Parts):
+    def __init__(self, folder: Path | None = None):
         module("comfy.utils").set_progress_bar_enabled(False)  # ComfyUI first
-        self.parts = load(folder)
+        self.parts = Parts(folder)
         self._nodes = importlib.import_module("nodes")
 
     def prompt(self, text: str) -> list:

@@ -247,7 +247,10 @@ def fake():
         yield server
 
 
-def test_what_is_done_is_not_asked_for_again(fake, tmp_path, capsys, clip_file):
+def test_what_is_done_is_not_asked_for_again(fake, tmp_path, capsys, clip_file, monkeypatch):
+    read = []
+    towers = clip.Towers
+    monkeypatch.setattr(clip, "Towers", lambda *given: read.append(given) or towers(*given))
     words = told(tmp_path, "--server", fake.address, "--clip", clip_file, "--conditions", "foundation", "adapter")
     assert models.main(words) == 0
     said = capsys.readouterr().out
@@ -255,8 +258,9 @@ def test_what_is_done_is_not_asked_for_again(fake, tmp_path, capsys, clip_file):
     rows = (tmp_path / "out/pictures.csv").read_text().splitlines()
     assert len(rows) == 13 and (tmp_path / "out/sheet_01.jpg").exists()
     assert len(fake.prompts) == 2 + 12  # two references, and the pictures
+    assert len(read) == 1  # CLIP is read once for all conditions
     assert models.main(words) == 0
-    assert capsys.readouterr().out == said and len(fake.prompts) == 2 + 12 + 2
+    assert len(read) == 1 and capsys.readouterr().out == said and len(fake.prompts) == 2 + 12 + 2
     assert models.main([*words, "cure-1"]) == 0 and len(fake.prompts) == 2 + 12 + 2 + 2 + 6
 
 

@@ -22,7 +22,7 @@ from ruler.figures import (
     write_csv,
 )
 from ruler.measure import Found, Instruments
-from ruler.stack import Parts, Stack
+from ruler.stack import Stack
 from ruler.task import PHRASES, TUNING, UNSEEN, case, contradiction, people, person, words
 from ruler.work import identity_of
 from ruler_scores import SCORE
@@ -233,14 +233,7 @@ def test_curves_have_what_was_measured():
 @pytest.fixture(scope="module")
 def task(pack):
     """A case of the stack that ships."""
-    asked, folders = case(person(0), 0, 0, 1), []
-
-    def load(folder):
-        folders.append(folder)
-        return Parts()
-
-    stack = Stack("somewhere else", load)
-    assert folders == ["somewhere else"]  # whatever is loaded, the loader says what
+    asked, stack = case(person(0), 0, 0, 1), Stack()
     with torch.inference_mode():
         return conditions.Task(stack, asked, identity_of(stack, person(0)))
 

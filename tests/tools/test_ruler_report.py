@@ -221,7 +221,7 @@ def test_a_lead_says_no():
 def test_the_table_of_leads():
     rivals = {"lower weight": ["ill-0.8+control", "faint-0.4+control"]}
     rows = verdict.markdown(traded(persons=8), ["cure-1.0"], rivals, "ill-0.8+control").splitlines()
-    assert rows[2] == "| | better than any lower weight | prompt kept | in all | 1 named | 2 named |"
+    assert rows[2] == "|  | better than any lower weight | prompt kept | in all | 1 named | 2 named |"
     lead = 100 * 0.07 / 0.635
     assert rows[4].startswith(f"| cure-1.0 | yes | 0.750 | +{lead:.1f} ± 0.2 | +{lead:.1f} ± ")
     beyond = traded({**CURVES, "cure-1.0": (0.4, 1.0)}, 8)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..figures import Score, by_condition, mean_and_error, shown
+from ..figures import Score, by_condition, mean_and_error, shown, table
 from .people import by_person, estimate
 
 
@@ -63,17 +63,16 @@ def by_length(scores: list[Score]) -> dict[str, list[Score]]:
 
 def markdown(scores: list[Score], ill: str, base: str) -> str:
     """A table of all conditions for all prompts, and one for each number of attributes that they name."""
-    lines = []
+    tables = []
     for title, some in by_length(scores).items():
-        lines += [f"| {title} | prompt kept | given back | cosine | likeness lost | traits |", "|---" * 6 + "|"]
-        groups = by_condition(some)
+        groups, rows = by_condition(some), []
         for name, group in groups.items():
             trade, traits = trade_off(group, groups[ill], groups[base]), np.mean([score.traits for score in group])
             kept, lost = shown(trade.kept, 3, trade.kept_error), shown(trade.lost, 1, trade.lost_error)
             back = shown(trade.given_back, 0, trade.given_back_error)
-            lines.append(f"| {name} | {kept} | {back} % | {trade.likeness:.3f} | {lost} % | {traits:.3f} |")
-        lines.append("")
-    return "\n".join(lines)
+            rows.append((name, kept, f"{back} %", f"{trade.likeness:.3f}", f"{lost} %", f"{traits:.3f}"))
+        tables.append(table((title, "prompt kept", "given back", "cosine", "likeness lost", "traits"), rows))
+    return "\n".join(tables)
 
 
 class Disease(NamedTuple):
@@ -99,9 +98,9 @@ def disease(groups: dict[str, list[Score]], ill: str, base: str, fainter: str) -
 def disease_markdown(scores: list[Score], ill: str, base: str, fainter: str, weight: str) -> str:
     """`weight` says in words which one the fainter condition has."""
     left_with = f"likeness left with {fainter} ({weight})"
-    lines = [f"| the disease | points of the prompt lost with {ill} | {left_with} |", "|---|---|---|"]
+    rows = []
     for title, some in by_length(scores).items():
         found = disease(by_condition(some), ill, base, fainter)
         left = f"{shown(found.left[0], 1, found.left[1])} %" if found.left else "–"
-        lines.append(f"| {title} | {shown(found.lost[0], 1, found.lost[1])} | {left} |")
-    return "\n".join(lines) + "\n"
+        rows.append((title, shown(found.lost[0], 1, found.lost[1]), left))
+    return table(("the disease", f"points of the prompt lost with {ill}", left_with), rows)

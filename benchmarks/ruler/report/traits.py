@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from facelets.verify_judge import READABLE
 
-from ..figures import Score, by_condition, shown
+from ..figures import Score, by_condition, shown, table
 from .people import ENOUGH, estimates
 
 
@@ -53,8 +53,8 @@ def markdown(scores: list[Score], traits: tuple[str, ...]) -> str:
     """A row per condition."""
     if not traits:
         return f"The judge reads no trait well (correlation from {READABLE:g} on).\n"
-    lines = [f"| traits as the judge reads them | {' | '.join(traits)} | mean |", "|---" * (2 + len(traits)) + "|"]
-    for name, group in by_condition(scores).items():
-        cells = [shown(value, 2, error) for value, error in correlations(group, traits).values()]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        (name, *(shown(value, 2, error) for value, error in correlations(group, traits).values()))
+        for name, group in by_condition(scores).items()
+    ]
+    return table(("traits as the judge reads them", *traits, "mean"), rows)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..figures import Score, by_condition, shown
+from ..figures import Score, by_condition, shown, table
 from .people import ENOUGH, ByPerson, by_person, estimate
 from .trade_off import by_length
 
@@ -76,26 +76,24 @@ def all_the_same(people: ByPerson, rival: list[str]) -> bool:
 def markdown(scores: list[Score], cures: list[str], rivals: dict[str, list[str]], ill: str) -> str:
     """A table per rival: the lead of each cure over it, over all prompts and by how many attributes they name."""
     people = {title: by_person(by_condition(some)) for title, some in by_length(scores).items()}
-    lines = []
+    parts = []
     for label, rival in rivals.items():
-        lines += [
+        parts.append(
             f"At the same prompt kept, points of the likeness that the cure keeps beyond any {label}. Better: by more "
             f"than {SURE:g} standard errors, in all, of {ENOUGH} people or more. In brackets: the rival never keeps as "
-            "much of the prompt, and is taken where it keeps most, which is so much.\n",
-            f"| | better than any {label} | prompt kept | {' | '.join(people)} |",
-            "|---" * (3 + len(people)) + "|",
-        ]
+            "much of the prompt, and is taken where it keeps most, which is so much.\n"
+        )
+        rows = []
         for cure in cures:
             leads = {title: lead(some, cure, rival, ill) for title, some in people.items()}
             kept = shown(float(people["in all"].kept[cure].mean()), 3)
-            cells = " | ".join(_cell(one) for one in leads.values())
-            lines.append(f"| {cure} | {leads['in all'].word} | {kept} | {cells} |")
+            rows.append((cure, leads["in all"].word, kept, *(_cell(one) for one in leads.values())))
+        parts.append(table(("", f"better than any {label}", "prompt kept", *people), rows))
         if all_the_same(people["in all"], rival):
-            lines.append(
-                f"\nAll conditions of the {label} gave the very same numbers: with so few steps they are one run."
+            parts.append(
+                f"All conditions of the {label} gave the very same numbers: with so few steps they are one run.\n"
             )
-        lines.append("")
-    return "\n".join(lines)
+    return "\n".join(parts)
 
 
 def _cell(one: Lead) -> str:
