@@ -8,13 +8,12 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from ruler.figures import mean_and_error, shown, table
+from ruler.figures import SURE, mean_and_error, percent, shown, table
 
 from .conditions import ADAPTER, FOUNDATION
 from .work import Picture
 
 _NONE, _DASH = float("nan"), "–"
-_ERRORS = 2  # of its own standard errors that a difference has to be for shares of it
 _WHY_DASH = (
     "A dash for a share: the adapter changed this by no more than two standard errors over people (of one person none "
     "is known), so that a share of it would say nothing; or nothing was measured.\n"
@@ -53,7 +52,7 @@ def change(value: Callable[[Picture], float | None], pictures: list[Picture], gr
         return Change(_NONE, _NONE, _NONE, _NONE)
     mean, error = mean_and_error([(case[0], here[case] - adapter[case]) for case in cases])
     whole, own = mean_and_error([(case[0], foundation[case] - adapter[case]) for case in cases])
-    unit = 100 / whole if whole * sign > _ERRORS * own else _NONE  # of one person the error is NaN, and no more known
+    unit = 100 / whole if whole * sign > SURE * own else _NONE  # of one person the error is NaN, and no more known
     return Change(mean, error, unit * mean, abs(unit) * error)
 
 
@@ -123,7 +122,7 @@ def _trade_off(groups, clip):
 
 def _percent(found, error=_NONE):
     # plus 0.0, for there is a minus zero
-    return _DASH if np.isnan(found.share) else f"{shown(round(found.share) + 0.0, 0, error)} %"
+    return percent(np.round(found.share) + 0.0, 0, error)
 
 
 def _by_number(groups):

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from pairs import area_under_curve
 
+SURE = 2.0  # standard errors from which on a difference counts
+
 
 @dataclass(frozen=True)
 class Score:
@@ -131,6 +133,11 @@ def markdown(scores: list[Score]) -> str:
         pairs = [share.get(attribute, (float("nan"),) * 2) for attribute in attributes]
         lines.append((name, *(f"{shown(kept, 2)} ({shown(leaked, 2)})" for kept, leaked in pairs)))
     return figures + "\n" + table(("prompt kept (reference leaked)", *attributes), lines)
+
+
+def percent(value: float, places: int, error: float = float("nan")) -> str:
+    """The same of a share; a dash alone for NaN."""
+    return shown(value, places, error) + ("" if np.isnan(value) else " %")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

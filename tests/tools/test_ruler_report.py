@@ -72,6 +72,14 @@ def test_what_a_cure_gives_back_and_what_it_takes():
     assert np.isnan(trade_off.trade_off(ill, ill, ill).given_back)
 
 
+def test_a_share_of_a_cost_within_its_error_is_a_dash():
+    """One of four people whom the adapter costs half of the prompt: 12.5 points, within two errors of 12.5."""
+    base = [scored("base", person, 0.0, 1.0) for person in range(4)]
+    ill = [scored("ill", person, 0.6, 0.5 if person == 0 else 1.0) for person in range(4)]
+    assert np.isnan(trade_off.trade_off(ill, ill, base).given_back)
+    assert "| ill | 0.875 ± 0.125 | – | 0.600 |" in trade_off.markdown([*ill, *base], "ill", "base")
+
+
 def test_the_disease():
     groups = {
         "base": [scored("base", 0, 0.0, 1.0), scored("base", 1, 0.0, 0.75)],

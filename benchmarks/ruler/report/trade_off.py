@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..figures import Score, by_condition, mean_and_error, shown, table
+from ..figures import SURE, Score, by_condition, mean_and_error, percent, shown, table
 from .people import by_person, estimate
 
 
@@ -42,8 +42,11 @@ def _case(score):
 
 
 def _given_back(*groups):
-    """Percent, NaN where the adapter costs nothing, and its error."""
+    """Percent, NaN where the adapter costs no more than the error of that, and its error."""
     people = by_person(dict(zip(("scores", "ill", "base"), groups, strict=True)))
+    cost, error = mean_and_error([*enumerate(people.kept["base"] - people.kept["ill"])])
+    if not cost > SURE * error:  # of one person the error is NaN, and no more known
+        return float("nan"), float("nan")
 
     def share(drawn):
         now, worst, best = (own[drawn].mean(-1) for own in people.kept.values())
@@ -68,9 +71,9 @@ def markdown(scores: list[Score], ill: str, base: str) -> str:
         groups, rows = by_condition(some), []
         for name, group in groups.items():
             trade, traits = trade_off(group, groups[ill], groups[base]), np.mean([score.traits for score in group])
-            kept, lost = shown(trade.kept, 3, trade.kept_error), shown(trade.lost, 1, trade.lost_error)
-            back = shown(trade.given_back, 0, trade.given_back_error)
-            rows.append((name, kept, f"{back} %", f"{trade.likeness:.3f}", f"{lost} %", f"{traits:.3f}"))
+            kept, lost = shown(trade.kept, 3, trade.kept_error), percent(trade.lost, 1, trade.lost_error)
+            back = percent(trade.given_back, 0, trade.given_back_error)
+            rows.append((name, kept, back, f"{trade.likeness:.3f}", lost, f"{traits:.3f}"))
         tables.append(table((title, "prompt kept", "given back", "cosine", "likeness lost", "traits"), rows))
     return "\n".join(tables)
 
@@ -101,6 +104,6 @@ def disease_markdown(scores: list[Score], ill: str, base: str, fainter: str, wei
     rows = []
     for title, some in by_length(scores).items():
         found = disease(by_condition(some), ill, base, fainter)
-        left = f"{shown(found.left[0], 1, found.left[1])} %" if found.left else "–"
+        left = percent(found.left[0], 1, found.left[1]) if found.left else "–"
         rows.append((title, shown(found.lost[0], 1, found.lost[1]), left))
     return table(("the disease", f"points of the prompt lost with {ill}", left_with), rows)

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..figures import Score, by_condition, shown, table
+from ..figures import SURE, Score, by_condition, shown, table
 from .people import ENOUGH, ByPerson, by_person, estimate
 from .trade_off import by_length
 
-SURE = 2.0  # standard errors from which on a difference counts
 _EVEN = 1e-9  # of the prompt kept: rounding
 
 
