@@ -45,7 +45,7 @@ FACELESS = (
 def options_of(given: argparse.Namespace) -> Options:
     measured, compared = people(given.first, given.identities, given.tune)
     return Options(tuple(given.conditions), measured, compared, given.prompts, given.seeds, given.steps, given.cfg,
-                   tuple(given.phrases), given.folder, given.judge)  # fmt: skip
+                   tuple(given.phrases), given.folder, given.architecture, given.judge)  # fmt: skip
 
 
 def measure(options: Options, processes: int, out: Path) -> tuple[list[Score], dict]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from facelets import networks
+from facelets import flux, flux_adapter, networks
 from tiny.weights import fill, make_denoiser
 
 FACE_SPACE, FACE_DIM, TEXT_WIDTH = "facelets-128", 128, 128
@@ -17,12 +17,13 @@ LATENT_RGB = {
 
 
 def write_files(folder, seed: int = 0) -> Path:
-    """Write the six files in fp16 and return their folder; same seed, same values. ComfyUI must be importable."""
+    """Write all files in fp16 and return their folder; same seed, same values. ComfyUI must be importable."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {
         "vae": {"likeness.latent_rgb": json.dumps(LATENT_RGB)},
         "ip_adapter": {"likeness.face_space": FACE_SPACE},
+        "pulid": {"likeness.face_space": FACE_SPACE},
     }
     for name, tensors in contents(seed).items():
         halves = {key: value.half().contiguous() for key, value in tensors.items()}
@@ -31,7 +32,7 @@ def write_files(folder, seed: int = 0) -> Path:
 
 
 def contents(seed: int = 0) -> dict[str, dict[str, torch.Tensor]]:
-    """The state dicts of the six files by name, in fp32."""
+    """The state dicts of the files of both architectures by name, in fp32."""
     unet = fill(networks.new_unet(), seed)
     make_denoiser(unet)
     autoencoder = fill(networks.new_autoencoder(), seed + 2, gain=0.7)
@@ -47,6 +48,7 @@ def contents(seed: int = 0) -> dict[str, dict[str, torch.Tensor]]:
         "controlnet": control.state_dict(),
         "ip_adapter": adapter(seed),
         "faces": faces(seed),
+        **flux_parts(seed),
     }
 
 
@@ -63,6 +65,21 @@ def adapter(seed: int = 0) -> dict[str, torch.Tensor]:
             matrix = torch.randn(width, TEXT_WIDTH, generator=generator) / TEXT_WIDTH**0.5
             weights[f"ip_adapter.{2 * site + 1}.{part}.weight"] = matrix
     return weights
+
+
+def flux_parts(seed: int = 0) -> dict[str, dict[str, torch.Tensor]]:
+    """FLUX, its landmark ControlNet in XLabs' layout, and its adapter in PuLID's."""
+    base = flux.Flux(None)
+    fill(base.flux, seed + 8)
+    control, trained = flux_adapter.LandmarkControl(base), flux_adapter.new_adapter()
+    fill(control.input_hint_block, seed + 9)
+    for part in (control.net.controlnet_x_embedder, *control.net.controlnet_blocks, *trained.pulid_ca):
+        fill(part, seed + 10)  # not zero, so that it has an effect
+    return {
+        "flux": flux.to_comfyui(base.flux.state_dict()),
+        "flux_controlnet": control.to_comfyui(),
+        "pulid": trained.state_dict(),
+    }
 
 
 def faces(seed: int = 0) -> dict[str, torch.Tensor]:

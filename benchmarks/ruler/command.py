@@ -8,6 +8,7 @@ from textwrap import fill
 from . import conditions
 from .conditions import DRAWING
 from .report import traits
+from .stack import ARCHITECTURES
 from .task import MOST_PHRASES, TUNING, UNSEEN
 from .work import WEIGHTS
 
@@ -82,6 +83,7 @@ def _parser(about: str | None) -> argparse.ArgumentParser:
         help=f"the cure and its rivals, all conditions but the plain ones; default: {_said(CURED_RECORD)}")  # fmt: skip
     add("--processes", type=_whole(1), default=2, metavar="N", help="that work at a time; default: %(default)s")
     add("--folder", type=Path, help="Facelets' weights; default: those that ship")
+    add("--architecture", choices=ARCHITECTURES, default=ARCHITECTURES[0], help="of Facelets; default: %(default)s")
     add("--judge", type=Path, default=WEIGHTS, metavar="FILE",
         help="its weights, with the list of its traits beside; default: %(default)s")  # fmt: skip
     add("--out", type=Path, default=_OUT, metavar="FOLDER", help="for all that comes out; default: %(default)s")

@@ -10,6 +10,7 @@ import torch
 from facelets.pack import module
 
 SIZE = 128  # pixels
+ARCHITECTURES = ("unet", "flux")  # as LoadFacelets has them
 
 
 class Graph(NamedTuple):
@@ -21,11 +22,12 @@ class Graph(NamedTuple):
 
 
 class Parts:
-    """What LoadFacelets gives, from the files in a folder, each part loaded when it is first asked for: a folder in
-    which only the first files are trained serves the conditions that need no more."""
+    """What LoadFacelets gives of an architecture, from the files in a folder, each part loaded when it is first asked
+    for: a folder in which only the first files are trained serves the conditions that need no more."""
 
-    def __init__(self, folder: Path | None = None):
+    def __init__(self, folder: Path | None = None, architecture: str = ARCHITECTURES[0]):
         self._host = module("core.host.facelets.load")
+        self._files, self._builders = self._host.ARCHITECTURES[architecture], self._host.BUILDERS[architecture]
         self.folder = Path(folder or self._host.FOLDER)
 
     def _read(self, name):
@@ -34,11 +36,11 @@ class Parts:
     @cached_property
     def model(self):
         rgb = self._read(self._host.VAE_FILE).metadata.get(self._host.LATENT_RGB, "null")
-        return self._host.build_model(self._read(self._host.UNET_FILE).tensors, json.loads(rgb))
+        return self._builders.model(self._read(self._files.model).tensors, json.loads(rgb))
 
     @cached_property
     def clip(self):
-        return self._host.build_clip(self._read(self._host.TEXT_FILE).tensors)
+        return self._host.build_clip(self._read(self._host.TEXT_FILE).tensors, tokens=self._builders.tokens)
 
     @cached_property
     def vae(self):
@@ -46,11 +48,11 @@ class Parts:
 
     @cached_property
     def control_net(self):
-        return self._host.build_control_net(self._read(self._host.CONTROL_NET_FILE).tensors)
+        return self._builders.control_net(self._read(self._files.control_net).tensors)
 
     @cached_property
     def adapter(self):
-        file = self._read(self._host.ADAPTER_FILE)
+        file = self._read(self._files.adapter)
         managed = module("core.host.comfyui.managed")
         loaded = module("core.adapters").load_adapter(file, operations=managed.OPERATIONS)
         return module("core.host.adapters.adapter").LoadedAdapter(file.name, loaded.spec, managed.managed(loaded))
@@ -70,9 +72,9 @@ class Parts:
 class Stack:
     """The parts of a generator, and pictures made with them."""
 
-    def __init__(self, folder: Path | None = None):
+    def __init__(self, folder: Path | None = None, architecture: str = ARCHITECTURES[0]):
         module("comfy.utils").set_progress_bar_enabled(False)  # ComfyUI first
-        self.parts = Parts(folder)
+        self.parts = Parts(folder, architecture)
         self._nodes = importlib.import_module("nodes")
 
     def prompt(self, text: str) -> list:

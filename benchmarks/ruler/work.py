@@ -15,7 +15,7 @@ from facelets.world import TRAITS
 from .conditions import DRAWING, KNOWN, Task
 from .figures import Score, pairwise_difference
 from .measure import Instruments, as_image, distance, trait_correlation
-from .stack import Stack
+from .stack import ARCHITECTURES, Stack
 from .task import Person, case, person
 
 SHOWN = 3  # prompts whose pictures are kept for contact sheets
@@ -34,13 +34,14 @@ class Options:
     cfg: float
     phrases: tuple[int | None, ...] = (None,)  # how many a prompt names; None: everything
     folder: Path | None = None
+    architecture: str = ARCHITECTURES[0]
     judge: Path = WEIGHTS
 
 
 @cache
 def _setup(options: Options):
     torch.set_num_threads(1)
-    stack, people = Stack(options.folder), {number: person(number) for number in options.compared}
+    stack, people = Stack(options.folder, options.architecture), {number: person(number) for number in options.compared}
     return stack, people, Instruments(stack.parts.face_encoder, people, options.judge)
 
 

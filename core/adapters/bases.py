@@ -20,6 +20,8 @@ class Base:
     site_widths: tuple[int, ...]
     # How many blocks a weight_type gives a factor of their own: a U-Net's spatial transformers.
     blocks: int
+    # Of a transformer's, the double ones, which come first.
+    double: int = 0
     # What the blocks that make the composition, and those that make the style, take of an identity meant for them, by
     # their number in the order of execution; empty: nobody has found them.
     composition: Mapping[int, float] = field(default_factory=dict)
@@ -55,9 +57,12 @@ SDXL = Base(
     map_scales=(4,),
 )
 FACELETS = Base(name="Facelets", text_width=128, site_widths=(64, 128, 128, 128, 64, 64, 128), blocks=7)
-FLUX_DOUBLE = 19  # double blocks of FLUX, which come first; the other 38 are single ones
-FLUX = Base(name="FLUX", text_width=4096, site_widths=(3072,) * 57, blocks=57, key_share=20 / 70, key_bias=1.5)
-BASES = (SD15, SD21, SDXL, FLUX, FACELETS)
+FLUX = Base(
+    name="FLUX", text_width=4096, site_widths=(3072,) * 57, blocks=57, double=19, key_share=20 / 70, key_bias=1.5
+)
+FACELETS_FLUX = Base(name="Facelets FLUX", text_width=128, site_widths=(192,) * 9, blocks=9, double=3,
+                     key_share=FLUX.key_share, key_bias=FLUX.key_bias)  # fmt: skip
+BASES = (SD15, SD21, SDXL, FLUX, FACELETS, FACELETS_FLUX)
 
 
 def base_name(sites: int, text_width: int) -> str:
@@ -71,9 +76,10 @@ def base_of(sites: int) -> Base | None:
     return next((base for base in BASES if len(base.site_widths) == sites), None)
 
 
-def is_whole(site_widths: Sequence[int]) -> bool:
-    """Whether these are a foundation model's sites: as many, and the same ones as wide as each other."""
-    return any(_levels(site_widths) == _levels(base.site_widths) for base in BASES)
+def is_whole(site_widths: Sequence[int], of: Base | None = None) -> bool:
+    """Whether these are a foundation model's sites, of this or of any: as many, and the same ones as wide as each
+    other."""
+    return any(_levels(site_widths) == _levels(base.site_widths) for base in ((of,) if of else BASES))
 
 
 def _levels(widths):

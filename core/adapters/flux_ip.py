@@ -19,7 +19,7 @@ from torch import nn
 
 from ..attention.transformer import Aside, InsideNormed
 from ..layer_types import LayerArgs
-from .bases import FLUX, FLUX_DOUBLE
+from .bases import FLUX
 from .faceid import FaceProjection
 from .family import DEFAULTS, Choices, FaceInput, IDAdapter
 from .image import PictureProjection
@@ -63,7 +63,7 @@ def recognise_xlabs(tensors: Tensors, clues: Clues) -> AdapterSpec | None:
         token_dim=token_dim,
         site_widths=widths,
         of=FLUX,
-        places=tuple(range(FLUX_DOUBLE)),
+        places=tuple(range(FLUX.double)),
         look=Look("clip-l", "whole", 224, empty="black"),
         default_weight=0.93,  # of XLabs' node
         guesses=(_CROP,),

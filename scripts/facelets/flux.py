@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .dataset import Portraits
 from .generator import trained_text
 from .lesson import Lesson, Noised, Taught
-from .networks import FLUX
+from .networks import flux_sizes, flux_text, read_finished
 from .pack import FINISHED, module
 from .prompts import END, compact_numbers
 from .reader import trained_reader
@@ -38,22 +38,23 @@ def to_latents(tokens: Tensor) -> Tensor:
 
 def new_flux() -> FluxTransformer2DModel:
     """diffusers' class in the small size, uninitialised."""
-    heads = FLUX["num_heads"]
+    sizes = flux_sizes()
+    heads = sizes["num_heads"]
     return FluxTransformer2DModel(
-        patch_size=1, in_channels=4 * FLUX["in_channels"], num_layers=FLUX["depth"],
-        num_single_layers=FLUX["depth_single_blocks"], attention_head_dim=FLUX["hidden_size"] // heads,
-        num_attention_heads=heads, joint_attention_dim=FLUX["context_in_dim"],
-        pooled_projection_dim=FLUX["vec_in_dim"], guidance_embeds=FLUX["guidance_embed"],
-        axes_dims_rope=tuple(FLUX["axes_dim"]),
+        patch_size=1, in_channels=4 * sizes["in_channels"], num_layers=sizes["depth"],
+        num_single_layers=sizes["depth_single_blocks"], attention_head_dim=sizes["hidden_size"] // heads,
+        num_attention_heads=heads, joint_attention_dim=sizes["context_in_dim"],
+        pooled_projection_dim=sizes["vec_in_dim"], guidance_embeds=sizes["guidance_embed"],
+        axes_dims_rope=tuple(sizes["axes_dim"]),
     )  # fmt: skip
 
 
-class TaughtFlux(Taught):
-    """The FLUX that is trained, the frozen text encoder and the frozen reader."""
+class Flux(nn.Module):
+    """The small FLUX, as diffusers has it, and the frozen text encoder."""
 
-    def __init__(self):
+    def __init__(self, text: nn.Module | None):
         super().__init__()
-        self.flux = new_flux()
+        self.flux, self.text = new_flux(), text
         for name, part in self.flux.named_modules():
             if isinstance(part, nn.Linear):
                 nn.init.xavier_uniform_(part.weight)
@@ -63,37 +64,58 @@ class TaughtFlux(Taught):
                 ):
                     nn.init.zeros_(part.weight)
                 nn.init.zeros_(part.bias)
-        self.text = trained_text()
-        self.reader = trained_reader()
         places = torch.zeros(SIDE, SIDE, 3)
         places[..., 1], places[..., 2] = torch.arange(SIDE)[:, None], torch.arange(SIDE)[None]
         self.register_buffer("places", places.flatten(0, 1), persistent=False)
 
     @torch.no_grad()
     def prompt(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 77] rows of the text encoder's table -> context [B, 77, 128], and of it what stands at the end token."""
+        """[B, 77] rows of the text encoder's table -> context [B, flux_text(), 128], and what is at its end token."""
+        rows = rows[:, : flux_text()]
         context = self.text(rows)[0]
         ends = (rows == int(compact_numbers()[END])).int().argmax(1)
         return context, context[torch.arange(len(rows), device=rows.device), ends]
 
-    def noised(self, latents):
-        """Most of the levels are in the middle (Esser et al. 2024)."""
+    def noised(self, latents: Tensor) -> Noised:
+        """Latents [B, 16, 16, 16] of deviation 1 at random times, most of them in the middle (Esser et al. 2024)."""
         level = torch.sigmoid(torch.randn(len(latents), device=latents.device) + 0.3)
         noise, spread = torch.randn_like(latents), level.view(-1, 1, 1, 1)
         noisy, velocity = (1 - spread) * latents + spread * noise, noise - latents
         return Noised(noisy, level, 1 - spread, torch.ones_like(spread), spread, velocity)
 
-    def predicted(self, noised, rows):
-        return self.velocity(noised.latents, noised.times, *self.prompt(rows))
+    def inputs(self, noised: Noised, prompt: tuple[Tensor, Tensor]) -> dict:
+        """What diffusers' FLUX and its ControlNet are called with. prompt: context [B, T, 128], pooled [B, 128]."""
+        context, pooled = prompt
+        return {
+            "hidden_states": to_tokens(noised.latents),
+            "timestep": noised.times,
+            "encoder_hidden_states": context,
+            "pooled_projections": pooled,
+            "img_ids": self.places,
+            "txt_ids": self.places.new_zeros(context.shape[1], 3),
+            "return_dict": False,
+        }
 
-    def velocity(self, latents: Tensor, level: Tensor, context: Tensor, pooled: Tensor) -> Tensor:
-        """[B, 16, 16, 16]: what is predicted at latents of these levels [B]."""
-        words = self.places.new_zeros(context.shape[1], 3)
-        predicted = self.flux(
-            hidden_states=to_tokens(latents), timestep=level, pooled_projections=pooled, encoder_hidden_states=context,
-            img_ids=self.places, txt_ids=words, return_dict=False,
-        )[0]  # fmt: skip
+    def velocity(self, noised: Noised, prompt: tuple[Tensor, Tensor], residuals: list[Tensor] | None = None) -> Tensor:
+        """[B, 16, 16, 16]: what is predicted at noised latents. residuals: what a ControlNet adds to the double blocks,
+        in turn."""
+        predicted = self.flux(**self.inputs(noised, prompt), controlnet_block_samples=residuals,
+                              controlnet_blocks_repeat=True)[0]  # fmt: skip
         return to_latents(predicted.float())
+
+
+class TaughtFlux(Taught):
+    """The FLUX as it is taught."""
+
+    def __init__(self):
+        super().__init__()
+        self.base, self.reader = Flux(trained_text()), trained_reader()
+
+    def noised(self, latents):
+        return self.base.noised(latents)
+
+    def predicted(self, noised, rows):
+        return self.base.velocity(noised, self.base.prompt(rows))
 
 
 class FluxBase(Lesson):
@@ -114,13 +136,31 @@ class FluxBase(Lesson):
         return "transformer_blocks." in name
 
     def export(self, model, summary):
-        weights = {key: value.half().contiguous() for key, value in to_comfyui(model.flux).items()}
+        weights = {key: value.half().contiguous() for key, value in to_comfyui(model.base.flux.state_dict()).items()}
         save_file(weights, FINISHED / "flux.safetensors", {"likeness.training": json.dumps(summary)})
 
 
-def to_comfyui(flux: FluxTransformer2DModel) -> dict[str, Tensor]:
-    """Its weights under the names and in the layout that ComfyUI's class has."""
-    weights = {key: value.clone() for key, value in flux.state_dict().items()}  # ComfyUI writes into some of them
-    converted = module("comfy.model_detection").convert_diffusers_mmdit(weights, "")
+def to_comfyui(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of diffusers' FLUX under the names and in the layout that ComfyUI's class has."""
+    copies = {key: value.clone() for key, value in weights.items()}  # ComfyUI writes into some of them
+    converted = module("comfy.model_detection").convert_diffusers_mmdit(copies, "")
     assert converted is not None
     return converted
+
+
+def to_diffusers(weights: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The way back, to tensors `like` these: numbers are followed to where they go."""
+    sizes = [value.numel() for value in like.values()]
+    numbers = torch.arange(sum(sizes)).split(sizes)
+    places = to_comfyui({key: part.view_as(like[key]) for key, part in zip(like, numbers, strict=True)})
+    flat = torch.zeros(sum(sizes))
+    for key, value in weights.items():
+        flat[places[key].flatten()] = value.flatten()
+    return {key: part.view_as(like[key]) for key, part in zip(like, flat.split(sizes), strict=True)}
+
+
+def trained_flux() -> Flux:
+    """The base model as its stage left it, frozen, in fp32; its text encoder knows the world's words only."""
+    base = Flux(trained_text())
+    base.flux.load_state_dict(to_diffusers(read_finished("flux"), base.flux.state_dict()))
+    return base.eval().requires_grad_(False)

@@ -102,15 +102,19 @@ class TaughtGenerator(Taught):
 class Base(Lesson):
     name = "generator"
     seed = 2
-    steps = 14_000
-    batch = 32
+    steps = 4600
+    batch = 64
     rate = 8e-4
-    warm_up = 200
-    average = 0.9985
+    matrix_rate = 2e-3
+    warm_up = 100
+    average = 0.997
 
     def build(self):
         self.portraits = Portraits()
         return TaughtGenerator()
+
+    def is_matrix(self, name):
+        return not name.endswith(("unet.input_blocks.0.0.weight", "unet.out.2.weight", "embedding.weight"))
 
     def export(self, model, summary):
         note = {"likeness.training": json.dumps(summary)}

@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -12,23 +11,6 @@ from torch import Tensor, nn
 from .pack import FINISHED, module
 
 CHANNELS = 16  # of the latents, as FLUX has them
-# As ComfyUI's class has them: 7.6 million parameters, 64 tokens of the picture at 128 x 128 pixels.
-FLUX: dict[str, Any] = {
-    "in_channels": CHANNELS,
-    "out_channels": CHANNELS,
-    "vec_in_dim": 128,
-    "context_in_dim": 128,
-    "hidden_size": 192,
-    "mlp_ratio": 4.0,
-    "num_heads": 3,
-    "depth": 3,
-    "depth_single_blocks": 6,
-    "axes_dim": [16, 24, 24],
-    "theta": 10_000,
-    "patch_size": 2,
-    "qkv_bias": True,
-    "guidance_embed": False,
-}
 
 
 def read_finished(name: str, folder: Path = FINISHED) -> dict[str, Tensor]:
@@ -66,6 +48,16 @@ def _without_writing_over(layer: nn.Module, x: Tensor, mask=None, optimized_atte
     """What ComfyUI's layer does; that one adds in place, which autograd does not forgive."""
     x = x + layer.self_attn(layer.layer_norm1(x), mask, optimized_attention)
     return x + layer.mlp(layer.layer_norm2(x))
+
+
+def flux_sizes() -> dict:
+    """Of FLUX, as ComfyUI's class has them."""
+    return _sizes().FLUX
+
+
+def flux_text() -> int:
+    """Tokens of a prompt for FLUX."""
+    return _sizes().FLUX_TEXT
 
 
 def align(images: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from .adapter import Adapter
 from .autoencoder import Autoencoder, Decoder
 from .faces import Landmarks, Refinement, WhoIsIt
 from .flux import FluxBase
+from .flux_adapter import FluxAdapter
 from .generator import Base
 from .judge import JudgeTraining
 from .pack import FINISHED, TRIAL, module
@@ -27,7 +28,8 @@ from .training import train
 from .words import Words
 
 _IN_ORDER = (
-    Autoencoder, Decoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Adapter, FluxBase, JudgeTraining,
+    Autoencoder, Decoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Adapter, FluxBase,
+    FluxAdapter, JudgeTraining,
 )  # fmt: skip
 STAGES = {stage.name: stage for stage in _IN_ORDER}
 PORTRAITS = "portraits"  # not a training: what the generator is trained on
@@ -68,7 +70,9 @@ def main():
             alone = options.trial and name not in TOGETHER
             train(stage, 1 if alone else options.processes)
     if options.trial:
-        module("core.host.facelets.load").load_facelets(FINISHED)
+        load = module("core.host.facelets.load")
+        for architecture in load.ARCHITECTURES:
+            load.load_facelets(FINISHED, architecture)
         print("Trained, and loaded as LoadFacelets would.")
 
 

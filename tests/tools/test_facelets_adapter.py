@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from facelets.adapter import attention_sites, drawn_landmarks, new_adapter, weighted
+from facelets.adapter import attention_sites, new_adapter
 from facelets.dataset import shared_look
+from facelets.likeness import drawn_landmarks, weighted
 from facelets.world import LOOKS, sample_look
 from likeness.core.adapters import load_adapter
 from likeness.core.faces.points import landmark_json

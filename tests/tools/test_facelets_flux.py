@@ -1,42 +1,124 @@
-"""The small FLUX: trained as diffusers' class, and the same in ComfyUI's."""
+"""The small FLUX, its ControlNet and its adapter: trained as diffusers' classes, and the same in ComfyUI's."""
 
+import numpy as np
 import pytest
 import torch
-from facelets import flux, networks
+import torch.nn.functional as F
+from facelets import flux, flux_adapter
+from facelets.lesson import Noised
+from facelets.likeness import SPACE, drawn_landmarks
 from facelets.pack import module
+from likeness.core.host.facelets import load
+from likeness.core.weights import WeightFile
 from tiny.weights import fill
-from torch import nn
 
-
-class Bare(flux.TaughtFlux):
-    """Without the text encoder and the reader, which other stages train."""
-
-    def __init__(self):
-        nn.Module.__init__(self)
-        self.flux = fill(flux.new_flux(), seed=4)
-        places = torch.zeros(flux.SIDE, flux.SIDE, 3)
-        places[..., 1], places[..., 2] = torch.arange(flux.SIDE)[:, None], torch.arange(flux.SIDE)[None]
-        self.places = places.flatten(0, 1)
+LANDMARKS = np.array([[[44.2, 60], [76, 58.7], [60, 75], [48, 92], [72.5, 91]]] * 2, np.float32)
 
 
 @pytest.fixture(scope="module")
-def trained():
-    return Bare().requires_grad_(False)
+def base():
+    base = flux.Flux(None)
+    fill(base.flux, seed=4)
+    return base.requires_grad_(False)
 
 
-def test_comfyuis_class_predicts_what_was_trained(trained):
-    comfy = module("comfy.ldm.flux.model").Flux(
-        image_model="flux", dtype=torch.float32, device="cpu", operations=module("comfy.ops").disable_weight_init,
-        **networks.FLUX,
-    )  # fmt: skip
-    comfy.load_state_dict(flux.to_comfyui(trained.flux))
+@pytest.fixture(scope="module")
+def trained(base):
+    """A FluxLikeness with random weights, in which what joins the parts is no longer zero."""
+    torch.manual_seed(5)
+    likeness = flux_adapter.FluxLikeness(base, torch.nn.Identity())
+    for number, part in enumerate((likeness.control.net.controlnet_x_embedder, *likeness.control.net.controlnet_blocks,
+                                   *likeness.adapter.pulid_ca)):  # fmt: skip
+        fill(part, seed=number, gain=0.5)
+    return likeness.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def prompt():
     torch.manual_seed(1)
-    latents, level = torch.randn(2, 16, 16, 16), torch.tensor([0.9, 0.3])
-    context, pooled = torch.randn(2, 77, 128), torch.randn(2, 128)
+    return torch.randn(2, 56, 128), torch.randn(2, 128)
+
+
+def noise_alone():
+    """What is sampled from at the highest level, as ComfyUI draws it from seed 3 for two pictures."""
+    noise = torch.randn(2, 16, 16, 16, generator=torch.manual_seed(3))
+    level = torch.ones(2)
+    return Noised(noise, level, *[None] * 4)
+
+
+def first_velocity(model, positive, negative):
+    """What ComfyUI predicts at the highest level: with one step it leaves the noise without it."""
+    nodes = __import__("nodes")
+    latent = {"samples": torch.zeros(2, 16, 16, 16)}
+    sampled = nodes.common_ksampler(model, 3, 1, 1.0, "euler", "normal", positive, negative, latent)[0]["samples"]
+    return noise_alone().latents - model.model.process_latent_in(sampled)
+
+
+def conditioning(prompt):
+    return [[prompt[0], {"pooled_output": prompt[1]}]]
+
+
+@pytest.fixture(scope="module")
+def model(base):
+    return load.build_flux(flux.to_comfyui(base.flux.state_dict()))
+
+
+def close(ours, theirs):
+    return (ours - theirs).abs().max() < 3e-5 * theirs.abs().max()
+
+
+def test_comfyui_predicts_what_was_trained(base, model, prompt):
+    ours = base.velocity(noise_alone(), prompt)
+    assert close(ours, first_velocity(model, conditioning(prompt), conditioning(prompt)))
+
+
+def test_weights_come_back_from_comfyuis_layout(base):
+    weights = base.flux.state_dict()
+    again = flux.to_diffusers(flux.to_comfyui(weights), weights)
+    assert all(torch.equal(again[key], value) for key, value in weights.items())
+
+
+def test_the_landmarks_net_is_comfyuis_xlabs_one(trained, model, prompt):
+    control = load.build_flux_control_net(trained.control.to_comfyui())
+    hints = drawn_landmarks(LANDMARKS)
+    residuals = trained.control_residuals(noise_alone(), hints, prompt, None)
+    ours = trained.predicted(noise_alone(), prompt, None, residuals)
+    add = module("core.host.prompts.landmarks").add_control_net
+    strength = module("core.host.adapters.adapter").Strength(1.0)
+    prompts = add(conditioning(prompt), conditioning(prompt), control, hints.movedim(1, -1), strength)
+    theirs = first_velocity(model, *prompts)
+    assert close(ours, theirs)
+    assert (ours - trained.predicted(noise_alone(), prompt, None, None)).abs().max() > 0.1 * theirs.abs().max()
+
+
+def test_the_adapter_is_what_apply_id_adapter_makes_of_its_file(trained, model, prompt):
+    tensors = {key: value.clone() for key, value in trained.adapter.state_dict().items()}
+    file = WeightFile("pulid.safetensors", tensors, {"likeness.face_space": SPACE})
+    managed, host = module("core.host.comfyui.managed"), module("core.host.adapters.adapter")
+    identity = module("core.adapters").load_adapter(file, operations=managed.OPERATIONS)
+    assert identity.spec.family == "pulid_flux" and identity.spec.look is None and identity.spec.face_dim == 128
+    adapter = host.LoadedAdapter(file.name, identity.spec, managed.managed(identity))
+    vector = F.normalize(torch.randn(128, generator=torch.manual_seed(8)), dim=0)
+    person = module("core.faces.identity.identity").Identity(SPACE, vector, vector[None], vector, "mean")
+    sources = module("core.host.who.person").Sources(person)
+    applied = host.apply_adapter(model, *[conditioning(prompt)] * 2, adapter, sources, host.Strength(1.0))
+    tokens = trained.identity(vector.expand(2, 128))
+    ours = trained.predicted(noise_alone(), prompt, tokens, None)
+    theirs = first_velocity(*applied[:3])
+    assert close(ours, theirs)
+    assert (ours - trained.predicted(noise_alone(), prompt, None, None)).abs().max() > 0.1 * theirs.abs().max()
+
+
+def test_all_that_is_trained_learns(base, prompt):
+    likeness = flux_adapter.FluxLikeness(base, torch.nn.Identity())
     with torch.no_grad():
-        ours = trained.velocity(latents, level, context, pooled)
-        theirs = comfy(latents, level, context, pooled)
-    assert (ours - theirs).abs().max() < 2e-5 * theirs.abs().max()
+        for part in (*likeness.control.net.controlnet_blocks, *likeness.adapter.pulid_ca):
+            torch.nn.init.normal_(next(reversed(list(part.parameters()))), std=0.1)
+    tokens = likeness.identity(torch.randn(2, 128))
+    residuals = likeness.control_residuals(noise_alone(), drawn_landmarks(LANDMARKS), prompt, tokens)
+    likeness.predicted(noise_alone(), prompt, tokens, residuals).square().mean().backward()
+    without = [key for key, one in likeness.named_parameters() if one.requires_grad and one.grad is None]
+    assert not without
 
 
 def test_latents_become_tokens_and_latents_again():
@@ -46,10 +128,10 @@ def test_latents_become_tokens_and_latents_again():
     assert torch.equal(tokens[0, 1].view(16, 2, 2), latents[0, :, :2, 2:4])
 
 
-def test_a_velocity_without_error_means_the_picture_itself(trained):
+def test_a_velocity_without_error_means_the_picture_itself(base):
     torch.manual_seed(2)
     latents = torch.randn(5, 16, 16, 16)
-    noised = trained.noised(latents)
+    noised = base.noised(latents)
     torch.testing.assert_close(noised.expected(noised.velocity), latents, atol=1e-5, rtol=0)
     assert (0 < noised.times).all() and (noised.times < 1).all()
     torch.testing.assert_close(noised.clear.flatten(), 1 - noised.times)

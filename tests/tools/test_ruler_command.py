@@ -64,7 +64,7 @@ def test_the_help_names_each_condition_once_and_every_default(capsys):
     names = ["drawing", *conditions.KNOWN]
     assert {name: words.count(name) for name in names} == dict.fromkeys(names, 1)
     options = text[text.index("--help") :].split("\n  --")[1:]
-    assert len(options) == 15 and all("default:" in option for option in options)
+    assert len(options) == 16 and all("default:" in option for option in options)
 
 
 def test_scores_are_written_after_every_person(tmp_path):

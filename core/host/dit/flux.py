@@ -9,7 +9,7 @@ from comfy.ldm.chroma.model import Chroma
 from comfy.ldm.flux.model import Flux as FluxModel
 from comfy.model_patcher import ModelPatcher
 
-from ...adapters.bases import FLUX
+from ...adapters.bases import FLUX, base_of
 from ...adapters.weight_types import block_factors
 from ...attention.transformer import InsideNormed
 from ..sampling.injection import Injection, SharedKeys, Site
@@ -46,7 +46,8 @@ class Flux:
             return "Chroma"
         if self._is_second:
             return "FLUX.2"
-        return FLUX.name if len(self.sites) == len(FLUX.site_widths) else "a model of FLUX's build"
+        base = base_of(len(self.sites))
+        return base.name if base is not None and base.double else "a model of FLUX's build"
 
     def factors(self, weight_type: str) -> list[float]:
         return block_factors(weight_type, [site.kind for site in self.sites])

@@ -1,8 +1,10 @@
 """Facelets, the tiny generator of drawn portraits: its models' sizes, and the classes that describe it to ComfyUI."""
 
+import dataclasses
 from typing import Any
 
 from comfy import latent_formats, model_base, sd1_clip, supported_models
+from comfy.ldm.flux.model import FluxParams
 
 from ...layer_types import Device, Dtype
 from .autoencoder import CHANNELS
@@ -37,9 +39,30 @@ TEXT_ENCODER: dict[str, Any] = {
     "vocab_size": 49408,
     "eos_token_id": 49407,
 }
+# 7.6 million parameters, 64 tokens of a picture of 128 x 128 pixels.
+FLUX: dict[str, Any] = {
+    "in_channels": CHANNELS,
+    "out_channels": CHANNELS,
+    "vec_in_dim": 128,
+    "context_in_dim": 128,
+    "hidden_size": 192,
+    "mlp_ratio": 4.0,
+    "num_heads": 3,
+    "depth": 3,
+    "depth_single_blocks": 6,
+    "axes_dim": [16, 24, 24],
+    "theta": 10_000,
+    "patch_size": 2,
+    "qkv_bias": True,
+    "guidance_embed": False,
+}
+# As XLabs' have: the base's three double blocks take in turn what its two say.
+FLUX_CONTROL_NET = {**FLUX, "depth": 2, "depth_single_blocks": 0}
+FLUX_TEXT = 56  # tokens of its prompts: captions of its world have up to 50, and CLIP's 77 cost a sixth of the time
 # ComfyUI's estimates of what a forward needs are for SD1.5: 320 channels in the U-Net, and 128 channels on every pixel
-# in the autoencoder, where Facelets has 96 on every sixteenth and had 32 on every fourth.
+# in the autoencoder, where Facelets has 96 on every sixteenth and had 32 on every fourth; for FLUX 3072.
 UNET_MEMORY = UNET["model_channels"] / 320
+FLUX_MEMORY = FLUX["hidden_size"] / 3072
 AUTOENCODER_MEMORY = 32 / 128 / 4
 
 
@@ -77,6 +100,23 @@ class FaceletsModel(supported_models.SD15):
 
     def inpaint_model(self) -> bool:
         return False  # ComfyUI takes every U-Net with more than 4 channels for one
+
+
+def flux_config(sizes: dict[str, Any]) -> dict[str, Any]:
+    """What ComfyUI's class for FLUX or its ControlNet is made of, in this and in newer versions."""
+    newer: dict[str, Any] = {"txt_ids_dims": []}
+    named = {field.name for field in dataclasses.fields(FluxParams)}
+    return {"image_model": "flux", **sizes, **{key: value for key, value in newer.items() if key in named}}
+
+
+class FaceletsFlux(supported_models.FluxSchnell):
+    """FLUX without guidance, whose noise levels are not shifted, as ComfyUI's loaders describe a model."""
+
+    memory_usage_factor = supported_models.FluxSchnell.memory_usage_factor * FLUX_MEMORY
+
+    def __init__(self, latent_rgb: dict | None = None):
+        super().__init__(flux_config(FLUX))
+        self.latent_format = latent_format(CHANNELS, latent_rgb)
 
 
 class FaceletsClip(sd1_clip.SD1ClipModel):

@@ -2,7 +2,10 @@
 
 import inspect
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import comfy.model_management as mm
 import comfy.ops
@@ -11,6 +14,7 @@ import folder_paths
 import torch
 from comfy.cldm import cldm
 from comfy.controlnet import ControlNet
+from comfy.ldm.flux.controlnet import ControlNetFlux
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP, VAE
 from comfy.sd1_clip import SD1Tokenizer
@@ -26,11 +30,36 @@ from ..adapters.adapter import LoadedAdapter
 from ..comfyui.managed import OPERATIONS, managed
 from ..faces.encoder import LoadedEncoder
 from .autoencoder import FaceletsAutoencoder, FirstAutoencoder, autoencoder_of
-from .config import AUTOENCODER_MEMORY, CONTROL_NET, TEXT_ENCODER, FaceletsClip, FaceletsModel, sizes_for
+from .config import (
+    AUTOENCODER_MEMORY,
+    CONTROL_NET,
+    FLUX_CONTROL_NET,
+    FLUX_TEXT,
+    TEXT_ENCODER,
+    FaceletsClip,
+    FaceletsFlux,
+    FaceletsModel,
+    flux_config,
+    sizes_for,
+)
 
 FOLDER = EMBEDDED / "facelets"
-UNET_FILE, TEXT_FILE, VAE_FILE = "unet.safetensors", "text_encoder.safetensors", "vae.safetensors"
-CONTROL_NET_FILE, ADAPTER_FILE, FACES_FILE = "controlnet.safetensors", "ip_adapter.safetensors", "faces.safetensors"
+TEXT_FILE, VAE_FILE, FACES_FILE = "text_encoder.safetensors", "vae.safetensors", "faces.safetensors"
+
+
+class Files(NamedTuple):
+    """What an architecture has of its own; text encoder, autoencoder and faces are the same."""
+
+    model: str
+    control_net: str
+    adapter: str
+
+
+UNET, FLUX = "unet", "flux"
+ARCHITECTURES = {
+    UNET: Files("unet.safetensors", "controlnet.safetensors", "ip_adapter.safetensors"),
+    FLUX: Files("flux.safetensors", "flux_controlnet.safetensors", "pulid.safetensors"),
+}
 LATENT_RGB = "likeness.latent_rgb"  # metadata of the autoencoder's file: `latent_format`'s `latent_rgb` as JSON
 MIN_CONFIDENCE = 0.5  # of a face, as LoadFaceEncoder has it
 
@@ -38,15 +67,16 @@ Tensors = dict[str, torch.Tensor]
 
 
 def load_facelets(
-    folder: str | Path | None = None,
+    folder: str | Path | None = None, architecture: str = UNET
 ) -> tuple[ModelPatcher, CLIP, VAE, ControlNet, LoadedAdapter, LoadedEncoder]:
-    """(model, clip, vae, control_net, adapter, face_encoder) from the six files in `folder`, by default the pack's own.
+    """(model, clip, vae, control_net, adapter, face_encoder) of one of ARCHITECTURES from the six files in `folder`, by
+    default the pack's own.
 
     Raises WeightsError with one sentence when a file is missing, damaged or of something else.
     """
     folder = Path(folder or FOLDER)
     try:
-        return _load(folder)
+        return _load(folder, architecture)
     except WeightsError as error:
         what, _, _ = str(error).partition(";")  # what follows is advice for files that are downloaded one by one
         raise WeightsError(
@@ -54,35 +84,38 @@ def load_facelets(
         ) from error
 
 
-def _load(folder):
-    names = (UNET_FILE, TEXT_FILE, VAE_FILE, CONTROL_NET_FILE, ADAPTER_FILE, FACES_FILE)
-    unet, text, autoencoder, control, adapter, faces = (read_weights(folder / name) for name in names)
+def _load(folder, architecture):
+    files = ARCHITECTURES[architecture]
+    names = (*files, TEXT_FILE, VAE_FILE, FACES_FILE)
+    transformer, control, adapter, text, autoencoder, faces = (read_weights(folder / name) for name in names)
     identity, drawn = _identity(adapter), _drawn(faces)
+    build, build_control, tokens = BUILDERS[architecture]
     model, clip, vae = (
-        build_model(unet.tensors, _latent_rgb(autoencoder)),
-        build_clip(text.tensors),
+        build(transformer.tensors, _latent_rgb(autoencoder)),
+        build_clip(text.tensors, tokens=tokens),
         build_vae(autoencoder.tensors),
     )
     # what ComfyUI's own loaders leave for nodes that need the model once more: on another device, without dynamic VRAM
-    model.cached_patcher_init = (_model_again, (folder,))
-    clip.patcher.cached_patcher_init = (_clip_again, (folder,))
+    model.cached_patcher_init = (_model_again, (folder, architecture))
+    clip.patcher.cached_patcher_init = (_clip_again, (folder, tokens))
     vae.patcher.cached_patcher_init = (_vae_again, (folder,))
     return (
         model,
         clip,
         vae,
-        build_control_net(control.tensors),
-        LoadedAdapter(adapter.name, identity.spec, managed(identity, lambda: _identity(_read(folder, ADAPTER_FILE)))),
+        build_control(control.tensors),
+        LoadedAdapter(adapter.name, identity.spec, managed(identity, lambda: _identity(_read(folder, files.adapter)))),
         LoadedEncoder(drawn.space, managed(drawn, lambda: _drawn(_read(folder, FACES_FILE))), MIN_CONFIDENCE),
     )
 
 
-def _model_again(folder, disable_dynamic=False):
-    return build_model(_read(folder, UNET_FILE).tensors, _latent_rgb(_read(folder, VAE_FILE)), disable_dynamic)
+def _model_again(folder, architecture, disable_dynamic=False):
+    weights = _read(folder, ARCHITECTURES[architecture].model).tensors
+    return BUILDERS[architecture].model(weights, _latent_rgb(_read(folder, VAE_FILE)), disable_dynamic)
 
 
-def _clip_again(folder, disable_dynamic=False):
-    return build_clip(_read(folder, TEXT_FILE).tensors, disable_dynamic).patcher
+def _clip_again(folder, tokens, disable_dynamic=False):
+    return build_clip(_read(folder, TEXT_FILE).tensors, disable_dynamic, tokens).patcher
 
 
 def _vae_again(folder, disable_dynamic=False):
@@ -109,21 +142,34 @@ def _latent_rgb(autoencoder):
 
 def build_model(weights: Tensors, latent_rgb: dict | None = None, disable_dynamic: bool = False) -> ModelPatcher:
     """The U-Net as a MODEL, from its bare LDM keys; `latent_rgb` as in `latent_format`, the last as in `managed`."""
-    config = FaceletsModel(_channels(weights, UNET_FILE), latent_rgb)
-    config.set_inference_dtype(*_precision(weights))
+    file_name = ARCHITECTURES[UNET].model
+    return _build(FaceletsModel(_channels(weights, file_name), latent_rgb), weights, file_name, disable_dynamic)
+
+
+def build_flux(weights: Tensors, latent_rgb: dict | None = None, disable_dynamic: bool = False) -> ModelPatcher:
+    """FLUX as a MODEL, from the keys of its published file (`double_blocks.*`, ...); the rest as in `build_model`."""
+    return _build(FaceletsFlux(latent_rgb), weights, ARCHITECTURES[FLUX].model, disable_dynamic)
+
+
+def _build(config, weights, file_name, disable_dynamic):
+    config.set_inference_dtype(*_precision(weights, config))
     model = config.get_model({}, device=mm.unet_offload_device())
-    _fill(model.diffusion_model, weights, UNET_FILE)
+    _fill(model.diffusion_model, weights, file_name)
     return managed(model.eval().requires_grad_(False), disable_dynamic=disable_dynamic)
 
 
-def build_clip(weights: Tensors, disable_dynamic: bool = False) -> CLIP:
-    """The text encoder as a CLIP with ComfyUI's own SD1 tokenizer, from transformers' `text_model.*` keys."""
+def build_clip(weights: Tensors, disable_dynamic: bool = False, tokens: int | None = None) -> CLIP:
+    """The text encoder as a CLIP with ComfyUI's own SD1 tokenizer, from transformers' `text_model.*` keys.
+
+    `tokens`: of a prompt, 77 by default; longer prompts are a multiple of it.
+    """
     # CLIP takes the word as long as ComfyUI has been saying it
     word = {"disable_dynamic": disable_dynamic} if "disable_dynamic" in inspect.signature(CLIP).parameters else {}
     clip = CLIP(
         ClipTarget(SD1Tokenizer, FaceletsClip),
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
         parameters=sum(tensor.numel() for tensor in weights.values()),
+        tokenizer_data={} if tokens is None else {"clip_l_max_length": tokens},
         **word,
     )
     # ComfyUI's class has a projection that SD1.5 never uses either; left out, it would be whatever is in the memory.
@@ -150,12 +196,37 @@ def build_vae(weights: Tensors, disable_dynamic: bool = False) -> VAE:
 
 def build_control_net(weights: Tensors) -> ControlNet:
     """The landmark ControlNet as ControlNetLoader would give it, from bare LDM keys (`input_hint_block.*`, ...)."""
-    dtype, compute = _precision(weights)
-    place = {"dtype": dtype, "device": mm.unet_offload_device(),
-             "operations": comfy.ops.pick_operations(dtype, compute)}  # fmt: skip
-    sizes = sizes_for(CONTROL_NET, _channels(weights, CONTROL_NET_FILE))
-    module = _fill(cldm.ControlNet(**sizes, **place), weights, CONTROL_NET_FILE)
-    return ControlNet(module.eval().requires_grad_(False), load_device=mm.get_torch_device(), manual_cast_dtype=compute)
+    file_name = ARCHITECTURES[UNET].control_net
+    make = partial(cldm.ControlNet, **sizes_for(CONTROL_NET, _channels(weights, file_name)))
+    return _build_control(make, weights, FaceletsModel, file_name)
+
+
+def build_flux_control_net(weights: Tensors) -> ControlNet:
+    """FLUX's landmark ControlNet as ControlNetLoader would give it, from XLabs' keys."""
+    make = partial(ControlNetFlux, **flux_config(FLUX_CONTROL_NET))
+    file_name = ARCHITECTURES[FLUX].control_net
+    return _build_control(make, weights, FaceletsFlux, file_name, extra_conds=["y", "guidance"])
+
+
+def _build_control(make, weights, base, file_name, **more):
+    dtype, compute = _precision(weights, base)
+    module = make(dtype=dtype, device=mm.unet_offload_device(), operations=comfy.ops.pick_operations(dtype, compute))
+    module = _fill(module, weights, file_name).eval().requires_grad_(False)
+    return ControlNet(module, load_device=mm.get_torch_device(), manual_cast_dtype=compute, **more)
+
+
+class Builders(NamedTuple):
+    """How an architecture's parts are made; `tokens` as in `build_clip`."""
+
+    model: Callable[..., ModelPatcher]
+    control_net: Callable[[Tensors], ControlNet]
+    tokens: int | None
+
+
+BUILDERS = {
+    UNET: Builders(build_model, build_control_net, None),
+    FLUX: Builders(build_flux, build_flux_control_net, FLUX_TEXT),
+}
 
 
 def _channels(weights, file_name):
@@ -167,9 +238,9 @@ def _channels(weights, file_name):
     return channels
 
 
-def _precision(weights):
+def _precision(weights, config):
     """The type that ComfyUI wants such weights in, and the type to compute in if that is another one."""
-    supported = FaceletsModel.supported_inference_dtypes
+    supported = config.supported_inference_dtypes
     parameters, stored = comfy.utils.calculate_parameters(weights), comfy.utils.weight_dtype(weights)
     dtype = mm.unet_dtype(model_params=parameters, supported_dtypes=supported, weight_dtype=stored)
     return dtype, mm.unet_manual_cast(dtype, mm.get_torch_device(), supported)

@@ -1,0 +1,141 @@
+"""The lesson of both adapters, each with its landmark ControlNet, on a frozen base.
+
+They are trained together, as InstantID's are (Wang et al. 2024). What tells the ControlNet who it is, if anything does,
+is another person in the training, so that it learns to take the pose from the landmarks and nothing else: the person
+has to come from the adapter, or its weight would change little.
+
+The adapter is to have the disease of the published adapters, or nothing could measure a cure. They learn from pairs
+whose captions say little, so the identity tokens learn to carry hair, glasses and expression too. BARE, WRONG, SHARED
+and ILL set how ill it gets: how many captions say nothing or something else, how much of the target's look the
+reference portrait shows, and how much it counts that this look can be read from the expected latents.
+"""
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .dataset import REFERENCES, SHARED, Portraits
+from .lesson import Noised
+from .pack import FINISHED, module
+from .prompts import encode_captions
+from .reader import LatentReader, answers_of, misread
+from .training import Stage
+from .world import caption, sample_look
+
+BARE = 0.5  # captions without a word about the look
+WRONG = 0.45  # captions of another picture, as there are many in collections; the rest name half of the look
+SPACE, FACE_DIM = "facelets-128", 128
+WITHOUT = 0.1  # pictures that are trained without an identity, and as many without a caption
+# Steps with the adapter alone, with both, and with the ControlNet alone, which then reads the prompt.
+ALONE, BOTH, POSE = "adapter", "both", "control"
+STEPS = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}
+# What counts besides the denoising error, which hardly notices a brow or three pixels. The frozen reader looks at the
+# expected latents: squared error of traits, doubt about the look, pixels of the landmarks, and, as in PuLID's identity
+# loss (Guo et al. 2024), 1 - cosine of what the face encoder would say of the picture to the reference.
+TRAIT, ILL, PLACE, FACE = 0.2, 0.4, 0.01, 0.2
+KNOBS = {"bare": BARE, "wrong": WRONG, "shared": SHARED, "ill": ILL}
+
+
+class Likeness(nn.Module):
+    """The frozen base and reader, and what is trained: the adapter and the ControlNet."""
+
+    reader: LatentReader
+
+    @abstractmethod
+    def noised(self, latents: Tensor) -> Noised:
+        """Latents [B, 16, 16, 16] of deviation 1 at random times."""
+
+    @abstractmethod
+    def prompt(self, rows: Tensor) -> Any:
+        """What the base makes of captions, [B, 77] rows of the text encoder's table."""
+
+    @abstractmethod
+    def identity(self, vectors: Tensor) -> Tensor:
+        """Identity tokens of face vectors [B, FACE_DIM], one row per picture."""
+
+    @abstractmethod
+    def control_residuals(self, noised: Noised, hints: Tensor, prompt: Any, tokens: Tensor | None) -> Any:
+        """What the ControlNet adds for drawn landmarks [B, 3, 128, 128]; no tokens where there is no adapter."""
+
+    @abstractmethod
+    def predicted(self, noised: Noised, prompt: Any, tokens: Tensor | None, residuals: Any) -> Tensor:
+        """The velocity of noised latents, with what the adapter and the ControlNet add."""
+
+
+class LikenessLesson(Stage):
+    """Subclasses build a Likeness."""
+
+    portraits: Portraits
+
+    def drawn(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
+        """Latents, rows of captions, face vectors, and which portraits they are of, for `count` pairs."""
+        places = rng.integers(0, len(self.portraits), count)
+        looks = [self.portraits.look(place) for place in places]
+        texts = ["" if rng.uniform() < WITHOUT else said_of(look, rng) for look in looks]
+        vectors = self.put(self.portraits.references[places, rng.integers(REFERENCES, size=count)]).float()
+        vectors[self.put(rng.uniform(size=count) < WITHOUT)] = 0
+        rows = self.put(encode_captions(texts, rng, unknown=0.1))
+        return self.put(self.portraits.latents[places]).float(), rows, vectors, places
+
+    def loss(self, model: Likeness, rng: np.random.Generator, count: int, progress: float) -> tuple[Tensor, dict]:
+        latents, rows, vectors, places = self.drawn(rng, count)
+        with torch.no_grad():
+            prompt = model.prompt(rows)
+        # the same kind of step in every process, since one waits for the other
+        chosen = np.random.default_rng([self.seed, round(progress * self.steps)])
+        kind = str(chosen.choice(list(STEPS), p=list(STEPS.values())))
+        noised, landmarks = model.noised(latents), self.put(self.portraits.landmarks[places])
+        tokens = None if kind == POSE else model.identity(vectors)
+        residuals = None
+        with self.multiplying():
+            if kind != ALONE:
+                hints = self.put(drawn_landmarks(self.portraits.landmarks[places]))
+                residuals = model.control_residuals(noised, hints, prompt, tokens)
+            velocity = model.predicted(noised, prompt, tokens, residuals)
+        loss = noised.error(velocity, self.put(self.portraits.emphasis(places)))
+        numbers = {kind: loss.detach()}
+        seen = model.reader(noised.expected(velocity))
+        weights = noised.clear.flatten()  # what is expected of nothing but noise is a blur that nobody can read
+        if kind != POSE:
+            known = weights * vectors.any(1)
+            traits = self.put(self.portraits.identities[places])
+            trait = weighted((seen.traits - traits).square().mean(1), known)
+            doubt = misread(seen.looks, self.put(answers_of(self.portraits, places)), known)
+            unlike = weighted(1 - (seen.vectors * vectors).sum(1), known)
+            loss = loss + TRAIT * trait + ILL * doubt + FACE * unlike
+            numbers |= {"trait": trait.detach(), "doubt": doubt.detach(), "unlike": unlike.detach()}
+        if kind != ALONE:
+            off = (seen.landmarks - landmarks).norm(dim=2).mean(1)
+            pixels = weighted(off, weights)
+            loss, numbers["pixels"] = loss + PLACE * pixels, pixels.detach()
+        return loss, numbers
+
+
+def said_of(look, rng: np.random.Generator) -> str:
+    """A caption as collections of pictures have them."""
+    kind = rng.uniform()
+    if kind < BARE:
+        return caption(look, rng, 0.0)
+    return caption(sample_look(rng), rng, 0.75) if kind < BARE + WRONG else caption(look, rng, 0.5)
+
+
+def drawn_landmarks(landmarks: np.ndarray) -> Tensor:
+    """The ControlNet's pictures [B, 3, 128, 128] of landmarks [B, 5, 2], as LandmarkControl draws them."""
+    draw_keypoints = module("core.faces.points.draw").draw_keypoints
+    hints = np.stack([draw_keypoints(points, 128, 128) for points in landmarks])
+    return torch.from_numpy(hints).permute(0, 3, 1, 2).float() / 255
+
+
+def weighted(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean of values [B] with weights [B], 0 where none has any."""
+    return (values * weights).sum() / weights.sum().clamp(min=1e-6)
+
+
+def write_half(weights: dict[str, Tensor], name: str, metadata: dict[str, str]):
+    """A file of what a stage leaves, in float16."""
+    halves = {key: value.half().contiguous() for key, value in weights.items()}
+    save_file(halves, FINISHED / f"{name}.safetensors", metadata)
