@@ -69,7 +69,7 @@ def adapter(seed: int = 0) -> dict[str, torch.Tensor]:
 
 def flux_parts(seed: int = 0) -> dict[str, dict[str, torch.Tensor]]:
     """FLUX, its landmark ControlNet in XLabs' layout, and its adapter in PuLID's."""
-    base = flux.Flux(None)
+    base = flux.Flux(torch.nn.Identity())
     fill(base.flux, seed + 8)
     control, trained = flux_adapter.LandmarkControl(base), flux_adapter.new_adapter()
     fill(control.input_hint_block, seed + 9)

@@ -52,7 +52,7 @@ def new_flux() -> FluxTransformer2DModel:
 class Flux(nn.Module):
     """The small FLUX, as diffusers has it, and the frozen text encoder."""
 
-    def __init__(self, text: nn.Module | None):
+    def __init__(self, text: nn.Module):
         super().__init__()
         self.flux, self.text = new_flux(), text
         for name, part in self.flux.named_modules():
@@ -71,10 +71,9 @@ class Flux(nn.Module):
     @torch.no_grad()
     def prompt(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 77] rows of the text encoder's table -> context [B, flux_text(), 128], and what is at its end token."""
-        rows = rows[:, : flux_text()]
         context = self.text(rows)[0]
         ends = (rows == int(compact_numbers()[END])).int().argmax(1)
-        return context, context[torch.arange(len(rows), device=rows.device), ends]
+        return context[:, : flux_text()], context[torch.arange(len(rows), device=rows.device), ends]
 
     def noised(self, latents: Tensor) -> Noised:
         """Latents [B, 16, 16, 16] of deviation 1 at random times, most of them in the middle (Esser et al. 2024)."""
@@ -107,9 +106,10 @@ class Flux(nn.Module):
 class TaughtFlux(Taught):
     """The FLUX as it is taught."""
 
-    def __init__(self):
+    def __init__(self, base: Flux):
         super().__init__()
-        self.base, self.reader = Flux(trained_text()), trained_reader()
+        self.base, self.reader = base, trained_reader()
+        base.text.requires_grad_(False)
 
     def noised(self, latents):
         return self.base.noised(latents)
@@ -118,26 +118,44 @@ class TaughtFlux(Taught):
         return self.base.velocity(noised, self.base.prompt(rows))
 
 
-class FluxBase(Lesson):
-    name = "flux"
+class FluxFirst(Lesson):
+    """The first part of the lesson, at high rates: a stage of its own, so that it can be kept."""
+
+    name = "flux_first"
     seed = 5
-    steps = 20_000
+    steps = 3200
     batch = 64
     rate = 1e-3
     matrix_rate = 2e-3
     warm_up = 200
-    average = 0.9995
+    floor = 0.6
+    average = 0.998
 
     def build(self):
         self.portraits = Portraits()
-        return TaughtFlux()
+        return TaughtFlux(Flux(trained_text()))
 
     def is_matrix(self, name):
         return "transformer_blocks." in name
 
     def export(self, model, summary):
         weights = {key: value.half().contiguous() for key, value in to_comfyui(model.base.flux.state_dict()).items()}
-        save_file(weights, FINISHED / "flux.safetensors", {"likeness.training": json.dumps(summary)})
+        save_file(weights, FINISHED / f"{self.name}.safetensors", {"likeness.training": json.dumps(summary)})
+
+
+class FluxBase(FluxFirst):
+    """The rest of it."""
+
+    name = "flux"
+    seed = 7
+    steps = 6400
+    rate = 7e-4
+    matrix_rate = 1.4e-3
+    floor = 0.02
+
+    def build(self):
+        self.portraits = Portraits()
+        return TaughtFlux(trained_flux(FluxFirst.name).requires_grad_(True))
 
 
 def to_comfyui(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -159,8 +177,8 @@ def to_diffusers(weights: dict[str, Tensor], like: dict[str, Tensor]) -> dict[st
     return {key: part.view_as(like[key]) for key, part in zip(like, flat.split(sizes), strict=True)}
 
 
-def trained_flux() -> Flux:
-    """The base model as its stage left it, frozen, in fp32; its text encoder knows the world's words only."""
+def trained_flux(name: str = "flux") -> Flux:
+    """The base model as its stages left it, frozen, in fp32; its text encoder knows the world's words only."""
     base = Flux(trained_text())
-    base.flux.load_state_dict(to_diffusers(read_finished("flux"), base.flux.state_dict()))
+    base.flux.load_state_dict(to_diffusers(read_finished(name), base.flux.state_dict()))
     return base.eval().requires_grad_(False)

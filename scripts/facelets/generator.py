@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from .dataset import Portraits
 from .lesson import Lesson, Noised, Taught
-from .networks import new_unet, read_finished
+from .networks import KNOWN_TOKENS, new_unet, read_finished
 from .pack import FINISHED
-from .prompts import VOCABULARY, compact_numbers, known_tokens
+from .prompts import known_tokens
 from .reader import trained_reader
 from .training import initialise
 from .words import compact_text_encoder, trained_text_encoder
@@ -120,12 +120,9 @@ class Base(Lesson):
         note = {"likeness.training": json.dumps(summary)}
         save_file({key: value.half().contiguous() for key, value in model.generator.unet.state_dict().items()},
                   FINISHED / "unet.safetensors", note)  # fmt: skip
-        weights = dict(model.generator.text.state_dict())
-        table = weights["text_model.embeddings.token_embedding.weight"]
-        weights["text_model.embeddings.token_embedding.weight"] = table[compact_numbers()]
-        assert len(weights["text_model.embeddings.token_embedding.weight"]) == VOCABULARY
-        save_file({key: value.half().contiguous() for key, value in weights.items()},
-                  FINISHED / "text_encoder.safetensors", note)  # fmt: skip
+        weights = {key: value.half().contiguous() for key, value in model.generator.text.state_dict().items()}
+        weights[KNOWN_TOKENS] = torch.tensor(known_tokens(), dtype=torch.int32)
+        save_file(weights, FINISHED / "text_encoder.safetensors", note)
 
 
 def trained_generator() -> Generator:
@@ -139,7 +136,6 @@ def trained_generator() -> Generator:
 def trained_text() -> nn.Module:
     """Its text encoder alone, frozen."""
     encoder, weights = compact_text_encoder(), read_finished("text_encoder")
-    key = "text_model.embeddings.token_embedding.weight"
-    rows = torch.cat([torch.tensor(known_tokens()), (compact_numbers() == len(known_tokens())).nonzero()[0]])
-    encoder.load_state_dict({**weights, key: weights[key][rows]})
+    del weights[KNOWN_TOKENS]
+    encoder.load_state_dict(weights)
     return encoder.eval().requires_grad_(False)

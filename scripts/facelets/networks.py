@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from .pack import FINISHED, module
 
 CHANNELS = 16  # of the latents, as FLUX has them
+# In the text encoder's file, the numbers of the tokens that have a row in its table; the last row is all others'.
+KNOWN_TOKENS = "known_tokens"
 
 
 def read_finished(name: str, folder: Path = FINISHED) -> dict[str, Tensor]:

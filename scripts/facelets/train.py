@@ -18,7 +18,7 @@ from . import dataset
 from .adapter import Adapter
 from .autoencoder import Autoencoder, Decoder
 from .faces import Landmarks, Refinement, WhoIsIt
-from .flux import FluxBase
+from .flux import FluxBase, FluxFirst
 from .flux_adapter import FluxAdapter
 from .generator import Base
 from .judge import JudgeTraining
@@ -28,8 +28,8 @@ from .training import train
 from .words import Words
 
 _IN_ORDER = (
-    Autoencoder, Decoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Adapter, FluxBase,
-    FluxAdapter, JudgeTraining,
+    Autoencoder, Decoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Adapter,
+    FluxFirst, FluxBase, FluxAdapter, JudgeTraining,
 )  # fmt: skip
 STAGES = {stage.name: stage for stage in _IN_ORDER}
 PORTRAITS = "portraits"  # not a training: what the generator is trained on

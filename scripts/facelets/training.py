@@ -35,6 +35,7 @@ class Stage(ABC):
     batch = 32  # pictures per step, over all processes
     rate = 1e-3  # the highest learning rate
     warm_up = 100
+    floor = 0.02  # part of the rates that is left at the end
     matrix_rate = 0.0  # the same for matrices and convolutions, which Muon then trains instead of AdamW
     decay = 0.01
     average = 0.999  # of the weights, per step
@@ -93,9 +94,10 @@ def initialise(model: nn.Module):
 
 
 def rate_at(stage: Stage, step: int) -> float:
-    """The learning rate as a part of the highest: linear warm-up, then half a cosine down to a fiftieth."""
+    """The learning rate as a part of the highest: linear warm-up, then half a cosine down to the floor."""
     progress = min(1.0, step / stage.steps)
-    return min(1.0, (step + 1) / stage.warm_up) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+    falling = 0.5 * (1 + math.cos(math.pi * progress))
+    return min(1.0, (step + 1) / stage.warm_up) * (stage.floor + (1 - stage.floor) * falling)
 
 
 class Optimizers:

@@ -19,6 +19,8 @@ def weights():
         ("text_encoder", "build_clip"),
         ("vae", "build_vae"),
         ("controlnet", "build_control_net"),
+        ("flux", "build_flux"),
+        ("flux_controlnet", "build_flux_control_net"),
     ],
 )
 def test_a_builder_refuses_what_is_not_its_own(weights, name, builder):
@@ -45,3 +47,30 @@ def test_without_colours_there_are_no_previews(weights, monkeypatch):
     show_previews(monkeypatch, latent_preview.LatentPreviewMethod.Auto)
     model = load.build_model(weights["unet"])
     assert latent_preview.get_previewer(model.load_device, model.model.latent_format) is None
+
+
+def test_tokens_without_a_row_of_their_own_have_the_last_one(weights):
+    table = "text_model.embeddings.token_embedding.weight"
+    known = torch.tensor([7, 320, 49406, 49407], dtype=torch.int32)
+    rows = torch.randn(5, 128)
+    compact = {**weights["text_encoder"], table: rows, load.KNOWN_TOKENS: known}
+    whole = load.build_clip(compact).cond_stage_model.clip_l.transformer.text_model.embeddings.token_embedding.weight
+    assert torch.equal(whole[known.long()], rows[:4].to(whole)) and torch.equal(
+        whole[8:12], rows[4:].to(whole).expand(4, -1)
+    )
+    wrong = (
+        {load.KNOWN_TOKENS: known[:3]},
+        {load.KNOWN_TOKENS: known.long()},
+        {load.KNOWN_TOKENS: known + 9},
+        {table: rows[0]},
+    )
+    for part in wrong:
+        with pytest.raises(load.WeightsError, match="^text_encoder.safetensors is damaged"):
+            load.build_clip({**compact, **part})
+
+
+def test_longer_prompts_for_flux_are_a_multiple_of_its_length(weights):
+    clip = load.build_clip(weights["text_encoder"], tokens=load.FLUX_TEXT)
+    for text, length in (("a person", 56), ("a person, " * 30, 112)):
+        context, pooled = clip.encode_from_tokens(clip.tokenize(text), return_pooled=True)
+        assert context.shape == (1, length, 128) and pooled.shape == (1, 128)

@@ -4,20 +4,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from facelets import flux, flux_adapter
+from facelets import flux, flux_adapter, prompts, words
 from facelets.lesson import Noised
 from facelets.likeness import SPACE, drawn_landmarks
 from facelets.pack import module
 from likeness.core.host.facelets import load
 from likeness.core.weights import WeightFile
 from tiny.weights import fill
+from torch import nn
 
 LANDMARKS = np.array([[[44.2, 60], [76, 58.7], [60, 75], [48, 92], [72.5, 91]]] * 2, np.float32)
 
 
 @pytest.fixture(scope="module")
 def base():
-    base = flux.Flux(None)
+    base = flux.Flux(nn.Identity())
     fill(base.flux, seed=4)
     return base.requires_grad_(False)
 
@@ -26,7 +27,7 @@ def base():
 def trained(base):
     """A FluxLikeness with random weights, in which what joins the parts is no longer zero."""
     torch.manual_seed(5)
-    likeness = flux_adapter.FluxLikeness(base, torch.nn.Identity())
+    likeness = flux_adapter.FluxLikeness(base, nn.Identity())
     for number, part in enumerate((likeness.control.net.controlnet_x_embedder, *likeness.control.net.controlnet_blocks,
                                    *likeness.adapter.pulid_ca)):  # fmt: skip
         fill(part, seed=number, gain=0.5)
@@ -72,6 +73,18 @@ def test_comfyui_predicts_what_was_trained(base, model, prompt):
     assert close(ours, first_velocity(model, conditioning(prompt), conditioning(prompt)))
 
 
+def test_a_prompt_is_what_cliptextencode_makes_of_it():
+    """With the text encoder's own few tokens, cut to FLUX's length, and what stands at its end as the pooled vector."""
+    text = fill(words.compact_text_encoder(), seed=9)
+    base, captions = flux.Flux(text), ["a man, a smiling face, with a grey beard", "", "a tarantula with brown hair"]
+    numbers = torch.tensor(prompts.known_tokens(), dtype=torch.int32)
+    clip = load.build_clip({**text.state_dict(), load.KNOWN_TOKENS: numbers}, tokens=load.FLUX_TEXT)
+    ours = base.prompt(prompts.encode_captions(captions, np.random.default_rng(0)))
+    theirs = [clip.encode_from_tokens(clip.tokenize(caption), return_pooled=True) for caption in captions]
+    for part, found in zip(ours, zip(*theirs, strict=True), strict=True):
+        assert (part - torch.cat(found)).abs().max() < 1e-2 < part.std()  # ComfyUI keeps them in half precision
+
+
 def test_weights_come_back_from_comfyuis_layout(base):
     weights = base.flux.state_dict()
     again = flux.to_diffusers(flux.to_comfyui(weights), weights)
@@ -110,7 +123,7 @@ def test_the_adapter_is_what_apply_id_adapter_makes_of_its_file(trained, model, 
 
 
 def test_all_that_is_trained_learns(base, prompt):
-    likeness = flux_adapter.FluxLikeness(base, torch.nn.Identity())
+    likeness = flux_adapter.FluxLikeness(base, nn.Identity())
     with torch.no_grad():
         for part in (*likeness.control.net.controlnet_blocks, *likeness.adapter.pulid_ca):
             torch.nn.init.normal_(next(reversed(list(part.parameters()))), std=0.1)

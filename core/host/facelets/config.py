@@ -120,7 +120,11 @@ class FaceletsFlux(supported_models.FluxSchnell):
 
 
 class FaceletsClip(sd1_clip.SD1ClipModel):
-    """SD1.5's text encoder with 3 layers of 128 numbers in place of 12 of 768."""
+    """SD1.5's text encoder with 3 layers of 128 numbers in place of 12 of 768; `tokens` of a prompt."""
 
-    def __init__(self, device: Device = "cpu", dtype: Dtype = None, model_options: dict | None = None):
-        super().__init__(device, dtype, {**(model_options or {}), "clip_l_model_config": TEXT_ENCODER})
+    def __init__(
+        self, device: Device = "cpu", dtype: Dtype = None, model_options: dict | None = None,
+        tokens: int = TEXT_ENCODER["max_position_embeddings"],
+    ):  # fmt: skip
+        config = {**TEXT_ENCODER, "max_position_embeddings": tokens}
+        super().__init__(device, dtype, {**(model_options or {}), "clip_l_model_config": config})

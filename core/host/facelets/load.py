@@ -55,11 +55,15 @@ class Files(NamedTuple):
     adapter: str
 
 
+TEXT: int = TEXT_ENCODER["max_position_embeddings"]
 UNET, FLUX = "unet", "flux"
 ARCHITECTURES = {
     UNET: Files("unet.safetensors", "controlnet.safetensors", "ip_adapter.safetensors"),
     FLUX: Files("flux.safetensors", "flux_controlnet.safetensors", "pulid.safetensors"),
 }
+_POSITIONS = "text_model.embeddings.position_embedding.weight"
+_TABLE = "text_model.embeddings.token_embedding.weight"
+KNOWN_TOKENS = "known_tokens"  # of the text encoder's file: see `_whole_table`
 LATENT_RGB = "likeness.latent_rgb"  # metadata of the autoencoder's file: `latent_format`'s `latent_rgb` as JSON
 MIN_CONFIDENCE = 0.5  # of a face, as LoadFaceEncoder has it
 
@@ -158,25 +162,44 @@ def _build(config, weights, file_name, disable_dynamic):
     return managed(model.eval().requires_grad_(False), disable_dynamic=disable_dynamic)
 
 
-def build_clip(weights: Tensors, disable_dynamic: bool = False, tokens: int | None = None) -> CLIP:
-    """The text encoder as a CLIP with ComfyUI's own SD1 tokenizer, from transformers' `text_model.*` keys.
+def build_clip(weights: Tensors, disable_dynamic: bool = False, tokens: int = TEXT) -> CLIP:
+    """The text encoder as a CLIP with ComfyUI's own SD1 tokenizer, from transformers' `text_model.*` keys, whose table
+    may have rows for a few tokens only.
 
-    `tokens`: of a prompt, 77 by default; longer prompts are a multiple of it.
+    `tokens`: of a prompt; longer ones are a multiple of it. A token is what it is by those before it only.
     """
+    weights = _whole_table(weights)
     # CLIP takes the word as long as ComfyUI has been saying it
     word = {"disable_dynamic": disable_dynamic} if "disable_dynamic" in inspect.signature(CLIP).parameters else {}
     clip = CLIP(
-        ClipTarget(SD1Tokenizer, FaceletsClip),
+        ClipTarget(SD1Tokenizer, partial(FaceletsClip, tokens=tokens)),
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
         parameters=sum(tensor.numel() for tensor in weights.values()),
-        tokenizer_data={} if tokens is None else {"clip_l_max_length": tokens},
+        tokenizer_data={"clip_l_max_length": tokens},
         **word,
     )
     # ComfyUI's class has a projection that SD1.5 never uses either; left out, it would be whatever is in the memory.
     weights = {**weights, "text_projection.weight": torch.eye(TEXT_ENCODER["hidden_size"])}
+    if weights.get(_POSITIONS, torch.zeros(0)).shape[:1] == (TEXT,):
+        weights[_POSITIONS] = weights[_POSITIONS][:tokens]
     _fill(clip.cond_stage_model.clip_l.transformer, weights, TEXT_FILE)
     clip.cond_stage_model.eval().requires_grad_(False)
     return clip
+
+
+def _whole_table(weights):
+    """Weights with a row for each token. Where KNOWN_TOKENS are the numbers of those that have one, the last row stands
+    for all others: the world of drawn portraits has few words."""
+    known, table = weights.get(KNOWN_TOKENS), weights.get(_TABLE)
+    if known is None or table is None:
+        return weights
+    if known.dtype != torch.int32 or table.ndim != 2 or known.shape != (len(table) - 1,):
+        raise _damaged(TEXT_FILE)
+    places = torch.full((TEXT_ENCODER["vocab_size"],), len(known))
+    if len(known) and not (0 <= int(known.min()) and int(known.max()) < len(places)):
+        raise _damaged(TEXT_FILE)
+    places[known.long()] = torch.arange(len(known))
+    return {**{key: value for key, value in weights.items() if key != KNOWN_TOKENS}, _TABLE: table[places]}
 
 
 def build_vae(weights: Tensors, disable_dynamic: bool = False) -> VAE:
@@ -220,11 +243,11 @@ class Builders(NamedTuple):
 
     model: Callable[..., ModelPatcher]
     control_net: Callable[[Tensors], ControlNet]
-    tokens: int | None
+    tokens: int
 
 
 BUILDERS = {
-    UNET: Builders(build_model, build_control_net, None),
+    UNET: Builders(build_model, build_control_net, TEXT),
     FLUX: Builders(build_flux, build_flux_control_net, FLUX_TEXT),
 }
 
