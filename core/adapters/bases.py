@@ -60,7 +60,7 @@ FACELETS = Base(name="Facelets", text_width=128, site_widths=(64, 128, 128, 128,
 FLUX = Base(
     name="FLUX", text_width=4096, site_widths=(3072,) * 57, blocks=57, double=19, key_share=20 / 70, key_bias=1.5
 )
-FACELETS_FLUX = Base(name="Facelets FLUX", text_width=128, site_widths=(192,) * 9, blocks=9, double=3,
+FACELETS_FLUX = Base(name="Facelets FLUX", text_width=128, site_widths=(144,) * 9, blocks=9, double=3,
                      key_share=FLUX.key_share, key_bias=FLUX.key_bias)  # fmt: skip
 BASES = (SD15, SD21, SDXL, FLUX, FACELETS, FACELETS_FLUX)
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from . import networks
 from .dataset import Portraits
-from .generator import Generator, quicken, trained_generator
+from .generator import Generator, trained_generator
 from .likeness import FACE_DIM, KNOBS, SPACE, Likeness, LikenessLesson, write_half
 from .pack import module
 from .reader import trained_reader
-from .training import initialise
+from .training import initialise, quicken
 
 TOKENS, WIDTH, DEPTH = 16, 128, 2
 

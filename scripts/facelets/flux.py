@@ -5,6 +5,7 @@ trained, and ComfyUI's own table of names takes its weights over.
 """
 
 import json
+import shutil
 
 import torch
 from diffusers import FluxTransformer2DModel
@@ -15,7 +16,7 @@ from .dataset import Portraits
 from .generator import trained_text
 from .lesson import Lesson, Noised, Taught
 from .networks import flux_sizes, flux_text, read_finished
-from .pack import FINISHED, module
+from .pack import FINISHED, TRIAL, module
 from .prompts import END, compact_numbers
 from .reader import trained_reader
 
@@ -36,17 +37,68 @@ def to_latents(tokens: Tensor) -> Tensor:
     return parts.reshape(count, wide // 4, 2 * SIDE, 2 * SIDE)
 
 
+class _Attention:
+    """What diffusers' own processor computes, in steps that a processor takes faster, and that can be compiled."""
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, image_rotary_emb=None):
+        picture, text = hidden_states, encoder_hidden_states
+        q, k, v = (_heads(attn, part(picture)) for part in (attn.to_q, attn.to_k, attn.to_v))
+        q, k = attn.norm_q(q), attn.norm_k(k)
+        if text is not None:
+            q = torch.cat([attn.norm_added_q(_heads(attn, attn.add_q_proj(text))), q], 1)
+            k = torch.cat([attn.norm_added_k(_heads(attn, attn.add_k_proj(text))), k], 1)
+            v = torch.cat([_heads(attn, attn.add_v_proj(text)), v], 1)
+        q, k, v = (_rotated(q, image_rotary_emb).to(v), _rotated(k, image_rotary_emb).to(v), v.transpose(1, 2))
+        logits = (q @ k.transpose(-1, -2)).float() * attn.head_dim**-0.5
+        out = (logits.softmax(-1).to(v) @ v).transpose(1, 2).flatten(2)
+        if text is None:
+            return out
+        return attn.to_out[0](out[:, text.shape[1] :]), attn.to_add_out(out[:, : text.shape[1]])
+
+
+def _heads(attn, x: Tensor) -> Tensor:
+    return x.unflatten(-1, (-1, attn.head_dim))
+
+
+def _rotated(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+    """[B, T, heads, D] -> [B, heads, T, D]: pairs of numbers turned by cosines and sines [T, D], each there twice."""
+    cos, sin = (part[None, :, None, ::2] for part in turns)
+    one, other = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([one * cos - other * sin, one * sin + other * cos], -1).flatten(-2).transpose(1, 2)
+
+
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """Double and single blocks of diffusers' FLUX or ControlNet."""
+    return [*model.transformer_blocks, *model.single_transformer_blocks]
+
+
+def quicken(model: nn.Module):
+    """Have diffusers' FLUX or ControlNet trained quickly."""
+    for block in blocks_of(model):
+        block.attn.processor = _Attention()
+
+
+def compile_blocks(model: nn.Module):
+    """Compile its blocks, where there is a compiler and enough to do: it takes two minutes, and then a step takes two
+    thirds of its time."""
+    if shutil.which("g++") and not TRIAL:
+        for block in blocks_of(model):
+            block.compile(fullgraph=True, dynamic=False)
+
+
 def new_flux() -> FluxTransformer2DModel:
     """diffusers' class in the small size, uninitialised."""
     sizes = flux_sizes()
     heads = sizes["num_heads"]
-    return FluxTransformer2DModel(
+    flux = FluxTransformer2DModel(
         patch_size=1, in_channels=4 * sizes["in_channels"], num_layers=sizes["depth"],
         num_single_layers=sizes["depth_single_blocks"], attention_head_dim=sizes["hidden_size"] // heads,
         num_attention_heads=heads, joint_attention_dim=sizes["context_in_dim"],
         pooled_projection_dim=sizes["vec_in_dim"], guidance_embeds=sizes["guidance_embed"],
         axes_dims_rope=tuple(sizes["axes_dim"]),
     )  # fmt: skip
+    quicken(flux)
+    return flux
 
 
 class Flux(nn.Module):
@@ -110,6 +162,7 @@ class TaughtFlux(Taught):
         super().__init__()
         self.base, self.reader = base, trained_reader()
         base.text.requires_grad_(False)
+        compile_blocks(base.flux)
 
     def noised(self, latents):
         return self.base.noised(latents)
@@ -123,7 +176,7 @@ class FluxFirst(Lesson):
 
     name = "flux_first"
     seed = 5
-    steps = 3200
+    steps = 2600
     batch = 64
     rate = 1e-3
     matrix_rate = 2e-3
@@ -148,7 +201,7 @@ class FluxBase(FluxFirst):
 
     name = "flux"
     seed = 7
-    steps = 6400
+    steps = 7000
     rate = 7e-4
     matrix_rate = 1.4e-3
     floor = 0.02

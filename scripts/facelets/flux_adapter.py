@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .dataset import Portraits
-from .flux import Flux, to_comfyui, to_tokens, trained_flux
+from .flux import Flux, blocks_of, quicken, to_comfyui, to_tokens, trained_flux
 from .likeness import FACE_DIM, KNOBS, SPACE, Likeness, LikenessLesson, write_half
 from .networks import flux_sizes
 from .pack import module
@@ -57,6 +57,7 @@ class LandmarkControl(nn.Module):
             base.flux, num_layers=CONTROL_DEPTH, num_single_layers=0, num_attention_heads=heads,
             attention_head_dim=base.flux.config.attention_head_dim,
         )  # fmt: skip
+        quicken(self.net)
         last = self.net.transformer_blocks[-1]  # nobody reads what becomes of the text in it
         last.attn.to_add_out.requires_grad_(False)
         last.ff_context.requires_grad_(False)
@@ -88,7 +89,7 @@ class FluxLikeness(Likeness):
         self.adapter = new_adapter()
         self.control = LandmarkControl(self.base)
         self._looks: dict[int, tuple[Tensor, Tensor]] = {}
-        blocks = [*self.base.flux.transformer_blocks, *self.base.flux.single_transformer_blocks]
+        blocks = blocks_of(base.flux)
         for number, place in enumerate(self.adapter.spec.places):
             blocks[place].register_forward_hook(self._look_after(number))
 

@@ -18,7 +18,7 @@ from .networks import KNOWN_TOKENS, new_unet, read_finished
 from .pack import FINISHED
 from .prompts import known_tokens
 from .reader import trained_reader
-from .training import initialise
+from .training import initialise, quicken
 from .words import compact_text_encoder, trained_text_encoder
 
 
@@ -62,15 +62,6 @@ class Generator(nn.Module):
         if residuals:
             options["patches"] = {"output_block_patch": [_added(residuals)]}
         return self.unet(noised.latents, noised.times, context=context, transformer_options=options).float()
-
-
-def quicken(model: nn.Module):
-    """Lay a U-Net or ControlNet out for training in bfloat16: 1.4 times the speed of float32 on CPUs that
-    multiply bfloat16, with norms and attention where they are fast."""
-    model.to(memory_format=torch.channels_last)
-    for part in model.modules():
-        if isinstance(part, nn.GroupNorm):
-            part.register_forward_pre_hook(lambda _, given: (given[0].float(),))
 
 
 def _added(residuals):

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from facelets.generator import Base, Generator, quicken
+from facelets.generator import Base, Generator
 from facelets.lesson import Noised
+from facelets.training import quicken
 from torch import nn
 
 
