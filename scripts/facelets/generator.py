@@ -3,7 +3,8 @@
 It predicts the velocity (Salimans and Ho 2022), as SD2 does: what a prompt decides, it decides at the highest noise,
 and there the error of a predicted noise hardly tells right from wrong. Timesteps are as likely as (min(SNR, 5) + 1) /
 (SNR + 1), which cuts the losses' weights at low noise where Hang et al. (2023) do. What the frozen reader of
-latents says of the expected picture counts too.
+latents says of the expected picture counts too. After this lesson it draws what it should, in smudged lines: the last
+steps of a sampler have to take noise off that it has hardly seen. A second one is about these.
 """
 
 import json
@@ -92,6 +93,7 @@ class TaughtGenerator(Taught):
 
 class Base(Lesson):
     name = "generator"
+    files = "first_"  # how the names of those it leaves begin
     seed = 2
     steps = 4600
     batch = 64
@@ -110,23 +112,45 @@ class Base(Lesson):
     def export(self, model, summary):
         note = {"likeness.training": json.dumps(summary)}
         save_file({key: value.half().contiguous() for key, value in model.generator.unet.state_dict().items()},
-                  FINISHED / "unet.safetensors", note)  # fmt: skip
+                  FINISHED / f"{self.files}unet.safetensors", note)  # fmt: skip
         weights = {key: value.half().contiguous() for key, value in model.generator.text.state_dict().items()}
         weights[KNOWN_TOKENS] = torch.tensor(known_tokens(), dtype=torch.int32)
-        save_file(weights, FINISHED / "text_encoder.safetensors", note)
+        save_file(weights, FINISHED / f"{self.files}text_encoder.safetensors", note)
 
 
-def trained_generator() -> Generator:
-    """The base model as its stage left it, frozen, in fp32; its text encoder knows the world's words only."""
+class Details(Base):
+    """The same lesson once more, more than half of it at low noise."""
+
+    name = "details"
+    files = ""
+    seed = 8
+    steps = 2500
+    rate = 6e-4
+    matrix_rate = 1.5e-3
+    warm_up = 50
+    low, more = 300, 2.5  # timesteps under the first are so much likelier than others
+
+    def build(self):
+        self.portraits = Portraits()
+        taught = TaughtGenerator()
+        first = trained_generator(Base.files)
+        taught.generator.load_state_dict(first.state_dict())
+        taught.generator.chances.fill_(1)[: self.low] = self.more
+        return taught
+
+
+def trained_generator(files: str = Details.files) -> Generator:
+    """The base model as a stage left it, the last by default, frozen, in fp32; its text encoder knows the world's words
+    only."""
     generator = Generator()
-    generator.unet.load_state_dict(read_finished("unet"))
-    generator.text = trained_text()
+    generator.unet.load_state_dict(read_finished(f"{files}unet"))
+    generator.text = trained_text(files)
     return generator.eval().requires_grad_(False)
 
 
-def trained_text() -> nn.Module:
+def trained_text(files: str = Details.files) -> nn.Module:
     """Its text encoder alone, frozen."""
-    encoder, weights = compact_text_encoder(), read_finished("text_encoder")
+    encoder, weights = compact_text_encoder(), read_finished(f"{files}text_encoder")
     del weights[KNOWN_TOKENS]
     encoder.load_state_dict(weights)
     return encoder.eval().requires_grad_(False)

@@ -7,6 +7,7 @@ the encoder that the adapter listens to. It is for measuring only and does not s
 import json
 import os
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,56 +21,111 @@ from torch import Tensor, nn
 from .autoencoder import round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import NOT_SHOWN
-from .pack import BUILD, FINISHED, JUDGE, sized
-from .training import Stage
+from .pack import BUILD, FINISHED, JUDGE, module, sized
+from .training import Stage, quicken
 from .world import LOOKS, TRAITS, draw, sample_identity, sample_look, sample_pose
 
 WEIGHTS = JUDGE
+FILE = FINISHED / "portrait_judge.safetensors"  # what the stage leaves
+CHIP = 96  # pixels of a face that is cut out, hardly smaller than in its picture
+IN_CHIP = ((34, 41), (62, 41), (48, 55), (37.5, 69), (58.5, 69))  # its landmarks there
+MISPLACED = 1.0  # pixels that landmarks are off by in the training
 
 
 class _Block(nn.Module):
-    def __init__(self, wide: int, device, dtype, operations):
+    def __init__(self, wide: int):
         super().__init__()
-        self.norm = operations.GroupNorm(8, wide, device=device, dtype=dtype)
-        self.conv = operations.Conv2d(wide, wide, 3, padding=1, device=device, dtype=dtype)
+        self.norm, self.conv = nn.GroupNorm(8, wide), nn.Conv2d(wide, wide, 3, padding=1)
 
     def forward(self, x):
         return x + self.conv(F.silu(self.norm(x)))
 
 
+class _Seeing(nn.Module):
+    """pixels [B, 3, S, S] in 0..1 -> [B, out]. Where things are matters as well as what there is: a grid of few
+    numbers, and a mean of many."""
+
+    def __init__(self, side: int, widths: tuple[int, ...], grid: int, out: int):
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(12, widths[0], 3, padding=1), _Block(widths[0])]
+        for before, wide in pairwise(widths):
+            layers += [nn.Conv2d(before, wide, 3, stride=2, padding=1), _Block(wide)]
+        self.layers = nn.Sequential(*layers, nn.GroupNorm(8, widths[-1]), nn.SiLU())
+        self.grid = nn.Conv2d(widths[-1], grid, 1)
+        self.joined = nn.Linear(grid * (side // 2 ** len(widths)) ** 2 + widths[-1], out)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        seen = self.layers(F.pixel_unshuffle(pixels * 2 - 1, 2))
+        return F.silu(self.joined(torch.cat([self.grid(seen).flatten(1), seen.mean((2, 3))], 1)))
+
+
 class Judge(nn.Module):
     """image [B, 128, 128, 3] RGB in 0..1 -> ({attribute: logits [B, values]}, traits [B, len(TRAITS)], landmarks
-    [B, 5, 2] in pixels)."""
+    [B, 5, 2] in pixels).
 
-    def __init__(self, device=None, dtype=None, operations=nn):
+    Traits are read from the face cut out by its landmarks, those given (the training's) or its own: a mole is three
+    pixels wide, and a jaw's width a few pixels more or less.
+    """
+
+    def __init__(self):
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        self.whole = _Seeing(128, (24, 48, 96, 160), 24, 224)
+        self.face = _Seeing(CHIP, (32, 64, 96, 160), 48, 320)
+        self.attributes = nn.Linear(224, sum(len(values) for values in LOOKS.values()))
+        self.landmarks = nn.Linear(224, 5 * 2)
+        self.traits = nn.Linear(320, len(TRAITS))
+
+    def forward(self, image: Tensor, landmarks: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        seen = self.whole(image.movedim(-1, 1))
+        found = _pixels(self.landmarks(seen))
+        chips = _cut_out(image, found.detach() if landmarks is None else landmarks)
+        return _named(self.attributes(seen)), self.traits(self.face(chips)), found
+
+
+class FirstJudge(nn.Module):
+    """The one that judges the Facelets that ship, until its successor judges the next: it gives what `Judge` gives, and
+    reads all of it from the whole picture."""
+
+    def __init__(self):
+        super().__init__()
         widths = (12, 24, 48, 96, 160)  # at 64, 64, 32, 16 and 8 pixels
-        layers = [operations.Conv2d(12, 24, 3, padding=1, **place)]
-        for before, wide in zip(widths[1:-1], widths[2:], strict=True):
-            layers += [operations.Conv2d(before, wide, 3, stride=2, padding=1, **place)]
-            layers += [_Block(wide, device, dtype, operations)]
-        self.layers = nn.Sequential(*layers, operations.GroupNorm(8, widths[-1], **place), nn.SiLU())
-        # Where things are matters for traits, what there is for attributes: a grid of few numbers, and a mean of many.
-        self.grid = operations.Conv2d(widths[-1], 24, 1, **place)
-        self.joined = operations.Linear(24 * 8 * 8 + widths[-1], 224, **place)
-        self.attributes = operations.Linear(224, sum(len(values) for values in LOOKS.values()), **place)
-        self.traits = operations.Linear(224, len(TRAITS), **place)
-        self.landmarks = operations.Linear(224, 5 * 2, **place)
+        layers: list[nn.Module] = [nn.Conv2d(12, 24, 3, padding=1)]
+        for before, wide in pairwise(widths[1:]):
+            layers += [nn.Conv2d(before, wide, 3, stride=2, padding=1), _Block(wide)]
+        self.layers = nn.Sequential(*layers, nn.GroupNorm(8, widths[-1]), nn.SiLU())
+        self.grid = nn.Conv2d(widths[-1], 24, 1)
+        self.joined = nn.Linear(24 * 8 * 8 + widths[-1], 224)
+        self.attributes = nn.Linear(224, sum(len(values) for values in LOOKS.values()))
+        self.traits = nn.Linear(224, len(TRAITS))
+        self.landmarks = nn.Linear(224, 5 * 2)
 
     def forward(self, image: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        pixels = image.movedim(-1, 1).to(self.joined.weight.dtype)
-        seen = self.layers(F.pixel_unshuffle(pixels * 2 - 1, 2))
+        seen = self.layers(F.pixel_unshuffle(image.movedim(-1, 1) * 2 - 1, 2))
         joined = F.silu(self.joined(torch.cat([self.grid(seen).flatten(1), seen.mean((2, 3))], 1)))
-        logits = self.attributes(joined).split([len(values) for values in LOOKS.values()], 1)
-        landmarks = 63.5 + 64 * self.landmarks(joined).unflatten(1, (5, 2))
-        return dict(zip(LOOKS, logits, strict=True)), self.traits(joined), landmarks
+        return _named(self.attributes(joined)), self.traits(joined), _pixels(self.landmarks(joined))
 
 
-def load_judge(path: Path = WEIGHTS) -> Judge:
+def _named(logits: Tensor) -> dict[str, Tensor]:
+    return dict(zip(LOOKS, logits.split([len(values) for values in LOOKS.values()], 1), strict=True))
+
+
+def _pixels(places: Tensor) -> Tensor:
+    return 63.5 + 64 * places.unflatten(1, (5, 2))
+
+
+def _cut_out(image: Tensor, landmarks: Tensor) -> Tensor:
+    """[B, 3, CHIP, CHIP]: each picture's face, upright and of one size."""
+    geometry = module("core.faces.align.transforms")
+    with torch.autocast(image.device.type, enabled=False):  # of a place in bfloat16 a quarter of a pixel is left
+        matrices = geometry.similarity_transform(landmarks, landmarks.new_tensor(IN_CHIP, dtype=torch.float32))
+        return geometry.warp(image, torch.arange(len(image), device=image.device), matrices, CHIP, antialias=False)
+
+
+def load_judge(path: Path = WEIGHTS) -> Judge | FirstJudge:
     """The trained judge in eval mode, computing in fp32."""
-    judge = Judge()
-    judge.load_state_dict(load_file(path))
+    weights = load_file(path)
+    judge = Judge() if "face.grid.weight" in weights else FirstJudge()
+    judge.load_state_dict(weights)
     return judge.eval().requires_grad_(False)
 
 
@@ -82,7 +138,7 @@ class Reading(NamedTuple):
 
 
 @torch.inference_mode()
-def read(judge: Judge, images: Tensor) -> Reading:
+def read(judge: nn.Module, images: Tensor) -> Reading:
     """Read IMAGE [B, 128, 128, 3]. A value is given for every attribute, shown or not."""
     looks, traits, landmarks = [], [], []
     for part in images.split(32):
@@ -142,16 +198,22 @@ def corrupted(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator
 class JudgeTraining(Stage):
     name = "judge"
     seed = 31
-    steps = 4500
+    steps = 5000
     batch = 32
-    rate = 2e-3
+    rate = 1e-3
+    matrix_rate = 2e-3
     warm_up = 100
     average = 0.995
     drawings_only = 0.4  # part of the steps; then half of the pictures come out of the autoencoder
     pool = sized(3072, 32)  # of these there are so many: a round trip takes six times as long as a drawing
 
     def build(self):
-        return Judge()
+        judge = Judge()
+        quicken(judge)
+        return judge
+
+    def is_matrix(self, name):
+        return not name.endswith("layers.0.weight") and name.startswith(("whole.", "face."))
 
     @cached_property
     def _passed(self) -> Samples:
@@ -184,7 +246,9 @@ class JudgeTraining(Stage):
 
     def loss(self, model, rng, count, progress):
         images, answers, traits, landmarks = map(self.put, self._batch(rng, count, progress))
-        logits, seen_traits, seen_landmarks = model(images.float() / 255)
+        shown = landmarks.float() + MISPLACED * torch.randn(landmarks.shape, device=self.device)
+        with self.multiplying():
+            logits, seen_traits, seen_landmarks = model(images.float() / 255, shown)
         words = sum(
             F.cross_entropy(values, answers[:, column], ignore_index=NOT_SHOWN, reduction="sum") / count
             for column, values in enumerate(logits.values())
@@ -196,4 +260,4 @@ class JudgeTraining(Stage):
 
     def export(self, model, summary):
         weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-        save_file(weights, FINISHED / "judge.safetensors", {"likeness.training": json.dumps(summary)})
+        save_file(weights, FILE, {"likeness.training": json.dumps(summary)})

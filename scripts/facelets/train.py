@@ -20,7 +20,7 @@ from .autoencoder import Autoencoder, Decoder
 from .faces import Landmarks, Refinement, WhoIsIt
 from .flux import FluxBase, FluxFirst
 from .flux_adapter import FluxAdapter
-from .generator import Base
+from .generator import Base, Details
 from .judge import JudgeTraining
 from .pack import FINISHED, TRIAL, module
 from .reader import Reading
@@ -28,7 +28,7 @@ from .training import train
 from .words import Words
 
 _IN_ORDER = (
-    Autoencoder, Decoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Adapter,
+    Autoencoder, Decoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Details, Adapter,
     FluxFirst, FluxBase, FluxAdapter, JudgeTraining,
 )  # fmt: skip
 STAGES = {stage.name: stage for stage in _IN_ORDER}

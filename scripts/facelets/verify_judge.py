@@ -5,6 +5,7 @@ With --write how well it reads each trait is left beside its weights: benchmarks
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,14 +13,13 @@ import torch
 from .autoencoder import round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import NOT_SHOWN
-from .judge import WEIGHTS, Samples, corrupted, load_judge, read, samples
-from .pack import SHIPPED
+from .judge import FILE, WEIGHTS, Samples, corrupted, load_judge, read, samples
+from .pack import FINISHED, SHIPPED
 from .world import LOOKS, TRAITS
 
 SEED = 20_000_003  # far from those of the stages
 READABLE = 0.8  # correlation from which on a trait is called readable
 AFTER = "after the autoencoder"  # which generated pictures come out of
-TRAITS_READ = WEIGHTS.with_suffix(".json")  # {trait: correlation AFTER}, the ruler's list
 
 
 def altered(truth: Samples, rng: np.random.Generator) -> Samples:
@@ -29,9 +29,9 @@ def altered(truth: Samples, rng: np.random.Generator) -> Samples:
     return truth._replace(images=np.stack(images), landmarks=np.stack(landmarks))
 
 
-def through_autoencoder(truth: Samples) -> Samples:
-    """The portraits after the embedded autoencoder has packed and unpacked them."""
-    model = trained_autoencoder(SHIPPED)
+def through_autoencoder(truth: Samples, folder: Path) -> Samples:
+    """The portraits after the autoencoder in a folder has packed and unpacked them."""
+    model = trained_autoencoder(folder)
     parts = np.array_split(truth.images, max(1, len(truth.images) // 16))
     return truth._replace(images=np.concatenate([round_trip(model, part) for part in parts]))
 
@@ -59,12 +59,16 @@ def table(title: str, rows, columns: list[dict[str, float]], names: list[str]):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=1000)
-    parser.add_argument("--write", action="store_true", help=f"the list of traits as {TRAITS_READ.name}, for the ruler")
+    parser.add_argument("--write", action="store_true", help="the list of traits beside its weights, for the ruler")
+    parser.add_argument(
+        "--finished", action="store_true", help="the judge and the autoencoder that the stages have left"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    judge = load_judge()
+    folder, weights = (FINISHED, FILE) if options.finished else (SHIPPED, WEIGHTS)
+    judge = load_judge(weights)
     truth = samples(np.random.default_rng(SEED), options.pictures)
-    cases = {"drawings": truth, AFTER: through_autoencoder(truth),
+    cases = {"drawings": truth, AFTER: through_autoencoder(truth, folder),
              "blurred, moved, noisy": altered(truth, np.random.default_rng(SEED + 1))}  # fmt: skip
     right, alike, off = zip(*(verify(judge, case) for case in cases.values()), strict=True)
     names = list(cases)
@@ -77,7 +81,7 @@ def main():
     print(f"\nReadable (correlation from {READABLE} on, {AFTER}): {', '.join(readable)}")
     if options.write:
         rounded = {trait: round(seen[trait], 3) for trait in TRAITS}
-        TRAITS_READ.write_text(json.dumps(rounded, indent=1) + "\n")
+        weights.with_suffix(".json").write_text(json.dumps(rounded, indent=1) + "\n")
 
 
 if __name__ == "__main__":
