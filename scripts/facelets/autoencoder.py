@@ -140,7 +140,7 @@ class Decoder(Autoencoder):
     matrix_rate = 1.2e-3
     warm_up = 100
     eyes = 8.0
-    file = "vae"
+    file = "decoder"
 
     def build(self):
         model = new_autoencoder()

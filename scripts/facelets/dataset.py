@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .autoencoder import encode, pictures_of
+from .autoencoder import Decoder, encode, pictures_of
 from .networks import align, read_finished
 from .pack import BUILD, FINISHED, module, sized
 from .world import LOOKS, Look, Portrait, draw, sample_identity, sample_look, sample_pose
@@ -59,9 +59,9 @@ class Portraits:
         return torch.from_numpy(weights / weights.mean((1, 2), keepdims=True)).float()[:, None]
 
 
-def trained_autoencoder(folder: Path = FINISHED) -> nn.Module:
-    """The autoencoder as its stages left it, or the one in another folder, in fp32."""
-    weights = read_finished("vae", folder)
+def trained_autoencoder(folder: Path = FINISHED, name: str = "vae") -> nn.Module:
+    """The autoencoder as its last stage left it, in fp32; or one of another name, or in another folder."""
+    weights = read_finished(name, folder)
     model = module("core.host.facelets.autoencoder").autoencoder_of(weights)
     model.load_state_dict(weights)
     return model.eval().requires_grad_(False)
@@ -109,7 +109,7 @@ def _chunk(number: int, autoencoder: nn.Module, encoder: nn.Module) -> dict[str,
 
 def _work(rank: int, processes: int, chunks: int):
     torch.set_num_threads(1)
-    autoencoder, encoder = trained_autoencoder(), trained_face_encoder()
+    autoencoder, encoder = trained_autoencoder(name=Decoder.file), trained_face_encoder()
     for number in range(rank, chunks, processes):
         path = FOLDER / f"{number:05}.npz"
         if path.exists():

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .autoencoder import round_trip
+from .autoencoder import Decoder, round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import CHUNK, VIEWS, Gallery, scene, spoil
 from .networks import align
@@ -209,7 +209,7 @@ class WhoIsIt(_FaceStage):
 
     @cached_property
     def _autoencoder(self):
-        return trained_autoencoder()
+        return trained_autoencoder(name=Decoder.file)
 
     def _aligned(self, chunk: int) -> np.ndarray:
         rng, chips = np.random.default_rng([self.seed, chunk]), []

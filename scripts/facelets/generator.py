@@ -51,7 +51,10 @@ class Generator(nn.Module):
 
     def noised(self, latents: Tensor) -> Noised:
         """Latents [B, 16, 16, 16] of deviation 1 at random times."""
-        times = torch.multinomial(self.chances, len(latents), replacement=True)
+        return self.noised_to(latents, torch.multinomial(self.chances, len(latents), replacement=True))
+
+    def noised_to(self, latents: Tensor, times: Tensor) -> Noised:
+        """Latents at these times [B]."""
         level = self.levels[times].view(-1, 1, 1, 1)  # the picture's share of the variance
         clear, spread, noise = level.sqrt(), (1 - level).sqrt(), torch.randn_like(latents)
         noisy = (clear * latents + spread * noise).contiguous(memory_format=torch.channels_last)

@@ -18,6 +18,7 @@ from . import dataset
 from .adapter import Adapter
 from .autoencoder import Autoencoder, Decoder
 from .faces import Landmarks, Refinement, WhoIsIt
+from .finishing import Finish
 from .flux import FluxBase, FluxFirst
 from .flux_adapter import FluxAdapter
 from .generator import Base, Details
@@ -28,7 +29,7 @@ from .training import train
 from .words import Words
 
 _IN_ORDER = (
-    Autoencoder, Decoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Details, Adapter,
+    Autoencoder, Decoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Details, Finish, Adapter,
     FluxFirst, FluxBase, FluxAdapter, JudgeTraining,
 )  # fmt: skip
 STAGES = {stage.name: stage for stage in _IN_ORDER}
