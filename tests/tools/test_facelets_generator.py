@@ -21,13 +21,13 @@ def test_a_velocity_without_error_means_the_picture_itself():
     torch.testing.assert_close(noised.expected(noised.velocity), latents, atol=1e-5, rtol=0)
 
 
-def test_noise_is_added_as_the_schedule_says(monkeypatch):
+def test_noise_is_added_as_the_schedule_says():
     class Bare:  # the schedule without the networks
-        levels, chances = noise_levels(), torch.ones(1000)
+        levels = noise_levels()
 
     torch.manual_seed(1)
     latents = torch.randn(64, 16, 16, 16)
-    noised = Generator.noised(Bare, latents)
+    noised = Generator.noised_to(Bare, latents, torch.randint(1000, (64,)))
     assert noised.latents.square().mean() == pytest.approx(1, abs=0.02)
     torch.testing.assert_close(noised.expected(noised.velocity), latents, atol=1e-4, rtol=0)
     torch.testing.assert_close(noised.clear.flatten().square(), noise_levels()[noised.times.long()])
