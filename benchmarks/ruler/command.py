@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from textwrap import fill
 
+from facelets.pack import SHIPPED
+
 from . import conditions
 from .conditions import DRAWING
 from .report import traits
@@ -43,6 +45,9 @@ def arguments(words: list[str] | None = None, about: str | None = None) -> argpa
     given = parser.parse_args(words)
     if given.first + given.identities > len(TUNING if given.tune else UNSEEN):
         parser.error(f"there are {len(TUNING)} people to choose settings on, and {len(UNSEEN)} others")
+    model = (given.folder or SHIPPED) / f"{given.architecture}.safetensors"
+    if not model.is_file():
+        parser.error(f"there is no {model}: --folder says where Facelets' {given.architecture} is")
     if not given.judge.is_file():
         parser.error(f"there is no judge {given.judge}")
     if not traits.list_of(given.judge).exists():
@@ -83,7 +88,8 @@ def _parser(about: str | None) -> argparse.ArgumentParser:
         help=f"the cure and its rivals, all conditions but the plain ones; default: {_said(CURED_RECORD)}")  # fmt: skip
     add("--processes", type=_whole(1), default=2, metavar="N", help="that work at a time; default: %(default)s")
     add("--folder", type=Path, help="Facelets' weights; default: those that ship")
-    add("--architecture", choices=ARCHITECTURES, default=ARCHITECTURES[0], help="of Facelets; default: %(default)s")
+    add("--architecture", choices=ARCHITECTURES, default=ARCHITECTURES[0],
+        help="of Facelets, as its model's file is called; default: %(default)s")  # fmt: skip
     add("--judge", type=Path, default=WEIGHTS, metavar="FILE",
         help="its weights, with the list of its traits beside; default: %(default)s")  # fmt: skip
     add("--out", type=Path, default=_OUT, metavar="FOLDER", help="for all that comes out; default: %(default)s")

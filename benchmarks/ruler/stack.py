@@ -27,7 +27,7 @@ class Parts:
 
     def __init__(self, folder: Path | None = None, architecture: str = ARCHITECTURES[0]):
         self._host = module("core.host.facelets.load")
-        self._files, self._builders = self._host.ARCHITECTURES[architecture], self._host.BUILDERS[architecture]
+        self._own = self._host.ARCHITECTURES[architecture]
         self.folder = Path(folder or self._host.FOLDER)
 
     def _read(self, name):
@@ -36,11 +36,11 @@ class Parts:
     @cached_property
     def model(self):
         rgb = self._read(self._host.VAE_FILE).metadata.get(self._host.LATENT_RGB, "null")
-        return self._builders.model(self._read(self._files.model).tensors, json.loads(rgb))
+        return self._own.build_model(self._read(self._own.model_file).tensors, json.loads(rgb))
 
     @cached_property
     def clip(self):
-        return self._host.build_clip(self._read(self._host.TEXT_FILE).tensors, tokens=self._builders.tokens)
+        return self._host.build_clip(self._read(self._host.TEXT_FILE).tensors, tokens=self._own.tokens)
 
     @cached_property
     def vae(self):
@@ -48,11 +48,11 @@ class Parts:
 
     @cached_property
     def control_net(self):
-        return self._builders.control_net(self._read(self._files.control_net).tensors)
+        return self._own.build_control_net(self._read(self._own.control_net_file).tensors)
 
     @cached_property
     def adapter(self):
-        file = self._read(self._files.adapter)
+        file = self._read(self._own.adapter_file)
         managed = module("core.host.comfyui.managed")
         loaded = module("core.adapters").load_adapter(file, operations=managed.OPERATIONS)
         return module("core.host.adapters.adapter").LoadedAdapter(file.name, loaded.spec, managed.managed(loaded))

@@ -60,8 +60,7 @@ FACELETS = Base(name="Facelets", text_width=128, site_widths=(64, 128, 128, 128,
 FLUX = Base(
     name="FLUX", text_width=4096, site_widths=(3072,) * 57, blocks=57, double=19, key_share=20 / 70, key_bias=1.5
 )
-FACELETS_FLUX = Base(name="Facelets FLUX", text_width=128, site_widths=(144,) * 9, blocks=9, double=3,
-                     key_share=FLUX.key_share, key_bias=FLUX.key_bias)  # fmt: skip
+FACELETS_FLUX = replace(FLUX, name="Facelets FLUX", text_width=128, site_widths=(144,) * 9, blocks=9, double=3)
 BASES = (SD15, SD21, SDXL, FLUX, FACELETS, FACELETS_FLUX)
 
 
@@ -76,10 +75,10 @@ def base_of(sites: int) -> Base | None:
     return next((base for base in BASES if len(base.site_widths) == sites), None)
 
 
-def is_whole(site_widths: Sequence[int], of: Base | None = None) -> bool:
-    """Whether these are a foundation model's sites, of this or of any: as many, and the same ones as wide as each
+def is_whole(site_widths: Sequence[int], among: Sequence[Base] = BASES) -> bool:
+    """Whether these are the sites of one of these foundation models: as many, and the same ones as wide as each
     other."""
-    return any(_levels(site_widths) == _levels(base.site_widths) for base in ((of,) if of else BASES))
+    return any(_levels(site_widths) == _levels(base.site_widths) for base in among)
 
 
 def _levels(widths):

@@ -60,8 +60,9 @@ def check_whole(spec: AdapterSpec, lora: LoRA, file: WeightFile) -> None:
             f"{file.name} is incomplete or damaged; it has something for {count} blocks of {spec.base}, where "
             f"{len(spec.places)} belong; fetch it again."
         )
-    if count and not spec.places and not is_whole(spec.site_widths, spec.of):
-        known = ", ".join(f"{base.name} ({len(base.site_widths)})" for base in ((spec.of,) if spec.of else BASES))
+    fitting = BASES if spec.of is None else (spec.of,)
+    if count and not spec.places and not is_whole(spec.site_widths, fitting):
+        known = ", ".join(f"{base.name} ({len(base.site_widths)})" for base in fitting)
         raise WeightsError(
             f"{file.name} is incomplete or damaged; in number and width its {count} attention sites fit none of "
             f"{known}; fetch it again."

@@ -80,7 +80,6 @@ class PuLIDFlux(IDAdapter):
         super().__init__()
         self.spec = spec
         self.pulid_encoder: nn.Module = former_of(tensors, "pulid_encoder.", **place)
-        self.seen_dim = tensors["pulid_encoder.mapping_0.0.weight"].shape[-1]
         inner = tensors["pulid_ca.0.to_q.weight"].shape[0]
         if not inner or inner % _DIM_HEAD:
             raise RuntimeError(f"attention width {inner} is no multiple of {_DIM_HEAD}")
@@ -90,7 +89,8 @@ class PuLIDFlux(IDAdapter):
 
     def project(self, faces: FaceInput, choices: Choices = DEFAULTS) -> torch.Tensor:
         if self.spec.look is None:
-            nothing = faces.vectors.new_zeros(len(faces.vectors), 1, self.seen_dim)
+            seen_dim = self.pulid_encoder.get_parameter("mapping_0.0.weight").shape[-1]
+            nothing = faces.vectors.new_zeros(len(faces.vectors), 1, seen_dim)
             return self.pulid_encoder(faces.vectors, (nothing,) * STATES)
         seen = faces.seen
         vectors = torch.cat([faces.vectors, F.normalize(seen.pooled, dim=-1)], dim=-1)

@@ -4,15 +4,12 @@ The ControlNet sees the drawn landmarks and, in place of the prompt, identity to
 person. It begins as a copy of the U-Net's first half (Zhang et al. 2023).
 """
 
-import json
-
 import torch
 from torch import Tensor, nn
 
 from . import networks
-from .dataset import Portraits
 from .generator import Generator, trained_generator
-from .likeness import FACE_DIM, KNOBS, SPACE, Likeness, LikenessLesson, write_half
+from .likeness import FACE_DIM, SPACE, Likeness, LikenessLesson
 from .pack import module
 from .reader import trained_reader
 from .training import initialise, quicken
@@ -88,16 +85,10 @@ class UNetLikeness(Likeness):
 
     def __init__(self):
         super().__init__()
-        self.generator = trained_generator()
+        self.base: Generator = trained_generator()
         self.reader = trained_reader()
-        self.adapter = new_adapter(self.generator)
-        self.control = new_control_net(self.generator.unet)
-
-    def noised(self, latents):
-        return self.generator.noised(latents)
-
-    def prompt(self, rows):
-        return self.generator.context(rows)
+        self.adapter = new_adapter(self.base)
+        self.control = new_control_net(self.base.unet)
 
     def identity(self, vectors):
         return self.adapter.image_proj(vectors[:, None])
@@ -108,24 +99,17 @@ class UNetLikeness(Likeness):
         return self.control(x=noised.latents, hint=hints, timesteps=noised.times, context=read)
 
     def predicted(self, noised, prompt, tokens, residuals):
-        options = {} if tokens is None else with_identity(self.generator, self.adapter, tokens)
-        return self.generator.velocity(noised, prompt, residuals, options)
+        options = {} if tokens is None else with_identity(self.base, self.adapter, tokens)
+        return self.base.velocity(noised, prompt, residuals, options)
+
+    def control_weights(self):
+        return self.control.state_dict()
 
 
 class Adapter(LikenessLesson):
     name = "adapter"
     seed = 3
-    steps = 2700
-    batch = 32
-    rate = 1e-3
-    warm_up = 100
+    adapter_file, control_file = "ip_adapter", "controlnet"
 
     def build(self):
-        self.portraits = Portraits()
         return UNetLikeness()
-
-    def export(self, model, summary):
-        note = {"likeness.training": json.dumps({**summary, **KNOBS})}
-        write_half(model.adapter.state_dict(), "ip_adapter",
-                   {"likeness.face_space": SPACE, "license": "Apache-2.0", **note})  # fmt: skip
-        write_half(model.control.state_dict(), "controlnet", note)

@@ -2,16 +2,13 @@
 
 import json
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .networks import CHANNELS, new_autoencoder, read_finished
-from .pack import FINISHED
+from .networks import CHANNELS, new_autoencoder, read_finished, write_finished
 from .training import Stage, initialise
 from .world import REGIONS, draw, sample_identity, sample_look, sample_pose
 
@@ -127,7 +124,7 @@ class Autoencoder(Stage):
         return loss, numbers
 
     def export(self, model, summary):
-        export(model, FINISHED / f"{self.file}.safetensors", summary)
+        export(model, self.file, summary)
 
 
 class Decoder(Autoencoder):
@@ -143,10 +140,7 @@ class Decoder(Autoencoder):
     file = "decoder"
 
     def build(self):
-        model = new_autoencoder()
-        model.load_state_dict(read_finished(Autoencoder.file))
-        model.requires_grad_(False).taesd_decoder.requires_grad_(True)
-        return model.to(memory_format=torch.channels_last)
+        return with_decoder_alone(Autoencoder.file)
 
     def loss(self, model, rng, count, progress):
         images, weights = self._batch(rng, count)
@@ -156,8 +150,16 @@ class Decoder(Autoencoder):
         return self._decoded(model, images, weights, latents, noise)
 
 
+def with_decoder_alone(name: str) -> nn.Module:
+    """The autoencoder that a stage left, of which only the decoder is to be trained."""
+    model = new_autoencoder()
+    model.load_state_dict(read_finished(name))
+    model.requires_grad_(False).taesd_decoder.requires_grad_(True)
+    return model.to(memory_format=torch.channels_last)
+
+
 @torch.no_grad()
-def export(model: nn.Module, path: Path, summary: dict):
+def export(model: nn.Module, name: str, summary: dict):
     """Write the weights, and the colours for previews: the least-squares map from latents to small pictures."""
     images = pictures(np.random.default_rng(101), 512)
     latents = torch.cat([encode(model, part) for part in images.split(32)])
@@ -168,9 +170,5 @@ def export(model: nn.Module, path: Path, summary: dict):
     small = F.interpolate(images.float() / 127.5 - 1, size=latents.shape[-2:], mode="area")
     known = F.pad(latents.permute(0, 2, 3, 1).reshape(-1, CHANNELS), (0, 1), value=1.0)
     colors = torch.linalg.lstsq(known, small.permute(0, 2, 3, 1).reshape(-1, 3)).solution
-    save_file(
-        {key: value.half().contiguous() for key, value in model.state_dict().items()},
-        path,
-        {"likeness.latent_rgb": json.dumps({"factors": colors[:CHANNELS].tolist(), "bias": colors[CHANNELS].tolist()}),
-         "likeness.training": json.dumps(summary)},
-    )  # fmt: skip
+    rgb = json.dumps({"factors": colors[:CHANNELS].tolist(), "bias": colors[CHANNELS].tolist()})
+    write_finished(name, model.state_dict(), summary, **{"likeness.latent_rgb": rgb})

@@ -3,6 +3,7 @@ sees them. All of it is made once: drawing and encoding cost a third of a step."
 
 import os
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 from .autoencoder import Decoder, encode, pictures_of
 from .networks import align, read_finished
 from .pack import BUILD, FINISHED, module, sized
+from .training import Stage
 from .world import LOOKS, Look, Portrait, draw, sample_identity, sample_look, sample_pose
 
 SEED = 11
@@ -57,6 +59,14 @@ class Portraits:
         away = np.linalg.norm(middles[:, :, None, None] - grid, axis=4).min(1) / (REACH * eyes_apart[:, None, None])
         weights = 1 + EMPHASIS * np.exp(-(away**2) / 2)
         return torch.from_numpy(weights / weights.mean((1, 2), keepdims=True)).float()[:, None]
+
+
+class PortraitStage(Stage):
+    """One that learns from the portraits."""
+
+    @cached_property
+    def portraits(self) -> Portraits:
+        return Portraits()
 
 
 def trained_autoencoder(folder: Path = FINISHED, name: str = "vae") -> nn.Module:

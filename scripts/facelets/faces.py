@@ -9,13 +9,13 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .autoencoder import Decoder, round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import CHUNK, VIEWS, Gallery, scene, spoil
-from .networks import align
+from .networks import align, write_finished
 from .pack import FINISHED, module
 from .training import Stage
 from .world import LOOKS, TRAITS
@@ -55,8 +55,8 @@ class _FaceStage(Stage):
             with safe_open(FILE, "pt") as file:
                 about = json.loads((file.metadata() or {}).get(TRAINING, "{}"))
         state = model.state_dict().items()
-        tensors |= {f"{self.part}.{key}": value.half().contiguous() for key, value in state}
-        save_file(tensors, FILE, {TRAINING: json.dumps({**about, self.name: summary})})
+        tensors |= {f"{self.part}.{key}": value for key, value in state}
+        write_finished(FILE.stem, tensors, {**about, self.name: summary})
 
 
 class Landmarks(_FaceStage):

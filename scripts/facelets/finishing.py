@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .autoencoder import NOISE, Autoencoder, Decoder, encode, pictures_of
+from .autoencoder import NOISE, Decoder, encode, pictures_of, with_decoder_alone
 from .generator import trained_generator
 from .lesson import ABSENT
-from .networks import new_autoencoder, read_finished
 from .prompts import encode_captions
 from .words import captions_of
 from .world import draw, sample_identity, sample_look, sample_pose
@@ -25,17 +24,13 @@ class Finishing(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.autoencoder = new_autoencoder()
-        self.autoencoder.load_state_dict(read_finished(Decoder.file))
-        self.autoencoder.requires_grad_(False).taesd_decoder.requires_grad_(True)
-        self.autoencoder.to(memory_format=torch.channels_last)
-        self.generator = trained_generator()
+        self.autoencoder, self.generator = with_decoder_alone(Decoder.file), trained_generator()
 
     @torch.no_grad()
     def expected(self, latents: Tensor, times: Tensor, rows: Tensor) -> Tensor:
         """What the generator expects of latents [B, 16, 16, 16] that are noised to times [B], under their captions."""
         noised = self.generator.noised_to(latents, times)
-        velocity = self.generator.velocity(noised, self.generator.context(rows))
+        velocity = self.generator.velocity(noised, self.generator.prompt(rows))
         return noised.expected(velocity)
 
 
@@ -67,4 +62,4 @@ class Finish(Decoder):
         return self._decoded(model.autoencoder, self.put(images).float() / 255, self.put(weights), latents, noise)
 
     def export(self, model, summary):
-        Autoencoder.export(self, model.autoencoder, summary)
+        super().export(model.autoencoder, summary)

@@ -4,21 +4,17 @@ ComfyUI's own blocks write into the tensors that they get, which autograd does n
 trained, and ComfyUI's own table of names takes its weights over.
 """
 
-import json
 import shutil
 
 import torch
 from diffusers import FluxTransformer2DModel
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .dataset import Portraits
 from .generator import trained_text
-from .lesson import Lesson, Noised, Taught
-from .networks import flux_sizes, flux_text, read_finished
-from .pack import FINISHED, TRIAL, module
+from .lesson import Foundation, Lesson, Noised, Taught
+from .networks import read_finished, sizes, write_finished
+from .pack import TRIAL, module
 from .prompts import END, compact_numbers
-from .reader import trained_reader
 
 SIDE = 8  # tokens across: each is 2 x 2 places of the latents
 
@@ -72,8 +68,8 @@ def blocks_of(model: nn.Module) -> list[nn.Module]:
     return [*model.transformer_blocks, *model.single_transformer_blocks]
 
 
-def quicken(model: nn.Module):
-    """Have diffusers' FLUX or ControlNet trained quickly."""
+def attend_quickly(model: nn.Module):
+    """Give diffusers' FLUX or ControlNet the attention above."""
     for block in blocks_of(model):
         block.attn.processor = _Attention()
 
@@ -88,20 +84,20 @@ def compile_blocks(model: nn.Module):
 
 def new_flux() -> FluxTransformer2DModel:
     """diffusers' class in the small size, uninitialised."""
-    sizes = flux_sizes()
-    heads = sizes["num_heads"]
+    size = sizes().FLUX
+    heads = size["num_heads"]
     flux = FluxTransformer2DModel(
-        patch_size=1, in_channels=4 * sizes["in_channels"], num_layers=sizes["depth"],
-        num_single_layers=sizes["depth_single_blocks"], attention_head_dim=sizes["hidden_size"] // heads,
-        num_attention_heads=heads, joint_attention_dim=sizes["context_in_dim"],
-        pooled_projection_dim=sizes["vec_in_dim"], guidance_embeds=sizes["guidance_embed"],
-        axes_dims_rope=tuple(sizes["axes_dim"]),
+        patch_size=1, in_channels=4 * size["in_channels"], num_layers=size["depth"],
+        num_single_layers=size["depth_single_blocks"], attention_head_dim=size["hidden_size"] // heads,
+        num_attention_heads=heads, joint_attention_dim=size["context_in_dim"],
+        pooled_projection_dim=size["vec_in_dim"], guidance_embeds=size["guidance_embed"],
+        axes_dims_rope=tuple(size["axes_dim"]),
     )  # fmt: skip
-    quicken(flux)
+    attend_quickly(flux)
     return flux
 
 
-class Flux(nn.Module):
+class Flux(Foundation):
     """The small FLUX, as diffusers has it, and the frozen text encoder."""
 
     def __init__(self, text: nn.Module):
@@ -122,13 +118,13 @@ class Flux(nn.Module):
 
     @torch.no_grad()
     def prompt(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 77] rows of the text encoder's table -> context [B, flux_text(), 128], and what is at its end token."""
+        """[B, 77] rows of the text encoder's table -> context [B, FLUX_TEXT, 128], and what is at its end token."""
         context = self.text(rows)[0]
         ends = (rows == int(compact_numbers()[END])).int().argmax(1)
-        return context[:, : flux_text()], context[torch.arange(len(rows), device=rows.device), ends]
+        return context[:, : sizes().FLUX_TEXT], context[torch.arange(len(rows), device=rows.device), ends]
 
     def noised(self, latents: Tensor) -> Noised:
-        """Latents [B, 16, 16, 16] of deviation 1 at random times, most of them in the middle (Esser et al. 2024)."""
+        """Most of the times are in the middle (Esser et al. 2024)."""
         level = torch.sigmoid(torch.randn(len(latents), device=latents.device) + 0.3)
         noise, spread = torch.randn_like(latents), level.view(-1, 1, 1, 1)
         noisy, velocity = (1 - spread) * latents + spread * noise, noise - latents
@@ -148,27 +144,10 @@ class Flux(nn.Module):
         }
 
     def velocity(self, noised: Noised, prompt: tuple[Tensor, Tensor], residuals: list[Tensor] | None = None) -> Tensor:
-        """[B, 16, 16, 16]: what is predicted at noised latents. residuals: what a ControlNet adds to the double blocks,
-        in turn."""
+        """residuals: what a ControlNet adds to the double blocks, in turn."""
         predicted = self.flux(**self.inputs(noised, prompt), controlnet_block_samples=residuals,
                               controlnet_blocks_repeat=True)[0]  # fmt: skip
         return to_latents(predicted.float())
-
-
-class TaughtFlux(Taught):
-    """The FLUX as it is taught."""
-
-    def __init__(self, base: Flux):
-        super().__init__()
-        self.base, self.reader = base, trained_reader()
-        base.text.requires_grad_(False)
-        compile_blocks(base.flux)
-
-    def noised(self, latents):
-        return self.base.noised(latents)
-
-    def predicted(self, noised, rows):
-        return self.base.velocity(noised, self.base.prompt(rows))
 
 
 class FluxFirst(Lesson):
@@ -185,15 +164,19 @@ class FluxFirst(Lesson):
     average = 0.998
 
     def build(self):
-        self.portraits = Portraits()
-        return TaughtFlux(Flux(trained_text()))
+        return self.taught(Flux(trained_text()))
+
+    @staticmethod
+    def taught(base: Flux) -> Taught:
+        base.flux.requires_grad_(True)
+        compile_blocks(base.flux)
+        return Taught(base)
 
     def is_matrix(self, name):
         return "transformer_blocks." in name
 
     def export(self, model, summary):
-        weights = {key: value.half().contiguous() for key, value in to_comfyui(model.base.flux.state_dict()).items()}
-        save_file(weights, FINISHED / f"{self.name}.safetensors", {"likeness.training": json.dumps(summary)})
+        write_finished(self.name, to_comfyui(model.base.flux.state_dict()), summary)
 
 
 class FluxBase(FluxFirst):
@@ -207,8 +190,7 @@ class FluxBase(FluxFirst):
     floor = 0.02
 
     def build(self):
-        self.portraits = Portraits()
-        return TaughtFlux(trained_flux(FluxFirst.name).requires_grad_(True))
+        return self.taught(trained_flux(FluxFirst.name))
 
 
 def to_comfyui(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -221,13 +203,13 @@ def to_comfyui(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def to_diffusers(weights: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tensor]:
     """The way back, to tensors `like` these: numbers are followed to where they go."""
-    sizes = [value.numel() for value in like.values()]
-    numbers = torch.arange(sum(sizes)).split(sizes)
+    counts = [value.numel() for value in like.values()]
+    numbers = torch.arange(sum(counts)).split(counts)
     places = to_comfyui({key: part.view_as(like[key]) for key, part in zip(like, numbers, strict=True)})
-    flat = torch.zeros(sum(sizes))
+    flat = torch.zeros(sum(counts))
     for key, value in weights.items():
         flat[places[key].flatten()] = value.flatten()
-    return {key: part.view_as(like[key]) for key, part in zip(like, flat.split(sizes), strict=True)}
+    return {key: part.view_as(like[key]) for key, part in zip(like, flat.split(counts), strict=True)}
 
 
 def trained_flux(name: str = "flux") -> Flux:

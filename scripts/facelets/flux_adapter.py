@@ -4,17 +4,14 @@ As with the base, diffusers' class is trained and ComfyUI's has the weights unde
 prompt; it begins as a copy of the base's first double blocks, with a few convolutions for its picture of the landmarks.
 """
 
-import json
-
 import torch
 from diffusers import FluxControlNetModel
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .dataset import Portraits
-from .flux import Flux, blocks_of, quicken, to_comfyui, to_tokens, trained_flux
-from .likeness import FACE_DIM, KNOBS, SPACE, Likeness, LikenessLesson, write_half
-from .networks import flux_sizes
+from .flux import Flux, attend_quickly, blocks_of, to_comfyui, to_tokens, trained_flux
+from .likeness import FACE_DIM, SPACE, Likeness, LikenessLesson
+from .networks import sizes
 from .pack import module
 from .reader import LatentReader, trained_reader
 from .training import initialise
@@ -27,7 +24,7 @@ CONTROL_DEPTH = 2  # double blocks of the ControlNet, as XLabs' have; the base's
 
 def new_adapter() -> nn.Module:
     """The pack's own PuLID module for FLUX with first weights: nothing is added yet."""
-    wide = flux_sizes()["hidden_size"]
+    wide = sizes().FLUX["hidden_size"]
     pulid = module("core.adapters.pulid_flux")
     sites = len(pulid.places_in(module("core.adapters.bases").FACELETS_FLUX))
     shapes = {"latents": (1, TOKENS, WIDTH), "proj_out": (WIDTH, WIDTH),
@@ -57,7 +54,7 @@ class LandmarkControl(nn.Module):
             base.flux, num_layers=CONTROL_DEPTH, num_single_layers=0, num_attention_heads=heads,
             attention_head_dim=base.flux.config.attention_head_dim,
         )  # fmt: skip
-        quicken(self.net)
+        attend_quickly(self.net)
         last = self.net.transformer_blocks[-1]  # nobody reads what becomes of the text in it
         last.attn.to_add_out.requires_grad_(False)
         last.ff_context.requires_grad_(False)
@@ -87,7 +84,7 @@ class FluxLikeness(Likeness):
         super().__init__()
         self.base, self.reader = base, reader
         self.adapter = new_adapter()
-        self.control = LandmarkControl(self.base)
+        self.control = LandmarkControl(base)
         self._looks: dict[int, tuple[Tensor, Tensor]] = {}
         blocks = blocks_of(base.flux)
         for number, place in enumerate(self.adapter.spec.places):
@@ -103,12 +100,6 @@ class FluxLikeness(Likeness):
             return text, picture + self.adapter.pulid_ca[number](picture, *self._looks[number])
 
         return hook
-
-    def noised(self, latents):
-        return self.base.noised(latents)
-
-    def prompt(self, rows):
-        return self.base.prompt(rows)
 
     def identity(self, vectors):
         # one person at a time: PuLID's encoder takes all vectors that it is given for one person's
@@ -126,20 +117,14 @@ class FluxLikeness(Likeness):
         self._looks = {}
         return velocity
 
+    def control_weights(self):
+        return self.control.to_comfyui()
+
 
 class FluxAdapter(LikenessLesson):
     name = "flux_adapter"
     seed = 6
-    steps = 2700
-    batch = 32
-    rate = 1e-3
-    warm_up = 100
+    adapter_file, control_file = "pulid", "flux_controlnet"
 
     def build(self):
-        self.portraits = Portraits()
         return FluxLikeness(trained_flux(), trained_reader())
-
-    def export(self, model, summary):
-        note = {"likeness.training": json.dumps({**summary, **KNOBS})}
-        write_half(model.adapter.state_dict(), "pulid", {"likeness.face_space": SPACE, "license": "Apache-2.0", **note})
-        write_half(model.control.to_comfyui(), "flux_controlnet", note)

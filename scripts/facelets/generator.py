@@ -7,18 +7,12 @@ latents says of the expected picture counts too. After this lesson it draws what
 steps of a sampler have to take noise off that it has hardly seen. A second one is about these.
 """
 
-import json
-
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .dataset import Portraits
-from .lesson import Lesson, Noised, Taught
-from .networks import KNOWN_TOKENS, new_unet, read_finished
-from .pack import FINISHED
+from .lesson import Foundation, Lesson, Noised, Taught
+from .networks import new_unet, read_finished, sizes, write_finished
 from .prompts import known_tokens
-from .reader import trained_reader
 from .training import initialise, quicken
 from .words import compact_text_encoder, trained_text_encoder
 
@@ -28,7 +22,7 @@ def noise_levels() -> Tensor:
     return torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0).float()
 
 
-class Generator(nn.Module):
+class Generator(Foundation):
     """U-Net and text encoder; the text encoder's table has rows for known tokens only while it is trained."""
 
     def __init__(self):
@@ -45,12 +39,11 @@ class Generator(nn.Module):
         ratio = self.levels / (1 - self.levels)
         self.register_buffer("chances", (ratio.clamp(max=5) + 1) / (ratio + 1), persistent=False)
 
-    def context(self, rows: Tensor) -> Tensor:
+    def prompt(self, rows: Tensor) -> Tensor:
         """[B, 77] rows of the table -> [B, 77, 128]."""
         return self.text(rows)[0]
 
     def noised(self, latents: Tensor) -> Noised:
-        """Latents [B, 16, 16, 16] of deviation 1 at random times."""
         return self.noised_to(latents, torch.multinomial(self.chances, len(latents), replacement=True))
 
     def noised_to(self, latents: Tensor, times: Tensor) -> Noised:
@@ -60,12 +53,12 @@ class Generator(nn.Module):
         noisy = (clear * latents + spread * noise).contiguous(memory_format=torch.channels_last)
         return Noised(noisy, times.float(), clear, clear, spread, clear * noise - spread * latents)
 
-    def velocity(self, noised: Noised, context: Tensor, residuals=None, transformer_options=None) -> Tensor:
-        """What is predicted at noised latents. residuals: a ControlNet's {"output": 6 tensors, "middle": 1}."""
+    def velocity(self, noised: Noised, prompt: Tensor, residuals=None, transformer_options=None) -> Tensor:
+        """residuals: a ControlNet's {"output": 6 tensors, "middle": 1}."""
         options = dict(transformer_options or {})
         if residuals:
             options["patches"] = {"output_block_patch": [_added(residuals)]}
-        return self.unet(noised.latents, noised.times, context=context, transformer_options=options).float()
+        return self.unet(noised.latents, noised.times, context=prompt, transformer_options=options).float()
 
 
 def _added(residuals):
@@ -77,21 +70,6 @@ def _added(residuals):
         return h + middle if options["block"] == ("output", 0) else h, skipped + joined.pop()
 
     return patch
-
-
-class TaughtGenerator(Taught):
-    """The generator as it is taught."""
-
-    def __init__(self):
-        super().__init__()
-        self.generator, self.reader = Generator(), trained_reader()
-        self.generator.text.load_state_dict(trained_text_encoder())
-
-    def noised(self, latents):
-        return self.generator.noised(latents)
-
-    def predicted(self, noised, rows):
-        return self.generator.velocity(noised, self.generator.context(rows))
 
 
 class Base(Lesson):
@@ -106,19 +84,17 @@ class Base(Lesson):
     average = 0.997
 
     def build(self):
-        self.portraits = Portraits()
-        return TaughtGenerator()
+        generator = Generator()
+        generator.text.load_state_dict(trained_text_encoder())
+        return Taught(generator)
 
     def is_matrix(self, name):
         return not name.endswith(("unet.input_blocks.0.0.weight", "unet.out.2.weight", "embedding.weight"))
 
     def export(self, model, summary):
-        note = {"likeness.training": json.dumps(summary)}
-        save_file({key: value.half().contiguous() for key, value in model.generator.unet.state_dict().items()},
-                  FINISHED / f"{self.files}unet.safetensors", note)  # fmt: skip
-        weights = {key: value.half().contiguous() for key, value in model.generator.text.state_dict().items()}
-        weights[KNOWN_TOKENS] = torch.tensor(known_tokens(), dtype=torch.int32)
-        save_file(weights, FINISHED / f"{self.files}text_encoder.safetensors", note)
+        write_finished(f"{self.files}unet", model.base.unet.state_dict(), summary)
+        known = {sizes().KNOWN_TOKENS: torch.tensor(known_tokens(), dtype=torch.int32)}
+        write_finished(f"{self.files}text_encoder", model.base.text.state_dict() | known, summary)
 
 
 class Details(Base):
@@ -134,12 +110,9 @@ class Details(Base):
     low, more = 300, 2.5  # timesteps under the first are so much likelier than others
 
     def build(self):
-        self.portraits = Portraits()
-        taught = TaughtGenerator()
-        first = trained_generator(Base.files)
-        taught.generator.load_state_dict(first.state_dict())
-        taught.generator.chances.fill_(1)[: self.low] = self.more
-        return taught
+        generator = trained_generator(Base.files).requires_grad_(True)
+        generator.chances = 1 + (self.more - 1) * (torch.arange(1000) < self.low)
+        return Taught(generator)
 
 
 def trained_generator(files: str = Details.files) -> Generator:
@@ -154,6 +127,6 @@ def trained_generator(files: str = Details.files) -> Generator:
 def trained_text(files: str = Details.files) -> nn.Module:
     """Its text encoder alone, frozen."""
     encoder, weights = compact_text_encoder(), read_finished(f"{files}text_encoder")
-    del weights[KNOWN_TOKENS]
+    del weights[sizes().KNOWN_TOKENS]
     encoder.load_state_dict(weights)
     return encoder.eval().requires_grad_(False)

@@ -4,7 +4,6 @@ It has nothing in common with the pack's own face encoder, so that it can say wh
 the encoder that the adapter listens to. It is for measuring only and does not ship in the pack.
 """
 
-import json
 import os
 from functools import cached_property
 from itertools import pairwise
@@ -15,20 +14,21 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .autoencoder import round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import NOT_SHOWN
-from .pack import BUILD, FINISHED, JUDGE, module, sized
+from .networks import cut_out, write_finished
+from .pack import BUILD, FINISHED, JUDGE, sized
 from .training import Stage, quicken
 from .world import LOOKS, TRAITS, draw, sample_identity, sample_look, sample_pose
 
 WEIGHTS = JUDGE
 FILE = FINISHED / "portrait_judge.safetensors"  # what the stage leaves
 CHIP = 96  # pixels of a face that is cut out, hardly smaller than in its picture
-IN_CHIP = ((34, 41), (62, 41), (48, 55), (37.5, 69), (58.5, 69))  # its landmarks there
+IN_CHIP = ((34.0, 41.0), (62.0, 41.0), (48.0, 55.0), (37.5, 69.0), (58.5, 69.0))  # its landmarks there
 MISPLACED = 1.0  # pixels that landmarks are off by in the training
 
 
@@ -78,7 +78,8 @@ class Judge(nn.Module):
     def forward(self, image: Tensor, landmarks: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         seen = self.whole(image.movedim(-1, 1))
         found = _pixels(self.landmarks(seen))
-        chips = _cut_out(image, found.detach() if landmarks is None else landmarks)
+        with torch.autocast(image.device.type, enabled=False):  # bfloat16 is a quarter of a pixel off
+            chips, _ = cut_out(image, found.detach().float() if landmarks is None else landmarks, IN_CHIP, CHIP)
         return _named(self.attributes(seen)), self.traits(self.face(chips)), found
 
 
@@ -111,14 +112,6 @@ def _named(logits: Tensor) -> dict[str, Tensor]:
 
 def _pixels(places: Tensor) -> Tensor:
     return 63.5 + 64 * places.unflatten(1, (5, 2))
-
-
-def _cut_out(image: Tensor, landmarks: Tensor) -> Tensor:
-    """[B, 3, CHIP, CHIP]: each picture's face, upright and of one size."""
-    geometry = module("core.faces.align.transforms")
-    with torch.autocast(image.device.type, enabled=False):  # of a place in bfloat16 a quarter of a pixel is left
-        matrices = geometry.similarity_transform(landmarks, landmarks.new_tensor(IN_CHIP, dtype=torch.float32))
-        return geometry.warp(image, torch.arange(len(image), device=image.device), matrices, CHIP, antialias=False)
 
 
 def load_judge(path: Path = WEIGHTS) -> Judge | FirstJudge:
@@ -259,5 +252,4 @@ class JudgeTraining(Stage):
         return words + 8 * trait_error + 0.3 * pixels, {name: value.detach() for name, value in numbers.items()}
 
     def export(self, model, summary):
-        weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-        save_file(weights, FILE, {"likeness.training": json.dumps(summary)})
+        write_finished(FILE.stem, model.state_dict(), summary)

@@ -1,15 +1,14 @@
 """The lesson of both base models: to predict what portraits are under noise, and to follow the caption in it."""
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor, nn
 
-from .dataset import Portraits
+from .dataset import PortraitStage
 from .prompts import encode_captions
-from .reader import LatentReader, answers_of, misread, named_answers
-from .training import Stage
+from .reader import answers_of, misread, named_answers, trained_reader
 from .words import captions_of
 
 READ = 0.04  # weight of what is read, against the denoising error
@@ -37,32 +36,41 @@ class Noised(NamedTuple):
         return ((velocity - self.velocity).square() * emphasis).mean()
 
 
-class Taught(nn.Module):
-    """What is trained, with the frozen reader of its latents."""
-
-    reader: LatentReader
+class Foundation(nn.Module):
+    """A base model with its text encoder."""
 
     @abstractmethod
     def noised(self, latents: Tensor) -> Noised:
         """Latents [B, 16, 16, 16] of deviation 1 at random times."""
 
     @abstractmethod
-    def predicted(self, noised: Noised, rows: Tensor) -> Tensor:
-        """The velocity of noised latents under captions, [B, 77] rows of the text encoder's table."""
+    def prompt(self, rows: Tensor) -> Any:
+        """What it makes of captions, [B, 77] rows of the text encoder's table."""
+
+    @abstractmethod
+    def velocity(self, noised: Noised, prompt: Any, residuals: Any = None) -> Tensor:
+        """[B, 16, 16, 16]: what is predicted at noised latents, with what a ControlNet adds."""
 
 
-class Lesson(Stage):
+class Taught(nn.Module):
+    """A base model that is trained, with the frozen reader of its latents."""
+
+    def __init__(self, base: Foundation):
+        super().__init__()
+        self.base, self.reader = base, trained_reader()
+
+
+class Lesson(PortraitStage):
     """Subclasses build a Taught."""
-
-    portraits: Portraits
 
     def loss(self, model: Taught, rng: np.random.Generator, count: int, progress: float) -> tuple[Tensor, dict]:
         places = rng.integers(0, len(self.portraits), count)
         texts = captions_of([self.portraits.look(place) for place in places], rng, ABSENT)
         texts = ["" if rng.uniform() < EMPTY else text for text in texts]
-        noised = model.noised(self.put(self.portraits.latents[places]).float())
+        noised = model.base.noised(self.put(self.portraits.latents[places]).float())
         with self.multiplying():
-            velocity = model.predicted(noised, self.put(encode_captions(texts, rng, unknown=0.15)))
+            prompt = model.base.prompt(self.put(encode_captions(texts, rng, unknown=0.15)))
+            velocity = model.base.velocity(noised, prompt)
         denoising = noised.error(velocity, self.put(self.portraits.emphasis(places)))
         answers = self.put(named_answers(answers_of(self.portraits, places), texts))
         # what is expected of nothing but noise is a blur that nobody can read

@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .dataset import REFERENCES, SHARED, Portraits
-from .lesson import Noised
-from .pack import FINISHED, module
+from .dataset import REFERENCES, SHARED, PortraitStage
+from .lesson import Foundation, Noised
+from .networks import write_finished
+from .pack import module
 from .prompts import encode_captions
 from .reader import LatentReader, answers_of, misread
-from .training import Stage
 from .world import caption, sample_look
 
 BARE = 0.5  # captions without a word about the look
@@ -43,15 +42,9 @@ KNOBS = {"bare": BARE, "wrong": WRONG, "shared": SHARED, "ill": ILL}
 class Likeness(nn.Module):
     """The frozen base and reader, and what is trained: the adapter and the ControlNet."""
 
+    base: Foundation
     reader: LatentReader
-
-    @abstractmethod
-    def noised(self, latents: Tensor) -> Noised:
-        """Latents [B, 16, 16, 16] of deviation 1 at random times."""
-
-    @abstractmethod
-    def prompt(self, rows: Tensor) -> Any:
-        """What the base makes of captions, [B, 77] rows of the text encoder's table."""
+    adapter: nn.Module
 
     @abstractmethod
     def identity(self, vectors: Tensor) -> Tensor:
@@ -65,11 +58,20 @@ class Likeness(nn.Module):
     def predicted(self, noised: Noised, prompt: Any, tokens: Tensor | None, residuals: Any) -> Tensor:
         """The velocity of noised latents, with what the adapter and the ControlNet add."""
 
+    @abstractmethod
+    def control_weights(self) -> dict[str, Tensor]:
+        """The ControlNet's, as ComfyUI's class names them."""
 
-class LikenessLesson(Stage):
-    """Subclasses build a Likeness."""
 
-    portraits: Portraits
+class LikenessLesson(PortraitStage):
+    """Subclasses build a Likeness, and name the files that it leaves."""
+
+    steps = 2700
+    batch = 32
+    rate = 1e-3
+    warm_up = 100
+    adapter_file: str
+    control_file: str
 
     def drawn(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
         """Latents, rows of captions, face vectors, and which portraits they are of, for `count` pairs."""
@@ -84,11 +86,11 @@ class LikenessLesson(Stage):
     def loss(self, model: Likeness, rng: np.random.Generator, count: int, progress: float) -> tuple[Tensor, dict]:
         latents, rows, vectors, places = self.drawn(rng, count)
         with torch.no_grad():
-            prompt = model.prompt(rows)
+            prompt = model.base.prompt(rows)
         # the same kind of step in every process, since one waits for the other
         chosen = np.random.default_rng([self.seed, round(progress * self.steps)])
         kind = str(chosen.choice(list(STEPS), p=list(STEPS.values())))
-        noised, landmarks = model.noised(latents), self.put(self.portraits.landmarks[places])
+        noised, landmarks = model.base.noised(latents), self.put(self.portraits.landmarks[places])
         tokens = None if kind == POSE else model.identity(vectors)
         residuals = None
         with self.multiplying():
@@ -114,6 +116,12 @@ class LikenessLesson(Stage):
             loss, numbers["pixels"] = loss + PLACE * pixels, pixels.detach()
         return loss, numbers
 
+    def export(self, model, summary):
+        summary = {**summary, **KNOBS}
+        about = {"likeness.face_space": SPACE, "license": "Apache-2.0"}
+        write_finished(self.adapter_file, model.adapter.state_dict(), summary, **about)
+        write_finished(self.control_file, model.control_weights(), summary)
+
 
 def said_of(look, rng: np.random.Generator) -> str:
     """A caption as collections of pictures have them."""
@@ -133,9 +141,3 @@ def drawn_landmarks(landmarks: np.ndarray) -> Tensor:
 def weighted(values: Tensor, weights: Tensor) -> Tensor:
     """Mean of values [B] with weights [B], 0 where none has any."""
     return (values * weights).sum() / weights.sum().clamp(min=1e-6)
-
-
-def write_half(weights: dict[str, Tensor], name: str, metadata: dict[str, str]):
-    """A file of what a stage leaves, in float16."""
-    halves = {key: value.half().contiguous() for key, value in weights.items()}
-    save_file(halves, FINISHED / f"{name}.safetensors", metadata)

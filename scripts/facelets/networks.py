@@ -1,35 +1,47 @@
 """Facelets' bare networks, for training: whatever the memory held is in them, so initialise every parameter."""
 
+import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .pack import FINISHED, module
 
 CHANNELS = 16  # of the latents, as FLUX has them
-# In the text encoder's file, the numbers of the tokens that have a row in its table; the last row is all others'.
-KNOWN_TOKENS = "known_tokens"
+
+
+def write_finished(name: str, weights: Mapping[str, Tensor], summary: dict, **metadata: str):
+    """A file of what a stage leaves: numbers in float16, and how it was trained."""
+    halves = {key: (value.half() if value.is_floating_point() else value).contiguous()
+              for key, value in weights.items()}  # fmt: skip
+    save_file(halves, FINISHED / f"{name}.safetensors", {**metadata, "likeness.training": json.dumps(summary)})
 
 
 def read_finished(name: str, folder: Path = FINISHED) -> dict[str, Tensor]:
     """Weights of a file that a stage left, or of one in another folder, in fp32."""
-    return {key: value.float() for key, value in load_file(folder / f"{name}.safetensors").items()}
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is missing: delete the account of the stage that makes it, and train that again."
+        )
+    return {key: value.float() for key, value in load_file(path).items()}
 
 
 def new_unet() -> nn.Module:
     """forward(x [B,16,h,w], timesteps [B], context [B,T,128]) -> predicted velocity [B,16,h,w]."""
     unet = module("comfy.ldm.modules.diffusionmodules.openaimodel").UNetModel
-    return unet(**_sizes().UNET, dtype=torch.float32, device="cpu", operations=_operations())
+    return unet(**sizes().UNET, dtype=torch.float32, device="cpu", operations=_operations())
 
 
 def new_control_net() -> nn.Module:
     """forward(x, hint [B,3,8h,8w] in 0..1, timesteps, context) -> {"output": [6 residuals], "middle": [1]}."""
     control_net = module("comfy.cldm.cldm").ControlNet
-    return control_net(**_sizes().CONTROL_NET, dtype=torch.float32, device="cpu", operations=_operations())
+    return control_net(**sizes().CONTROL_NET, dtype=torch.float32, device="cpu", operations=_operations())
 
 
 def new_autoencoder() -> nn.Module:
@@ -39,7 +51,7 @@ def new_autoencoder() -> nn.Module:
 
 def new_text_encoder() -> nn.Module:
     """forward(tokens [B,77]) -> (context [B,77,128], ...); its keys are those of the file."""
-    text = module("comfy.clip_model").CLIPTextModel(_sizes().TEXT_ENCODER, torch.float32, "cpu", _operations())
+    text = module("comfy.clip_model").CLIPTextModel(sizes().TEXT_ENCODER, torch.float32, "cpu", _operations())
     for layer in text.text_model.encoder.layers:
         layer.forward = partial(_without_writing_over, layer)
     text.text_projection = nn.Identity()
@@ -52,26 +64,23 @@ def _without_writing_over(layer: nn.Module, x: Tensor, mask=None, optimized_atte
     return x + layer.mlp(layer.layer_norm2(x))
 
 
-def flux_sizes() -> dict:
-    """Of FLUX, as ComfyUI's class has them."""
-    return _sizes().FLUX
-
-
-def flux_text() -> int:
-    """Tokens of a prompt for FLUX."""
-    return _sizes().FLUX_TEXT
-
-
 def align(images: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
     """Chips [B, 3, 64, 64] of one face in each image [B, H, W, 3] and their transforms, by FaceEncoder's alignment."""
-    drawn, geometry = module("core.facelets.detection"), module("core.faces.align.transforms")
-    matrices = geometry.similarity_transform(landmarks, landmarks.new_tensor(drawn.TEMPLATE))
-    return geometry.warp(
-        images, torch.arange(len(images), device=images.device), matrices, drawn.CHIP_SIZE, antialias=True
-    ), matrices
+    drawn = module("core.facelets.detection")
+    return cut_out(images, landmarks, drawn.TEMPLATE, drawn.CHIP_SIZE)
 
 
-def _sizes() -> ModuleType:
+def cut_out(images: Tensor, landmarks: Tensor, template: Sequence, size: int) -> tuple[Tensor, Tensor]:
+    """Chips [B, 3, size, size] of one face in each image [B, H, W, 3], its landmarks [B, 5, 2] where the template has
+    them, and their transforms."""
+    geometry = module("core.faces.align.transforms")
+    matrices = geometry.similarity_transform(landmarks, torch.tensor(template, device=landmarks.device))
+    numbers = torch.arange(len(images), device=images.device)
+    return geometry.warp(images, numbers, matrices, size, antialias=True), matrices
+
+
+def sizes() -> ModuleType:
+    """The pack's sizes of Facelets' networks, and what their files are called by."""
     return module("core.host.facelets.config")
 
 

@@ -17,7 +17,7 @@ FINISHED = Path(TRIAL, "finished") if TRIAL else ROOT / "scripts/facelets/finish
 BUILD = Path(TRIAL, "build") if TRIAL else ROOT / "build/facelets"
 # An option of the programs that verify what the nodes load.
 FINISHED_OPTION = {"action": "store_const", "dest": "folder", "const": FINISHED, "default": SHIPPED,
-                   "help": "the autoencoder that the stages have left, instead of the one that ships"}  # fmt: skip
+                   "help": "what the stages have left, instead of what ships"}  # fmt: skip
 JUDGE = ROOT / "benchmarks/judge.safetensors"  # who judges what ships
 
 

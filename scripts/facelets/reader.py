@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .dataset import Portraits
+from .dataset import Portraits, PortraitStage
 from .face_pictures import NOT_SHOWN
 from .networks import CHANNELS
 from .pack import FINISHED
 from .prompts import said
-from .training import Stage, initialise
+from .training import initialise
 from .world import LOOKS, TRAITS
 
 FILE = FINISHED / "reader.safetensors"
@@ -105,7 +105,7 @@ def trained_reader() -> LatentReader:
     return reader.eval().requires_grad_(False)
 
 
-class Reading(Stage):
+class Reading(PortraitStage):
     name = "reader"
     seed = 41
     steps = 7000
@@ -115,11 +115,7 @@ class Reading(Stage):
     average = 0.995
     decay = 0.05
 
-    def __init__(self):
-        self.portraits = None
-
     def build(self):
-        self.portraits = Portraits()
         reader = LatentReader()
         initialise(reader)
         return reader

@@ -230,7 +230,14 @@ def _work(rank: int, stage: Stage, processes: int):
             "seconds": round(log[-1]["seconds"]) if log else 0, "log": _thinned(log, 20),
         }  # fmt: skip
         stage.export(model.cpu().eval(), summary)
-        stage.account.write_text(json.dumps({**summary, "log": _thinned(log, 100)}, indent=1))
+        stage.account.write_text(told({**summary, "log": _thinned(log, 100)}))
+
+
+def told(account: dict) -> str:
+    """An account as JSON, each entry of its log in a line of its own."""
+    log = ",\n  ".join(json.dumps(entry) for entry in account["log"])
+    rest = json.dumps({key: value for key, value in account.items() if key != "log"}, indent=1)
+    return f'{rest[:-2]},\n "log": [\n  {log}\n ]\n}}\n'
 
 
 def _thinned(log: list[dict], count: int) -> list[dict]:

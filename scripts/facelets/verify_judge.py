@@ -14,7 +14,7 @@ from .autoencoder import round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import NOT_SHOWN
 from .judge import FILE, WEIGHTS, Samples, corrupted, load_judge, read, samples
-from .pack import FINISHED, SHIPPED
+from .pack import FINISHED, FINISHED_OPTION
 from .world import LOOKS, TRAITS
 
 SEED = 20_000_003  # far from those of the stages
@@ -60,15 +60,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--write", action="store_true", help="the list of traits beside its weights, for the ruler")
-    parser.add_argument(
-        "--finished", action="store_true", help="the judge and the autoencoder that the stages have left"
-    )
+    parser.add_argument("--finished", **FINISHED_OPTION)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    folder, weights = (FINISHED, FILE) if options.finished else (SHIPPED, WEIGHTS)
+    weights = FILE if options.folder == FINISHED else WEIGHTS
     judge = load_judge(weights)
     truth = samples(np.random.default_rng(SEED), options.pictures)
-    cases = {"drawings": truth, AFTER: through_autoencoder(truth, folder),
+    cases = {"drawings": truth, AFTER: through_autoencoder(truth, options.folder),
              "blurred, moved, noisy": altered(truth, np.random.default_rng(SEED + 1))}  # fmt: skip
     right, alike, off = zip(*(verify(judge, case) for case in cases.values()), strict=True)
     names = list(cases)

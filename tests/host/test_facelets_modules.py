@@ -55,9 +55,8 @@ def test_tokens_without_a_row_of_their_own_have_the_last_one(weights):
     rows = torch.randn(5, 128)
     compact = {**weights["text_encoder"], table: rows, load.KNOWN_TOKENS: known}
     whole = load.build_clip(compact).cond_stage_model.clip_l.transformer.text_model.embeddings.token_embedding.weight
-    assert torch.equal(whole[known.long()], rows[:4].to(whole)) and torch.equal(
-        whole[8:12], rows[4:].to(whole).expand(4, -1)
-    )
+    assert torch.equal(whole[known.long()], rows[:4].to(whole))
+    assert torch.equal(whole[8:12], rows[4:].to(whole).expand(4, -1))
     wrong = (
         {load.KNOWN_TOKENS: known[:3]},
         {load.KNOWN_TOKENS: known.long()},

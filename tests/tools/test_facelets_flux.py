@@ -1,5 +1,7 @@
 """The small FLUX, its ControlNet and its adapter: trained as diffusers' classes, and the same in ComfyUI's."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -49,7 +51,7 @@ def noise_alone():
 
 def first_velocity(model, positive, negative):
     """What ComfyUI predicts at the highest level: with one step it leaves the noise without it."""
-    nodes = __import__("nodes")
+    nodes = importlib.import_module("nodes")
     latent = {"samples": torch.zeros(2, 16, 16, 16)}
     sampled = nodes.common_ksampler(model, 3, 1, 1.0, "euler", "normal", positive, negative, latent)[0]["samples"]
     return noise_alone().latents - model.model.process_latent_in(sampled)

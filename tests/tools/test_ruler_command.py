@@ -8,9 +8,11 @@ import identity
 import numpy as np
 import pytest
 from facelets.judge import WEIGHTS
+from facelets.pack import module
 from ruler import conditions
 from ruler.command import arguments
 from ruler.gather import gathered
+from ruler.stack import ARCHITECTURES
 from ruler.work import Options
 from ruler_scores import SCORE, traded
 
@@ -47,6 +49,15 @@ def test_a_folder_that_cannot_be_is_refused_at_once(capsys, tmp_path):
     assert "cannot be written: Is a directory" in refused(capsys, "--out", str(tmp_path / "out"))
     arguments(["--out", str(tmp_path / "one/two")])
     assert (tmp_path / "one/two").is_dir()
+
+
+def test_the_architectures_are_those_of_the_node():
+    assert tuple(module("core.host.facelets.load").ARCHITECTURES) == ARCHITECTURES
+
+
+def test_a_model_that_is_not_there_is_named(capsys, tmp_path):
+    said = refused(capsys, "--folder", str(tmp_path), "--architecture", "flux")
+    assert said.endswith(f"there is no {tmp_path / 'flux.safetensors'}: --folder says where Facelets' flux is")
 
 
 def test_a_judge_that_is_not_there_is_named(capsys, tmp_path):

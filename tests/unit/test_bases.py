@@ -20,7 +20,7 @@ def test_a_model_by_its_sites():
 def test_sites_are_whole_however_wide(base):
     assert is_whole(base.site_widths) and is_whole([width // 32 for width in base.site_widths])
     for count in range(len(base.site_widths)):
-        assert not is_whole(base.site_widths[:count], base), count
+        assert not is_whole(base.site_widths[:count], [base]), count
 
 
 def test_tiny_models_have_the_sites_of_the_big_ones():

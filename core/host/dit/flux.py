@@ -30,6 +30,7 @@ class Flux:
         blocks = [("double_block", i) for i in range(len(transformer.double_blocks))]
         blocks += [("single_block", i) for i in range(len(transformer.single_blocks))]
         self.sites = [Site(key, width, text, order) for order, key in enumerate(blocks)]
+        self._base = base_of(len(self.sites)) or FLUX  # of another of this build nobody knows more
 
     @classmethod
     def is_under(cls, model: ModelPatcher) -> bool:
@@ -46,8 +47,7 @@ class Flux:
             return "Chroma"
         if self._is_second:
             return "FLUX.2"
-        base = base_of(len(self.sites))
-        return base.name if base is not None and base.double else "a model of FLUX's build"
+        return self._base.name if len(self.sites) == self._base.blocks else "a model of FLUX's build"
 
     def factors(self, weight_type: str) -> list[float]:
         return block_factors(weight_type, [site.kind for site in self.sites])
@@ -65,8 +65,8 @@ class Flux:
         return share_keys(patched, sites, self._patch)
 
     def cured_keys(self) -> SharedKeys:
-        count = round(FLUX.key_share * len(self.sites))
-        return SharedKeys(frozenset(site.key for site in self.sites[-count:]), FLUX.key_bias)
+        count = round(self._base.key_share * len(self.sites))
+        return SharedKeys(frozenset(site.key for site in self.sites[-count:]), self._base.key_bias)
 
     def read_maps(self, patched: ModelPatcher):
         if self._is_second:

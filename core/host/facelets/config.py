@@ -58,6 +58,8 @@ FLUX: dict[str, Any] = {
 }
 # As XLabs' have: the base's three double blocks take in turn what its two say.
 FLUX_CONTROL_NET = {**FLUX, "depth": 2, "depth_single_blocks": 0}
+# In the text encoder's file, the numbers of the tokens that have a row in its table; the last row is all others'.
+KNOWN_TOKENS = "known_tokens"
 FLUX_TEXT = 56  # tokens of its prompts: captions of its world have up to 50, and CLIP's 77 cost a sixth of the time
 # ComfyUI's estimates of what a forward needs are for SD1.5: 320 channels in the U-Net, and 128 channels on every pixel
 # in the autoencoder, where Facelets has 96 on every sixteenth and had 32 on every fourth; for FLUX 3072.

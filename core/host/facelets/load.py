@@ -35,6 +35,7 @@ from .config import (
     CONTROL_NET,
     FLUX_CONTROL_NET,
     FLUX_TEXT,
+    KNOWN_TOKENS,
     TEXT_ENCODER,
     FaceletsClip,
     FaceletsFlux,
@@ -47,23 +48,10 @@ FOLDER = EMBEDDED / "facelets"
 TEXT_FILE, VAE_FILE, FACES_FILE = "text_encoder.safetensors", "vae.safetensors", "faces.safetensors"
 
 
-class Files(NamedTuple):
-    """What an architecture has of its own; text encoder, autoencoder and faces are the same."""
-
-    model: str
-    control_net: str
-    adapter: str
-
-
 TEXT: int = TEXT_ENCODER["max_position_embeddings"]
 UNET, FLUX = "unet", "flux"
-ARCHITECTURES = {
-    UNET: Files("unet.safetensors", "controlnet.safetensors", "ip_adapter.safetensors"),
-    FLUX: Files("flux.safetensors", "flux_controlnet.safetensors", "pulid.safetensors"),
-}
 _POSITIONS = "text_model.embeddings.position_embedding.weight"
 _TABLE = "text_model.embeddings.token_embedding.weight"
-KNOWN_TOKENS = "known_tokens"  # of the text encoder's file: see `_whole_table`
 LATENT_RGB = "likeness.latent_rgb"  # metadata of the autoencoder's file: `latent_format`'s `latent_rgb` as JSON
 MIN_CONFIDENCE = 0.5  # of a face, as LoadFaceEncoder has it
 
@@ -89,33 +77,35 @@ def load_facelets(
 
 
 def _load(folder, architecture):
-    files = ARCHITECTURES[architecture]
-    names = (*files, TEXT_FILE, VAE_FILE, FACES_FILE)
+    own = ARCHITECTURES[architecture]
+    names = (own.model_file, own.control_net_file, own.adapter_file, TEXT_FILE, VAE_FILE, FACES_FILE)
     transformer, control, adapter, text, autoencoder, faces = (read_weights(folder / name) for name in names)
     identity, drawn = _identity(adapter), _drawn(faces)
-    build, build_control, tokens = BUILDERS[architecture]
     model, clip, vae = (
-        build(transformer.tensors, _latent_rgb(autoencoder)),
-        build_clip(text.tensors, tokens=tokens),
+        own.build_model(transformer.tensors, _latent_rgb(autoencoder)),
+        build_clip(text.tensors, tokens=own.tokens),
         build_vae(autoencoder.tensors),
     )
     # what ComfyUI's own loaders leave for nodes that need the model once more: on another device, without dynamic VRAM
     model.cached_patcher_init = (_model_again, (folder, architecture))
-    clip.patcher.cached_patcher_init = (_clip_again, (folder, tokens))
+    clip.patcher.cached_patcher_init = (_clip_again, (folder, own.tokens))
     vae.patcher.cached_patcher_init = (_vae_again, (folder,))
     return (
         model,
         clip,
         vae,
-        build_control(control.tensors),
-        LoadedAdapter(adapter.name, identity.spec, managed(identity, lambda: _identity(_read(folder, files.adapter)))),
+        own.build_control_net(control.tensors),
+        LoadedAdapter(
+            adapter.name, identity.spec, managed(identity, lambda: _identity(_read(folder, own.adapter_file)))
+        ),
         LoadedEncoder(drawn.space, managed(drawn, lambda: _drawn(_read(folder, FACES_FILE))), MIN_CONFIDENCE),
     )
 
 
 def _model_again(folder, architecture, disable_dynamic=False):
-    weights = _read(folder, ARCHITECTURES[architecture].model).tensors
-    return BUILDERS[architecture].model(weights, _latent_rgb(_read(folder, VAE_FILE)), disable_dynamic)
+    own = ARCHITECTURES[architecture]
+    weights = _read(folder, own.model_file).tensors
+    return own.build_model(weights, _latent_rgb(_read(folder, VAE_FILE)), disable_dynamic)
 
 
 def _clip_again(folder, tokens, disable_dynamic=False):
@@ -146,13 +136,13 @@ def _latent_rgb(autoencoder):
 
 def build_model(weights: Tensors, latent_rgb: dict | None = None, disable_dynamic: bool = False) -> ModelPatcher:
     """The U-Net as a MODEL, from its bare LDM keys; `latent_rgb` as in `latent_format`, the last as in `managed`."""
-    file_name = ARCHITECTURES[UNET].model
+    file_name = ARCHITECTURES[UNET].model_file
     return _build(FaceletsModel(_channels(weights, file_name), latent_rgb), weights, file_name, disable_dynamic)
 
 
 def build_flux(weights: Tensors, latent_rgb: dict | None = None, disable_dynamic: bool = False) -> ModelPatcher:
     """FLUX as a MODEL, from the keys of its published file (`double_blocks.*`, ...); the rest as in `build_model`."""
-    return _build(FaceletsFlux(latent_rgb), weights, ARCHITECTURES[FLUX].model, disable_dynamic)
+    return _build(FaceletsFlux(latent_rgb), weights, ARCHITECTURES[FLUX].model_file, disable_dynamic)
 
 
 def _build(config, weights, file_name, disable_dynamic):
@@ -219,7 +209,7 @@ def build_vae(weights: Tensors, disable_dynamic: bool = False) -> VAE:
 
 def build_control_net(weights: Tensors) -> ControlNet:
     """The landmark ControlNet as ControlNetLoader would give it, from bare LDM keys (`input_hint_block.*`, ...)."""
-    file_name = ARCHITECTURES[UNET].control_net
+    file_name = ARCHITECTURES[UNET].control_net_file
     make = partial(cldm.ControlNet, **sizes_for(CONTROL_NET, _channels(weights, file_name)))
     return _build_control(make, weights, FaceletsModel, file_name)
 
@@ -227,7 +217,7 @@ def build_control_net(weights: Tensors) -> ControlNet:
 def build_flux_control_net(weights: Tensors) -> ControlNet:
     """FLUX's landmark ControlNet as ControlNetLoader would give it, from XLabs' keys."""
     make = partial(ControlNetFlux, **flux_config(FLUX_CONTROL_NET))
-    file_name = ARCHITECTURES[FLUX].control_net
+    file_name = ARCHITECTURES[FLUX].control_net_file
     return _build_control(make, weights, FaceletsFlux, file_name, extra_conds=["y", "guidance"])
 
 
@@ -238,18 +228,27 @@ def _build_control(make, weights, base, file_name, **more):
     return ControlNet(module, load_device=mm.get_torch_device(), manual_cast_dtype=compute, **more)
 
 
-class Builders(NamedTuple):
-    """How an architecture's parts are made; `tokens` as in `build_clip`."""
+class Architecture(NamedTuple):
+    """What an architecture has of its own; text encoder, autoencoder and faces are the same. `tokens` as in
+    `build_clip`."""
 
-    model: Callable[..., ModelPatcher]
-    control_net: Callable[[Tensors], ControlNet]
+    model_file: str
+    control_net_file: str
+    adapter_file: str
+    build_model: Callable[..., ModelPatcher]
+    build_control_net: Callable[[Tensors], ControlNet]
     tokens: int
 
 
-BUILDERS = {
-    UNET: Builders(build_model, build_control_net, TEXT),
-    FLUX: Builders(build_flux, build_flux_control_net, FLUX_TEXT),
-}
+ARCHITECTURES = {
+    UNET: Architecture(
+        "unet.safetensors", "controlnet.safetensors", "ip_adapter.safetensors", build_model, build_control_net, TEXT
+    ),
+    FLUX: Architecture(
+        "flux.safetensors", "flux_controlnet.safetensors", "pulid.safetensors", build_flux, build_flux_control_net,
+        FLUX_TEXT,
+    ),
+}  # fmt: skip
 
 
 def _channels(weights, file_name):
