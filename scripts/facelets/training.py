@@ -133,7 +133,7 @@ class Optimizers:
     def step(self, part: float):
         """One step at this part of the highest rates."""
         for view, one in zip(self._views, self._whole, strict=True):
-            view.grad = _as_matrix(one.grad)
+            view.grad = None if one.grad is None else _as_matrix(one.grad)  # a step may leave it out
         for optimizer, rate in self._all:
             for group in optimizer.param_groups:
                 group["lr"] = rate * part

@@ -115,3 +115,17 @@ def test_a_finished_stage_is_not_trained_again(training, capsys):
     account = json.loads(first.account.read_text())
     assert again.seen == 0 and "finished" in capsys.readouterr().out
     assert account["steps"] == 40 and account["device"] == "cpu" and len(account["log"]) > 5
+
+
+def test_weights_that_a_step_leaves_out_stay_as_they_are(training):
+    """With momentum too: Muon's steps have one length, however small the gradient."""
+    model = nn.ModuleList(nn.Linear(3, 3) for _ in range(2))
+    stage = line(training, "halves", matrix_rate=0.1)
+    stage.is_matrix = lambda name: True
+    optimizers = training.Optimizers(stage, model)
+    for used in (model, model[:1]):
+        before = model[1].weight.clone()
+        model.zero_grad()
+        sum(layer(torch.ones(3)).sum() for layer in used).backward()
+        optimizers.step(1.0)
+    assert torch.equal(model[1].weight, before)
