@@ -4,7 +4,7 @@ RUN = $(VENV)/bin/python
 # PHOTO=path/to/photograph.jpg for `make demo`; COMFYUI_PATH=/path/to/ComfyUI to use your own for either.
 export COMFYUI_PATH VENV
 
-.PHONY: demo test test-tools commands test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz fuzz-encoders fuzz-files fuzz-server bench-identity bench-models bench-cure installed kill soak bench-batch compositions verify-facelets facelets help-pages help-pictures
+.PHONY: demo test test-tools commands test-browser screenshots setup setup-test setup-browser lint bench-overhead bench-pairs bench-faces bench-layouts bench-found fuzz fuzz-encoders fuzz-files fuzz-server bench-identity bench-models bench-cure installed kill soak bench-batch compositions verify-facelets facelets help-pages help-pictures thumbnails
 
 demo: setup
 	@$(RUN) scripts/demo.py $(if $(PHOTO),--photo "$(PHOTO)")
@@ -121,6 +121,10 @@ help-pages: setup
 # web/docs/images, drawn anew by the nodes; ARGS="DetectFaces AssignFaces" for some of them
 help-pictures: setup-test
 	@OMP_NUM_THREADS=1 $(RUN) scripts/help_pictures.py $(ARGS)
+
+# workflows/facelets_*.jpg, what the examples on Facelets draw; ARGS="facelets_pose" for some of them
+thumbnails: setup
+	@$(RUN) scripts/thumbnails.py $(ARGS)
 
 # compositions that artists make, each against what it has to equal; PACKS=folder for those with other packs in it
 compositions: setup

@@ -78,6 +78,7 @@ TOGETHER = (
     'make verify-facelets ARGS="--pictures 16"',
     'make bench-cure ARGS="--only masks --people 1 --prompts 1 --steps 2 --out {out}"',
     'make help-pictures ARGS="DetectFaces LandmarkControl --out {out}"',
+    'make thumbnails ARGS="facelets_portrait --out {out}"',
     "make bench-overhead",
     "pytest -s tests/parity -k test_velocity_prediction_on_sd_s_schedule",
     'python -m cli run workflows/api/facelets_portrait.json --server {server} --set "Draw the same person.seed=7" '

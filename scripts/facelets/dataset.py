@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from .autoencoder import Decoder, encode, pictures_of
-from .networks import align, read_finished
-from .pack import BUILD, FINISHED, module, sized
+from .networks import align, new_autoencoder, read_finished
+from .pack import BUILD, module, sized
 from .training import Stage
 from .world import LOOKS, Look, Portrait, draw, sample_identity, sample_look, sample_pose
 
@@ -69,11 +69,10 @@ class PortraitStage(Stage):
         return Portraits()
 
 
-def trained_autoencoder(folder: Path = FINISHED, name: str = "vae") -> nn.Module:
-    """The autoencoder as its last stage left it, in fp32; or one of another name, or in another folder."""
-    weights = read_finished(name, folder)
-    model = module("core.host.facelets.autoencoder").autoencoder_of(weights)
-    model.load_state_dict(weights)
+def trained_autoencoder(name: str = "vae") -> nn.Module:
+    """The autoencoder as its last stage left it, in fp32; or one of another name."""
+    model = new_autoencoder()
+    model.load_state_dict(read_finished(name))
     return model.eval().requires_grad_(False)
 
 

@@ -16,11 +16,11 @@ from .autoencoder import Decoder, round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import CHUNK, VIEWS, Gallery, scene, spoil
 from .networks import align, write_finished
-from .pack import FINISHED, module
+from .pack import file_of, module
 from .training import Stage
 from .world import LOOKS, TRAITS
 
-FILE = FINISHED / "faces.safetensors"
+FILE = file_of("faces")
 TRAINING = "likeness.training"  # metadata: a summary of each stage as JSON
 
 # Pixels between a cell and the middle of a face: it learns the landmarks and scores 1, or it may say what it likes.

@@ -21,12 +21,11 @@ from .autoencoder import round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import NOT_SHOWN
 from .networks import cut_out, write_finished
-from .pack import BUILD, FINISHED, JUDGE, sized
+from .pack import BUILD, JUDGE, sized
 from .training import Stage, quicken
 from .world import LOOKS, TRAITS, draw, sample_identity, sample_look, sample_pose
 
 WEIGHTS = JUDGE
-FILE = FINISHED / "portrait_judge.safetensors"  # what the stage leaves
 CHIP = 96  # pixels of a face that is cut out, hardly smaller than in its picture
 IN_CHIP = ((34.0, 41.0), (62.0, 41.0), (48.0, 55.0), (37.5, 69.0), (58.5, 69.0))  # its landmarks there
 MISPLACED = 1.0  # pixels that landmarks are off by in the training
@@ -83,29 +82,6 @@ class Judge(nn.Module):
         return _named(self.attributes(seen)), self.traits(self.face(chips)), found
 
 
-class FirstJudge(nn.Module):
-    """The one that judges the Facelets that ship, until its successor judges the next: it gives what `Judge` gives, and
-    reads all of it from the whole picture."""
-
-    def __init__(self):
-        super().__init__()
-        widths = (12, 24, 48, 96, 160)  # at 64, 64, 32, 16 and 8 pixels
-        layers: list[nn.Module] = [nn.Conv2d(12, 24, 3, padding=1)]
-        for before, wide in pairwise(widths[1:]):
-            layers += [nn.Conv2d(before, wide, 3, stride=2, padding=1), _Block(wide)]
-        self.layers = nn.Sequential(*layers, nn.GroupNorm(8, widths[-1]), nn.SiLU())
-        self.grid = nn.Conv2d(widths[-1], 24, 1)
-        self.joined = nn.Linear(24 * 8 * 8 + widths[-1], 224)
-        self.attributes = nn.Linear(224, sum(len(values) for values in LOOKS.values()))
-        self.traits = nn.Linear(224, len(TRAITS))
-        self.landmarks = nn.Linear(224, 5 * 2)
-
-    def forward(self, image: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        seen = self.layers(F.pixel_unshuffle(image.movedim(-1, 1) * 2 - 1, 2))
-        joined = F.silu(self.joined(torch.cat([self.grid(seen).flatten(1), seen.mean((2, 3))], 1)))
-        return _named(self.attributes(joined)), self.traits(joined), _pixels(self.landmarks(joined))
-
-
 def _named(logits: Tensor) -> dict[str, Tensor]:
     return dict(zip(LOOKS, logits.split([len(values) for values in LOOKS.values()], 1), strict=True))
 
@@ -114,11 +90,10 @@ def _pixels(places: Tensor) -> Tensor:
     return 63.5 + 64 * places.unflatten(1, (5, 2))
 
 
-def load_judge(path: Path = WEIGHTS) -> Judge | FirstJudge:
+def load_judge(path: Path = WEIGHTS) -> Judge:
     """The trained judge in eval mode, computing in fp32."""
-    weights = load_file(path)
-    judge = Judge() if "face.grid.weight" in weights else FirstJudge()
-    judge.load_state_dict(weights)
+    judge = Judge()
+    judge.load_state_dict(load_file(path))
     return judge.eval().requires_grad_(False)
 
 
@@ -191,7 +166,7 @@ def corrupted(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator
 class JudgeTraining(Stage):
     name = "judge"
     seed = 31
-    steps = 5000
+    steps = 3500
     batch = 32
     rate = 1e-3
     matrix_rate = 2e-3
@@ -252,4 +227,4 @@ class JudgeTraining(Stage):
         return words + 8 * trait_error + 0.3 * pixels, {name: value.detach() for name, value in numbers.items()}
 
     def export(self, model, summary):
-        write_finished(FILE.stem, model.state_dict(), summary)
+        write_finished(WEIGHTS.stem, model.state_dict(), summary)

@@ -35,7 +35,10 @@ STEPS = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}
 # What counts besides the denoising error, which hardly notices a brow or three pixels. The frozen reader looks at the
 # expected latents: squared error of traits, doubt about the look, pixels of the landmarks, and, as in PuLID's identity
 # loss (Guo et al. 2024), 1 - cosine of what the face encoder would say of the picture to the reference.
-TRAIT, ILL, PLACE, FACE = 0.2, 0.4, 0.01, 0.2
+TRAIT, ILL, PLACE, FACE = 0.2, 0.4, 0.01, 1.0
+ALIKE = 0.2  # of 1 - cosine that is no longer corrected: true portraits have it, and a picture can please a reader
+# The reader finds the person soon; after that share of the steps it counts for this much, or it is pleased by stains.
+FOUND, THEN = 0.6, 0.1
 KNOBS = {"bare": BARE, "wrong": WRONG, "shared": SHARED, "ill": ILL}
 
 
@@ -66,9 +69,10 @@ class Likeness(nn.Module):
 class LikenessLesson(PortraitStage):
     """Subclasses build a Likeness, and name the files that it leaves."""
 
-    steps = 2700
+    steps = 3000
     batch = 32
     rate = 1e-3
+    matrix_rate = 5e-3
     warm_up = 100
     adapter_file: str
     control_file: str
@@ -99,6 +103,7 @@ class LikenessLesson(PortraitStage):
                 residuals = model.control_residuals(noised, hints, prompt, tokens)
             velocity = model.predicted(noised, prompt, tokens, residuals)
         loss = noised.error(velocity, self.put(self.portraits.emphasis(places)))
+        told = 1.0 if progress < FOUND else THEN
         numbers = {kind: loss.detach()}
         seen = model.reader(noised.expected(velocity))
         weights = noised.clear.flatten()  # what is expected of nothing but noise is a blur that nobody can read
@@ -107,13 +112,14 @@ class LikenessLesson(PortraitStage):
             traits = self.put(self.portraits.identities[places])
             trait = weighted((seen.traits - traits).square().mean(1), known)
             doubt = misread(seen.looks, self.put(answers_of(self.portraits, places)), known)
-            unlike = weighted(1 - (seen.vectors * vectors).sum(1), known)
-            loss = loss + TRAIT * trait + ILL * doubt + FACE * unlike
-            numbers |= {"trait": trait.detach(), "doubt": doubt.detach(), "unlike": unlike.detach()}
+            unlike = 1 - (seen.vectors * vectors).sum(1)
+            face = weighted((unlike - ALIKE).clamp(min=0), known)
+            loss = loss + told * (TRAIT * trait + ILL * doubt + FACE * face)
+            numbers |= {"trait": trait.detach(), "doubt": doubt.detach(), "unlike": weighted(unlike, known).detach()}
         if kind != ALONE:
             off = (seen.landmarks - landmarks).norm(dim=2).mean(1)
             pixels = weighted(off, weights)
-            loss, numbers["pixels"] = loss + PLACE * pixels, pixels.detach()
+            loss, numbers["pixels"] = loss + told * PLACE * pixels, pixels.detach()
         return loss, numbers
 
     def export(self, model, summary):

@@ -3,14 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .pack import FINISHED, module
+from .pack import file_of, module
 
 CHANNELS = 16  # of the latents, as FLUX has them
 
@@ -19,12 +18,14 @@ def write_finished(name: str, weights: Mapping[str, Tensor], summary: dict, **me
     """A file of what a stage leaves: numbers in float16, and how it was trained."""
     halves = {key: (value.half() if value.is_floating_point() else value).contiguous()
               for key, value in weights.items()}  # fmt: skip
-    save_file(halves, FINISHED / f"{name}.safetensors", {**metadata, "likeness.training": json.dumps(summary)})
+    path = file_of(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(halves, path, {**metadata, "likeness.training": json.dumps(summary)})
 
 
-def read_finished(name: str, folder: Path = FINISHED) -> dict[str, Tensor]:
-    """Weights of a file that a stage left, or of one in another folder, in fp32."""
-    path = folder / f"{name}.safetensors"
+def read_finished(name: str) -> dict[str, Tensor]:
+    """Weights of a file that a stage left, in fp32."""
+    path = file_of(name)
     if not path.exists():
         raise FileNotFoundError(
             f"{path} is missing: delete the account of the stage that makes it, and train that again."

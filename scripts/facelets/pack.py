@@ -12,13 +12,17 @@ ROOT = Path(__file__).resolve().parents[2]
 # A folder in which everything is trained in next to no steps, so that what is finished stays as it is: `train.py` makes
 # it for --trial and tells the processes of the training so.
 TRIAL = os.environ.get("FACELETS_TRIAL")
-SHIPPED = ROOT / "embedded/facelets"  # what the nodes load
-FINISHED = Path(TRIAL, "finished") if TRIAL else ROOT / "scripts/facelets/finished"  # what stages have left
+SHIPPED = Path(TRIAL, "shipped") if TRIAL else ROOT / "embedded/facelets"  # what the nodes load
+# What else the stages leave: what later stages need, and the accounts of all.
+FINISHED = Path(TRIAL, "finished") if TRIAL else ROOT / "scripts/facelets/finished"
 BUILD = Path(TRIAL, "build") if TRIAL else ROOT / "build/facelets"
-# An option of the programs that verify what the nodes load.
-FINISHED_OPTION = {"action": "store_const", "dest": "folder", "const": FINISHED, "default": SHIPPED,
-                   "help": "what the stages have left, instead of what ships"}  # fmt: skip
-JUDGE = ROOT / "benchmarks/judge.safetensors"  # who judges what ships
+JUDGE = Path(TRIAL, "judge.safetensors") if TRIAL else ROOT / "benchmarks/judge.safetensors"
+SHIPPING = ("unet", "controlnet", "ip_adapter", "flux", "flux_controlnet", "pulid", "text_encoder", "vae", "faces")
+
+
+def file_of(name: str) -> Path:
+    """Where a stage leaves the file of this name."""
+    return JUDGE if name == JUDGE.stem else (SHIPPED if name in SHIPPING else FINISHED) / f"{name}.safetensors"
 
 
 def sized(usual: int, trial: int) -> int:

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from .dataset import Portraits, PortraitStage
 from .face_pictures import NOT_SHOWN
 from .networks import CHANNELS
-from .pack import FINISHED
+from .pack import file_of
 from .prompts import said
 from .training import initialise
 from .world import LOOKS, TRAITS
 
-FILE = FINISHED / "reader.safetensors"
+FILE = file_of("reader")
 SURE = 0.1  # nats of doubt that are no longer corrected: a picture can please a reader without looking any better
 NOISE = 0.6  # at most, on what it reads: what a generator expects is never quite a portrait
 

@@ -23,7 +23,7 @@ from .flux import FluxBase, FluxFirst
 from .flux_adapter import FluxAdapter
 from .generator import Base, Details
 from .judge import JudgeTraining
-from .pack import FINISHED, TRIAL, module
+from .pack import SHIPPED, TRIAL, module
 from .reader import Reading
 from .training import train
 from .words import Words
@@ -73,7 +73,7 @@ def main():
     if options.trial:
         load = module("core.host.facelets.load")
         for architecture in load.ARCHITECTURES:
-            load.load_facelets(FINISHED, architecture)
+            load.load_facelets(SHIPPED, architecture)
         print("Trained, and loaded as LoadFacelets would.")
 
 

@@ -7,7 +7,6 @@ import torch
 
 from .autoencoder import round_trip
 from .dataset import trained_autoencoder
-from .pack import FINISHED_OPTION
 from .world import REGIONS, draw, sample_identity, sample_look, sample_pose
 
 SEED = 40_000_003  # far from those of the stages
@@ -22,10 +21,9 @@ def psnr(square: np.ndarray) -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=500)
-    parser.add_argument("--finished", **FINISHED_OPTION)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rng, model = np.random.default_rng(SEED), trained_autoencoder(options.folder)
+    rng, model = np.random.default_rng(SEED), trained_autoencoder()
     portraits = [draw(sample_identity(rng), sample_look(rng), sample_pose(rng), labelled=True)
                  for _ in range(options.pictures)]  # fmt: skip
     images = np.stack([portrait.image for portrait in portraits])

@@ -1,19 +1,16 @@
 """What the faces of drawn portraits are worth, on people that no training saw: `python -m facelets.verify_faces`."""
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import torch
 from pairs import area_under_curve, logistic
-from safetensors.torch import load_file
 from torch import Tensor
 
 from .autoencoder import decode, encode
-from .dataset import trained_autoencoder
+from .dataset import trained_autoencoder, trained_face_encoder
 from .face_pictures import CHUNK, Gallery, faceless
 from .faces import as_batch
-from .pack import FINISHED_OPTION, SHIPPED, module
 from .world import TRAITS, draw, sample_identity, sample_look, sample_pose
 
 SEED = 10_000_019  # far from those of the stages
@@ -88,9 +85,9 @@ def readable_traits(vectors: np.ndarray, traits: np.ndarray) -> dict[str, float]
 
 
 @torch.no_grad()
-def through_autoencoder(images: Tensor, folder: Path) -> Tensor:
-    """Pictures after the autoencoder in `folder` has packed and unpacked them."""
-    model = trained_autoencoder(folder)
+def through_autoencoder(images: Tensor) -> Tensor:
+    """Pictures after the autoencoder has packed and unpacked them."""
+    model = trained_autoencoder()
     pictures = (images * 255).round().byte().movedim(-1, 1)
     return torch.cat([decode(model, encode(model, part)).clamp(0, 1) for part in pictures.split(8)]).movedim(1, -1)
 
@@ -109,16 +106,15 @@ def report(encoder, images, landmarks, traits, views):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=600, help=f"{VIEWS} of each person")
-    parser.add_argument("--finished", **FINISHED_OPTION)
     options = parser.parse_args()
     people = options.pictures // VIEWS
     torch.set_num_threads(1)
-    encoder = module("core.facelets.detection").load_drawn(load_file(SHIPPED / "faces.safetensors"))
+    encoder = trained_face_encoder()
     images, landmarks, traits = portraits(people, VIEWS)
     print(f"{people} people, {VIEWS} portraits each:")
     report(encoder, images, landmarks, traits, VIEWS)
     print("the same after the autoencoder:")
-    report(encoder, through_autoencoder(images, options.folder), landmarks, traits, VIEWS)
+    report(encoder, through_autoencoder(images), landmarks, traits, VIEWS)
     rng = np.random.default_rng(SEED + 1)
     gallery = Gallery(CHUNK)
     alarms, _, _ = described(encoder, as_batch([faceless(gallery, rng) for _ in range(people)]))

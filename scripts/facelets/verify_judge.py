@@ -5,7 +5,6 @@ With --write how well it reads each trait is left beside its weights: benchmarks
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,8 +12,7 @@ import torch
 from .autoencoder import round_trip
 from .dataset import trained_autoencoder
 from .face_pictures import NOT_SHOWN
-from .judge import FILE, WEIGHTS, Samples, corrupted, load_judge, read, samples
-from .pack import FINISHED, FINISHED_OPTION
+from .judge import WEIGHTS, Samples, corrupted, load_judge, read, samples
 from .world import LOOKS, TRAITS
 
 SEED = 20_000_003  # far from those of the stages
@@ -29,9 +27,9 @@ def altered(truth: Samples, rng: np.random.Generator) -> Samples:
     return truth._replace(images=np.stack(images), landmarks=np.stack(landmarks))
 
 
-def through_autoencoder(truth: Samples, folder: Path) -> Samples:
-    """The portraits after the autoencoder in a folder has packed and unpacked them."""
-    model = trained_autoencoder(folder)
+def through_autoencoder(truth: Samples) -> Samples:
+    """The portraits after the autoencoder has packed and unpacked them."""
+    model = trained_autoencoder()
     parts = np.array_split(truth.images, max(1, len(truth.images) // 16))
     return truth._replace(images=np.concatenate([round_trip(model, part) for part in parts]))
 
@@ -60,13 +58,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--write", action="store_true", help="the list of traits beside its weights, for the ruler")
-    parser.add_argument("--finished", **FINISHED_OPTION)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    weights = FILE if options.folder == FINISHED else WEIGHTS
-    judge = load_judge(weights)
+    judge = load_judge()
     truth = samples(np.random.default_rng(SEED), options.pictures)
-    cases = {"drawings": truth, AFTER: through_autoencoder(truth, options.folder),
+    cases = {"drawings": truth, AFTER: through_autoencoder(truth),
              "blurred, moved, noisy": altered(truth, np.random.default_rng(SEED + 1))}  # fmt: skip
     right, alike, off = zip(*(verify(judge, case) for case in cases.values()), strict=True)
     names = list(cases)
@@ -79,7 +75,7 @@ def main():
     print(f"\nReadable (correlation from {READABLE} on, {AFTER}): {', '.join(readable)}")
     if options.write:
         rounded = {trait: round(seen[trait], 3) for trait in TRAITS}
-        weights.with_suffix(".json").write_text(json.dumps(rounded, indent=1) + "\n")
+        WEIGHTS.with_suffix(".json").write_text(json.dumps(rounded, indent=1) + "\n")
 
 
 if __name__ == "__main__":

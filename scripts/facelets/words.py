@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .networks import new_text_encoder
-from .pack import FINISHED
+from .pack import file_of
 from .prompts import encode_captions, known_tokens, said
 from .training import Stage, initialise
 from .world import LOOKS, Look, caption, sample_look
 
-FILE = FINISHED / "words.safetensors"
+FILE = file_of("words")
 # How much of a look captions say: from two words to everything.
 KEEP = ((0.0, 0.08), (0.5, 0.22), (0.75, 0.4), (1.0, 0.3))
 

@@ -45,10 +45,11 @@ def score(result):
 
 def test_all_files_ship_and_say_how_they_were_trained():
     sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
-    assert sizes.keys() == {f"{name}.safetensors" for name in FILES} and sum(sizes.values()) <= 45e6
+    assert sizes.keys() == {f"{name}.safetensors" for name in FILES} and sum(sizes.values()) <= 60e6
     for name in FILES:
         with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
-            assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}
+            kept = {file.get_tensor(key).dtype for key in file.keys() if key != load.KNOWN_TOKENS}
+            assert kept == {torch.float16}
             summary = json.loads(file.metadata()["likeness.training"])
             assert all(part["seconds"] > 0 for part in (summary.values() if name == "faces" else [summary]))
 

@@ -73,7 +73,7 @@ def test_nothing_outlives_free(pack, parser_file):
     for graph in (cured(), photographed(pack)):
         pack.run_graph(graph, executor)
         made += [(type(one.model).__name__, weakref.ref(one)) for one in alive(ModelPatcher) if id(one) not in known]
-    assert {"FaceEncoder", "FaceParser", "BaseModel", "ControlNet", "FirstAutoencoder"} <= {name for name, _ in made}
+    assert {"FaceEncoder", "FaceParser", "BaseModel", "ControlNet", "FaceletsAutoencoder"} <= {name for name, _ in made}
     mm.unload_all_models()
     executor.reset()
     gc.collect()

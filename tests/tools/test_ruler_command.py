@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from facelets.judge import WEIGHTS
 from facelets.pack import module
+from facelets.world import TRAITS
 from ruler import conditions
 from ruler.command import arguments
 from ruler.gather import gathered
@@ -80,7 +81,7 @@ def test_the_help_names_each_condition_once_and_every_default(capsys):
 
 def test_scores_are_written_after_every_person(tmp_path):
     options = Options(("base", "ill"), range(2), range(2), 1, 1, 2, 3.0, judge=WEIGHTS)
-    traits = dict.fromkeys(SCORE.traits_read | {"skin_depth": 0, "face_width": 0, "eye_spacing": 0}, 0.5)
+    traits = dict.fromkeys(TRAITS, 0.5)
 
     def own(person):
         return [replace(SCORE, condition=name, person=person, traits_read=traits, traits_true=traits)

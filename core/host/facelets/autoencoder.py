@@ -1,19 +1,17 @@
-"""The autoencoders of Facelets: ComfyUI's tiny autoencoder on patches of pixels.
+"""The autoencoder of Facelets: ComfyUI's tiny autoencoder on patches of pixels.
 
-They have no normalisation layers, so flat colours survive: with GroupNorm networks this narrow lose them.
+It has no normalisation layers, so flat colours survive: with GroupNorm networks this narrow lose them.
 """
 
 import torch
 from comfy.taesd.taesd import TAESD, Block, Clamp, conv
-from torch import Tensor, nn
+from torch import nn
 
 CHANNELS = 16  # of the latents, as FLUX has them
 
 
 class FaceletsAutoencoder(TAESD):
     """encode(pictures [B,3,H,W] in -1..1) -> latents [B,16,H/8,W/8] in FLUX's scale; decode is the way back."""
-
-    channels = CHANNELS
 
     def __init__(self):
         super().__init__()
@@ -29,30 +27,3 @@ class FaceletsAutoencoder(TAESD):
         )  # fmt: skip
         self.vae_scale = nn.Parameter(torch.tensor(0.3611))
         self.vae_shift = nn.Parameter(torch.tensor(0.1159))
-
-
-class FirstAutoencoder(TAESD):
-    """The one that ships until its successor's U-Net is trained: latents [B,8,H/8,W/8] in SD's scale."""
-
-    channels = 8
-
-    def __init__(self):
-        super().__init__()
-        self.taesd_encoder = nn.Sequential(
-            nn.PixelUnshuffle(2), conv(12, 32), Block(32, 32),
-            conv(32, 64, stride=2, bias=False), Block(64, 64), Block(64, 64),
-            conv(64, 96, stride=2, bias=False), Block(96, 96), Block(96, 96),
-            conv(96, self.channels),
-        )  # fmt: skip
-        self.taesd_decoder = nn.Sequential(
-            Clamp(), conv(self.channels, 96), nn.ReLU(),
-            Block(96, 96), Block(96, 96), nn.Upsample(scale_factor=2), conv(96, 64, bias=False),
-            Block(64, 64), Block(64, 64), nn.Upsample(scale_factor=2), conv(64, 48, bias=False),
-            Block(48, 48), conv(48, 12), nn.PixelShuffle(2),
-        )  # fmt: skip
-        self.vae_scale = nn.Parameter(torch.tensor(0.18215))
-
-
-def autoencoder_of(weights: dict[str, Tensor]) -> FaceletsAutoencoder | FirstAutoencoder:
-    """The one, uninitialised, that these weights are for: told by the last layer of the encoder."""
-    return FirstAutoencoder() if "taesd_encoder.9.weight" in weights else FaceletsAutoencoder()

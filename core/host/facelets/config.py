@@ -9,7 +9,6 @@ from comfy.ldm.flux.model import FluxParams
 from ...layer_types import Device, Dtype
 from .autoencoder import CHANNELS
 
-# Of the U-Net on 16 channels; the first one, on 8, is the same otherwise.
 # 7 cross-attention sites in the order of adapter checkpoints: 64, 128, then 128, 128, 64, 64, then 128 channels.
 UNET: dict[str, Any] = {
     "image_size": 16,
@@ -62,25 +61,18 @@ FLUX_CONTROL_NET = {**FLUX, "depth": 2, "depth_single_blocks": 0}
 KNOWN_TOKENS = "known_tokens"
 FLUX_TEXT = 56  # tokens of its prompts: captions of its world have up to 50, and CLIP's 77 cost a sixth of the time
 # ComfyUI's estimates of what a forward needs are for SD1.5: 320 channels in the U-Net, and 128 channels on every pixel
-# in the autoencoder, where Facelets has 96 on every sixteenth and had 32 on every fourth; for FLUX 3072.
+# in the autoencoder, where Facelets has fewer on every sixteenth; for FLUX 3072.
 UNET_MEMORY = UNET["model_channels"] / 320
 FLUX_MEMORY = FLUX["hidden_size"] / 3072
-AUTOENCODER_MEMORY = 32 / 128 / 4
+AUTOENCODER_MEMORY = 1 / 16
 
 
-def sizes_for(sizes: dict[str, Any], channels: int) -> dict[str, Any]:
-    """`sizes` of a U-Net or ControlNet on latents of so many channels."""
-    return {**sizes, **{name: channels for name in ("in_channels", "out_channels") if name in sizes}}
-
-
-def latent_format(channels: int, latent_rgb: dict | None = None) -> latent_formats.LatentFormat:
-    """FLUX's latents in scale, or SD1.5's where they have the first Facelets' 8 channels; with colours of their own
-    for the sampler's previews.
+def latent_format(latent_rgb: dict | None = None) -> latent_formats.LatentFormat:
+    """FLUX's, with colours of their own for the sampler's previews.
 
     `latent_rgb`: {"factors": a row of 3 for each channel, "bias": 3}: scaled latents to RGB in -1..1; None: none.
     """
-    latent = latent_formats.Flux() if channels == CHANNELS else latent_formats.SD15()
-    latent.latent_channels = channels
+    latent = latent_formats.Flux()
     latent.taesd_decoder_name = None
     latent.latent_rgb_factors = latent_rgb and latent_rgb["factors"]
     latent.latent_rgb_factors_bias = latent_rgb and latent_rgb["bias"]
@@ -93,9 +85,9 @@ class FaceletsModel(supported_models.SD15):
     unet_extra_config: dict = {}
     memory_usage_factor = supported_models.SD15.memory_usage_factor * UNET_MEMORY
 
-    def __init__(self, channels: int, latent_rgb: dict | None = None):
-        super().__init__(sizes_for(UNET, channels))
-        self.latent_format = latent_format(channels, latent_rgb)
+    def __init__(self, latent_rgb: dict | None = None):
+        super().__init__(UNET)
+        self.latent_format = latent_format(latent_rgb)
 
     def model_type(self, state_dict: dict, prefix: str = "") -> model_base.ModelType:
         return model_base.ModelType.V_PREDICTION
@@ -118,7 +110,7 @@ class FaceletsFlux(supported_models.FluxSchnell):
 
     def __init__(self, latent_rgb: dict | None = None):
         super().__init__(flux_config(FLUX))
-        self.latent_format = latent_format(CHANNELS, latent_rgb)
+        self.latent_format = latent_format(latent_rgb)
 
 
 class FaceletsClip(sd1_clip.SD1ClipModel):

@@ -29,7 +29,7 @@ from ...weights import WeightsError, read_weights
 from ..adapters.adapter import LoadedAdapter
 from ..comfyui.managed import OPERATIONS, managed
 from ..faces.encoder import LoadedEncoder
-from .autoencoder import FaceletsAutoencoder, FirstAutoencoder, autoencoder_of
+from .autoencoder import CHANNELS, FaceletsAutoencoder
 from .config import (
     AUTOENCODER_MEMORY,
     CONTROL_NET,
@@ -41,7 +41,6 @@ from .config import (
     FaceletsFlux,
     FaceletsModel,
     flux_config,
-    sizes_for,
 )
 
 FOLDER = EMBEDDED / "facelets"
@@ -136,8 +135,7 @@ def _latent_rgb(autoencoder):
 
 def build_model(weights: Tensors, latent_rgb: dict | None = None, disable_dynamic: bool = False) -> ModelPatcher:
     """The U-Net as a MODEL, from its bare LDM keys; `latent_rgb` as in `latent_format`, the last as in `managed`."""
-    file_name = ARCHITECTURES[UNET].model_file
-    return _build(FaceletsModel(_channels(weights, file_name), latent_rgb), weights, file_name, disable_dynamic)
+    return _build(FaceletsModel(latent_rgb), weights, ARCHITECTURES[UNET].model_file, disable_dynamic)
 
 
 def build_flux(weights: Tensors, latent_rgb: dict | None = None, disable_dynamic: bool = False) -> ModelPatcher:
@@ -194,9 +192,9 @@ def _whole_table(weights):
 
 def build_vae(weights: Tensors, disable_dynamic: bool = False) -> VAE:
     """The autoencoder as a VAE, from TAESD's keys (`taesd_encoder.*`, `taesd_decoder.*`, `vae_scale`, `vae_shift`)."""
-    autoencoder = _fill(autoencoder_of(weights), weights, VAE_FILE).eval().requires_grad_(False)
+    autoencoder = _fill(FaceletsAutoencoder(), weights, VAE_FILE).eval().requires_grad_(False)
     # VAE builds ComfyUI's own sizes only; all but the module holds for ours as well
-    vae = VAE(sd=TAESD(latent_channels=autoencoder.channels).state_dict())
+    vae = VAE(sd=TAESD(latent_channels=CHANNELS).state_dict())
     vae.first_stage_model = autoencoder.to(vae.vae_dtype)
     devices = {"load_device": vae.patcher.load_device, "offload_device": vae.patcher.offload_device}
     vae.patcher = (ModelPatcher if disable_dynamic else type(vae.patcher))(autoencoder, **devices)
@@ -209,16 +207,16 @@ def build_vae(weights: Tensors, disable_dynamic: bool = False) -> VAE:
 
 def build_control_net(weights: Tensors) -> ControlNet:
     """The landmark ControlNet as ControlNetLoader would give it, from bare LDM keys (`input_hint_block.*`, ...)."""
-    file_name = ARCHITECTURES[UNET].control_net_file
-    make = partial(cldm.ControlNet, **sizes_for(CONTROL_NET, _channels(weights, file_name)))
-    return _build_control(make, weights, FaceletsModel, file_name)
+    make = partial(cldm.ControlNet, **CONTROL_NET)
+    return _build_control(make, weights, FaceletsModel, ARCHITECTURES[UNET].control_net_file)
 
 
 def build_flux_control_net(weights: Tensors) -> ControlNet:
     """FLUX's landmark ControlNet as ControlNetLoader would give it, from XLabs' keys."""
     make = partial(ControlNetFlux, **flux_config(FLUX_CONTROL_NET))
-    file_name = ARCHITECTURES[FLUX].control_net_file
-    return _build_control(make, weights, FaceletsFlux, file_name, extra_conds=["y", "guidance"])
+    return _build_control(
+        make, weights, FaceletsFlux, ARCHITECTURES[FLUX].control_net_file, extra_conds=["y", "guidance"]
+    )
 
 
 def _build_control(make, weights, base, file_name, **more):
@@ -249,15 +247,6 @@ ARCHITECTURES = {
         FLUX_TEXT,
     ),
 }  # fmt: skip
-
-
-def _channels(weights, file_name):
-    """Of the latents that a U-Net or ControlNet is for."""
-    first = weights.get("input_blocks.0.0.weight")
-    channels = first.shape[1] if first is not None and first.ndim == 4 else None
-    if channels not in (FaceletsAutoencoder.channels, FirstAutoencoder.channels):
-        raise _damaged(file_name)
-    return channels
 
 
 def _precision(weights, config):
