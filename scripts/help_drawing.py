@@ -25,7 +25,7 @@ def as_picture(value) -> Image.Image:
 
 def strip(*rows, heading="") -> Image.Image:
     """Rows of (picture, words below it), all of one height; wide ones are as wide as they need."""
-    cells = [[(_fitted(as_picture(value)), label) for value, label in row] for row in rows]
+    cells = [[(fitted(as_picture(value)), label) for value, label in row] for row in rows]
     width = max(sum(cell.width + GAP for cell, _ in row) for row in cells) + GAP
     top = LINE + GAP if heading else 0
     sheet = Image.new("RGB", (width, top + len(cells) * (CELL + LINE + GAP) + GAP), BACKGROUND)
@@ -43,7 +43,7 @@ def strip(*rows, heading="") -> Image.Image:
 def table(rows, columns, scores) -> Image.Image:
     """Pictures at the left and on top, and how alike they are where they meet; the best of each row is green."""
     step = CELL // 2 + GAP
-    small = [[_fitted(as_picture(value), CELL // 2) for value in side] for side in (rows, columns)]
+    small = [[fitted(as_picture(value), CELL // 2) for value in side] for side in (rows, columns)]
     sheet = Image.new("RGB", ((len(columns) + 1) * step + GAP, (len(rows) + 1) * step + GAP), BACKGROUND)
     pen = ImageDraw.Draw(sheet)
     for number, picture in enumerate(small[1], 1):
@@ -87,6 +87,7 @@ def _bow(start, end):
     return [(x0 + (x1 - x0) * t, y0 + (y1 - y0) * (1 - math.cos(math.pi * t)) / 2) for t in steps]
 
 
-def _fitted(picture, height=CELL):
+def fitted(picture: Image.Image, height: int = CELL) -> Image.Image:
+    """As high as this, as wide as it then has to be."""
     width = max(1, round(picture.width * height / picture.height))
     return picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)

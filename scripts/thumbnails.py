@@ -1,6 +1,8 @@
 """Makes the pictures of the examples on Facelets, workflows/facelets_*.jpg, from what they draw in a real ComfyUI.
 
-python scripts/thumbnails.py [EXAMPLE ...] [--out FOLDER]
+    python scripts/thumbnails.py [EXAMPLE ...] [--out FOLDER]
+
+Each shows what some of its nodes put out, side by side.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from comfy_server import ComfyServer, find_comfyui, prepare_base_directory
+from help_drawing import fitted
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,16 +44,16 @@ def pictures(server: ComfyServer, name: str) -> list[Image.Image]:
             graph[key] = {"class_type": "PreviewImage", "inputs": inputs, "_meta": {"title": f"Shown: {title}"}}
         shown.append(key)
     outputs = server.wait(server.queue(graph))["outputs"]
+    # a gate that lets nothing through shows nothing
     files = [image for key in shown for image in outputs.get(key, {"images": []})["images"]]
-    return [Image.open(io.BytesIO(server.view(**file))).convert("RGB") for file in files]
+    return [Image.open(io.BytesIO(server.view(**file))) for file in files]
 
 
 def strip(cells: list[Image.Image]) -> Image.Image:
     """Pictures in a row, all of one height, no wider than WIDEST."""
     wide = sum(cell.width / cell.height for cell in cells)
     height = min(HEIGHT, int((WIDEST - GAP * (len(cells) - 1)) / wide))
-    cells = [cell.resize((round(cell.width * height / cell.height), height), Image.Resampling.LANCZOS)
-             for cell in cells]  # fmt: skip
+    cells = [fitted(cell, height) for cell in cells]
     sheet = Image.new("RGB", (sum(cell.width + GAP for cell in cells) - GAP, height), "white")
     x = 0
     for cell in cells:

@@ -103,7 +103,7 @@ class LikenessLesson(PortraitStage):
                 residuals = model.control_residuals(noised, hints, prompt, tokens)
             velocity = model.predicted(noised, prompt, tokens, residuals)
         loss = noised.error(velocity, self.put(self.portraits.emphasis(places)))
-        told = 1.0 if progress < FOUND else THEN
+        share = 1.0 if progress < FOUND else THEN
         numbers = {kind: loss.detach()}
         seen = model.reader(noised.expected(velocity))
         weights = noised.clear.flatten()  # what is expected of nothing but noise is a blur that nobody can read
@@ -114,12 +114,12 @@ class LikenessLesson(PortraitStage):
             doubt = misread(seen.looks, self.put(answers_of(self.portraits, places)), known)
             unlike = 1 - (seen.vectors * vectors).sum(1)
             face = weighted((unlike - ALIKE).clamp(min=0), known)
-            loss = loss + told * (TRAIT * trait + ILL * doubt + FACE * face)
+            loss = loss + share * (TRAIT * trait + ILL * doubt + FACE * face)
             numbers |= {"trait": trait.detach(), "doubt": doubt.detach(), "unlike": weighted(unlike, known).detach()}
         if kind != ALONE:
             off = (seen.landmarks - landmarks).norm(dim=2).mean(1)
             pixels = weighted(off, weights)
-            loss, numbers["pixels"] = loss + told * PLACE * pixels, pixels.detach()
+            loss, numbers["pixels"] = loss + share * PLACE * pixels, pixels.detach()
         return loss, numbers
 
     def export(self, model, summary):

@@ -13,18 +13,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .dataset import Portraits, PortraitStage
 from .face_pictures import NOT_SHOWN
-from .networks import CHANNELS
+from .networks import CHANNELS, read_finished
 from .pack import file_of
 from .prompts import said
 from .training import initialise
 from .world import LOOKS, TRAITS
 
-FILE = file_of("reader")
 SURE = 0.1  # nats of doubt that are no longer corrected: a picture can please a reader without looking any better
 NOISE = 0.6  # at most, on what it reads: what a generator expects is never quite a portrait
 
@@ -101,7 +100,7 @@ def misread(logits: list[Tensor], answers: Tensor, weights: Tensor) -> Tensor:
 def trained_reader() -> LatentReader:
     """The reader as its stage left it, frozen."""
     reader = LatentReader()
-    reader.load_state_dict(load_file(FILE))
+    reader.load_state_dict(read_finished("reader"))
     return reader.eval().requires_grad_(False)
 
 
@@ -142,4 +141,4 @@ class Reading(PortraitStage):
         return look + 2 * trait + 0.05 * point + unlike, {name: value.detach() for name, value in numbers.items()}
 
     def export(self, model, summary):
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, FILE)
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, file_of("reader"))

@@ -7,16 +7,15 @@ the last token, which sees all others, first learns to name every attribute that
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .networks import new_text_encoder
+from .networks import new_text_encoder, read_finished
 from .pack import file_of
 from .prompts import encode_captions, known_tokens, said
 from .training import Stage, initialise
 from .world import LOOKS, Look, caption, sample_look
 
-FILE = file_of("words")
 # How much of a look captions say: from two words to everything.
 KEEP = ((0.0, 0.08), (0.5, 0.22), (0.75, 0.4), (1.0, 0.3))
 
@@ -32,7 +31,7 @@ def compact_text_encoder() -> nn.Module:
 
 def trained_text_encoder() -> dict[str, Tensor]:
     """The weights that this stage left."""
-    return load_file(FILE)
+    return read_finished("words")
 
 
 def captions_of(looks: list[Look], rng: np.random.Generator, absent: float) -> list[str]:
@@ -77,4 +76,4 @@ class Words(Stage):
         return loss, {"right": torch.stack(right).mean()}
 
     def export(self, model, summary):
-        save_file({key: value.contiguous() for key, value in model.text.state_dict().items()}, FILE)
+        save_file({key: value.contiguous() for key, value in model.text.state_dict().items()}, file_of("words"))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from facelets import pack
 from facelets.generator import Base, Generator
 from facelets.lesson import Noised
 from facelets.training import quicken
@@ -87,3 +88,11 @@ def test_half_precision_changes_little(trained, noised):
     with Base().multiplying():
         quick = Generator.velocity(trained, noised, context)
     assert quick.dtype == torch.float32 and (quick - exact).abs().max() < 0.03 * exact.abs().max()
+
+
+def test_what_ships_is_what_the_node_loads():
+    load = pack.module("core.host.facelets.load")
+    own = [name for one in load.ARCHITECTURES.values() for name in one[:3]]
+    loaded = {*own, load.TEXT_FILE, load.VAE_FILE, load.FACES_FILE}
+    assert {f"{name}.safetensors" for name in pack.SHIPPING} == loaded
+    assert {pack.file_of(name).parent for name in pack.SHIPPING} == {load.FOLDER}

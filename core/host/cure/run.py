@@ -87,7 +87,7 @@ class CureRun(TwinRun):
         acts = self.run.within(self._acting, sigmas)
         maps = bool(plan.attributes) and self.run.within(self._mapping, sigmas)
         self.mapped += maps
-        collects = maps and (mode.reads_maps or self.mapped % COMPARED_EVERY == 1)
+        collects = maps and (mode.reads_maps or (self.mapped - 1) % COMPARED_EVERY == 0)
         parses = plan.regions is not None and not self.where.parsed and self.run.within(self._parsing, sigmas)
         # Without an unconditional prediction a response takes two evaluations, so it serves for the next step as well.
         alone = acts and mode.responds and not self._has_unconditional
