@@ -237,17 +237,17 @@ def landmark_control(pack):
 
 def cured(pack):
     """The prompt alone, with the identity, cured, and the cure's mask and overlay."""
-    graph = Facelets(pack)
+    graph, seed = Facelets(pack), 7
     who = [graph.identity(portrait(PEOPLE[0])), 0]
     model, *prompts = graph.applied(who, WISH, 0.8)
     cure = graph.add(
         "AttributeCure", model=model, clip=graph.clip, prompt=WISH, attributes=WORDS, mode="noise_blend",
         trajectory="shared", strength=1.0, abstract_pass=0.0, start_at=0.0, end_at=1.0,
     )  # fmt: skip
-    after = graph.posed([cure, 0], *prompts)
+    after = graph.posed([cure, 0], *prompts, seed)
     shown = graph.add("CureMask", model=[cure, 0], image=after, opacity=0.5)
-    plain = graph.posed(graph.model, graph.text(WISH), graph.text(""))
-    return graph.run(plain, graph.posed(model, *prompts), after, [shown, 0], [shown, 1])
+    plain = graph.posed(graph.model, graph.text(WISH), graph.text(""), seed)
+    return graph.run(plain, graph.posed(model, *prompts, seed), after, [shown, 0], [shown, 1])
 
 
 def attribute_cure(pack):

@@ -68,7 +68,7 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "workflows", metavar="FOLDER")
     given = parser.parse_args()
     if unknown := set(given.names) - SHOWN.keys():
-        parser.error(f"there is no picture of {min(unknown)}")
+        parser.error(f"{min(unknown)} is no example on Facelets; these are: {', '.join(SHOWN)}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are too small for a second thread to help
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="likeness-thumbnails-") as directory:

@@ -47,7 +47,7 @@ def arguments(words: list[str] | None = None, about: str | None = None) -> argpa
         parser.error(f"there are {len(TUNING)} people to choose settings on, and {len(UNSEEN)} others")
     model = (given.folder or SHIPPED) / f"{given.architecture}.safetensors"
     if not model.is_file():
-        parser.error(f"there is no {model}: --folder says where Facelets' {given.architecture} is")
+        parser.error(f"there is no {model}: `make facelets` trains it, and --folder says where else it is")
     if not given.judge.is_file():
         parser.error(f"there is no judge {given.judge}")
     if not traits.list_of(given.judge).exists():

@@ -58,7 +58,9 @@ def test_the_architectures_are_those_of_the_node():
 
 def test_a_model_that_is_not_there_is_named(capsys, tmp_path):
     said = refused(capsys, "--folder", str(tmp_path), "--architecture", "flux")
-    assert said.endswith(f"there is no {tmp_path / 'flux.safetensors'}: --folder says where Facelets' flux is")
+    assert said.endswith(
+        f"there is no {tmp_path / 'flux.safetensors'}: `make facelets` trains it, and --folder says where else it is"
+    )
 
 
 def test_a_judge_that_is_not_there_is_named(capsys, tmp_path):

@@ -71,7 +71,7 @@ def load_facelets(
     except WeightsError as error:
         what, _, _ = str(error).partition(";")  # what follows is advice for files that are downloaded one by one
         raise WeightsError(
-            f"Facelets can't be loaded from {folder}: {what}; they are part of Likeness, so install the pack again."
+            f"Facelets can't be loaded from {folder}: {what}; it came with Likeness, so install the pack again."
         ) from error
 
 
