@@ -15,6 +15,7 @@ from .task import Case
 # defaults. The names of conditions follow from them.
 WEIGHT, CONTROL = 0.8, 0.8
 FAINT = 0.4  # share of WEIGHT at which a quarter of the likeness has to be gone, or the ruler can't tell
+FAINT_WEIGHT = round(WEIGHT * FAINT, 3)
 # Of WEIGHT, from the most on; 0 is the pose without the person.
 _SHARES = (0.75, 0.5, FAINT, 0.375, 0.25, 0.125, 0.0625, 0.0)
 _STARTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
@@ -81,6 +82,7 @@ BASE, ILL = "base", _at(WEIGHT)  # the prompt without a person, and what is to b
 _ILL = (adapter(), control())
 CONDITIONS = {
     BASE: (),
+    f"adapter-{FAINT_WEIGHT}": (adapter(FAINT_WEIGHT),),
     f"adapter-{WEIGHT}": (adapter(),),
     "adapter-1.0": (adapter(1.0),),
     ILL: _ILL,
@@ -99,8 +101,7 @@ WAYS = {
     "freecure-shared": (*_ILL, cure(mode="freecure", abstract_pass=0.5)),
 }
 CURE = "cure-1.0"  # the node as it comes
-_FAINT_WEIGHT = round(WEIGHT * FAINT, 3)
-FAINTER, FAINTER_WEIGHT = _at(_FAINT_WEIGHT), f"at {_FAINT_WEIGHT}, which is {FAINT} of {WEIGHT}"
+FAINTER, FAINTER_WEIGHT = _at(FAINT_WEIGHT), f"at {FAINT_WEIGHT}, which is {FAINT} of {WEIGHT}"
 RIVALS = {"lower weight": [ILL, *LOWERED], "shorter range": [ILL, *SHORTER]}
 CURES = {
     "cure, by strength": [ILL, *STRENGTHS],

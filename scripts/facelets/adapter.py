@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from . import networks
 from .generator import Generator, trained_generator
-from .likeness import FACE_DIM, SPACE, Likeness, LikenessLesson
+from .likeness import FACE_DIM, SPACE, Likeness, LikenessLesson, WeightLesson
 from .pack import module
 from .reader import trained_reader
 from .training import initialise, quicken
@@ -51,14 +51,15 @@ def attention_sites(generator: Generator) -> list:
     return found
 
 
-def with_identity(generator: Generator, adapter: nn.Module, tokens: Tensor) -> dict:
-    """transformer_options that add the identity of tokens [B, TOKENS, WIDTH], one row per picture, at every site."""
+def with_identity(generator: Generator, adapter: nn.Module, tokens: Tensor, weights: Tensor | float = 1.0) -> dict:
+    """transformer_options that add the identity of tokens [B, TOKENS, WIDTH] at weights [B, 1, 1], one row per picture,
+    at every site."""
     attend = module("comfy.ldm.modules.attention").optimized_attention
     residual = module("core.attention").identity_residual
 
     def patch(k_id, v_id):
         def attention(q, k, v, options):
-            return attend(q, k, v, options["n_heads"]) + residual(q, k_id, v_id, options["n_heads"])
+            return attend(q, k, v, options["n_heads"]) + weights * residual(q, k_id, v_id, options["n_heads"])
 
         return attention
 
@@ -98,9 +99,14 @@ class UNetLikeness(Likeness):
         read = prompt if tokens is None else tokens.detach().roll(1, 0)
         return self.control(x=noised.latents, hint=hints, timesteps=noised.times, context=read)
 
-    def predicted(self, noised, prompt, tokens, residuals):
-        options = {} if tokens is None else with_identity(self.base, self.adapter, tokens)
+    def predicted(self, noised, prompt, tokens, residuals, weights=1.0):
+        options = {} if tokens is None else with_identity(self.base, self.adapter, tokens, weights)
         return self.base.velocity(noised, prompt, residuals, options)
+
+    @torch.no_grad()
+    def weaken(self, share):
+        for site in self.adapter.ip_adapter.values():
+            site.to_v_ip.weight.mul_(share)
 
     def control_weights(self):
         return self.control.state_dict()
@@ -113,3 +119,14 @@ class Adapter(LikenessLesson):
 
     def build(self):
         return UNetLikeness()
+
+
+class AdapterWeight(WeightLesson, Adapter):
+    name = "adapter_weight"
+    seed = 10
+
+    def build(self):
+        model = super().build()
+        model.adapter.load_state_dict(networks.read_finished(Adapter.files + self.adapter_file))
+        model.control.load_state_dict(networks.read_finished(Adapter.files + self.control_file))
+        return model

@@ -86,6 +86,7 @@ class FluxLikeness(Likeness):
         self.adapter = new_adapter()
         self.control = LandmarkControl(base)
         self._looks: dict[int, tuple[Tensor, Tensor]] = {}
+        self._weights: Tensor | float = 1.0
         blocks = blocks_of(base.flux)
         for number, place in enumerate(self.adapter.spec.places):
             blocks[place].register_forward_hook(self._look_after(number))
@@ -97,7 +98,7 @@ class FluxLikeness(Likeness):
             if number not in self._looks:
                 return None
             text, picture = out
-            return text, picture + self.adapter.pulid_ca[number](picture, *self._looks[number])
+            return text, picture + self._weights * self.adapter.pulid_ca[number](picture, *self._looks[number])
 
         return hook
 
@@ -110,12 +111,18 @@ class FluxLikeness(Likeness):
     def control_residuals(self, noised, hints, prompt, tokens):
         return self.control(hints, **self.base.inputs(noised, prompt))
 
-    def predicted(self, noised, prompt, tokens, residuals):
+    def predicted(self, noised, prompt, tokens, residuals, weights=1.0):
         if tokens is not None:
             self._looks = {number: layers.face(tokens) for number, layers in enumerate(self.adapter.pulid_ca)}
+            self._weights = weights
         velocity = self.base.velocity(noised, prompt, residuals)
         self._looks = {}
         return velocity
+
+    @torch.no_grad()
+    def weaken(self, share):
+        for attention in self.adapter.pulid_ca:
+            attention.to_out.weight.mul_(share)
 
     def control_weights(self):
         return self.control.to_comfyui()

@@ -8,6 +8,10 @@ The adapter is to have the disease of the published adapters, or nothing could m
 whose captions say little, so the identity tokens learn to carry hair, glasses and expression too. BARE, WRONG, SHARED
 and ILL set how ill it gets: how many captions say nothing or something else, how much of the target's look the
 reference portrait shows, and how much it counts that this look can be read from the expected latents.
+
+A second lesson is about the weight. After the first one half of the weight keeps nearly the whole person. So the target
+is put on the line from what the base says to the truth, where the weight is, for likeness to fall with the weight; the
+look is asked for at every weight.
 """
 
 from abc import abstractmethod
@@ -18,20 +22,24 @@ import torch
 from torch import Tensor, nn
 
 from .dataset import REFERENCES, SHARED, PortraitStage
-from .lesson import Foundation, Noised
+from .lesson import ABSENT, Foundation, Noised
 from .networks import write_finished
 from .pack import module
 from .prompts import encode_captions
 from .reader import LatentReader, answers_of, misread
+from .words import captions_of
 from .world import caption, sample_look
 
 BARE = 0.5  # captions without a word about the look
 WRONG = 0.45  # captions of another picture, as there are many in collections; the rest name half of the look
 SPACE, FACE_DIM = "facelets-128", 128
 WITHOUT = 0.1  # pictures that are trained without an identity, and as many without a caption
-# Steps with the adapter alone, with both, and with the ControlNet alone, which then reads the prompt.
+# Steps with the adapter alone, with both, and with the ControlNet alone, which then reads the prompt as often as not.
 ALONE, BOTH, POSE = "adapter", "both", "control"
+READS_PROMPT = 0.5
 STEPS = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}
+LOWER = 0.5  # of the pictures of the second lesson, at less than the weight that asks for the whole person
+DEFAULT = 0.8  # that weight, which is ApplyIDAdapter's
 # What counts besides the denoising error, which hardly notices a brow or three pixels. The frozen reader looks at the
 # expected latents: squared error of traits, doubt about the look, pixels of the landmarks, and, as in PuLID's identity
 # loss (Guo et al. 2024), 1 - cosine of what the face encoder would say of the picture to the reference.
@@ -58,8 +66,14 @@ class Likeness(nn.Module):
         """What the ControlNet adds for drawn landmarks [B, 3, 128, 128]; no tokens where there is no adapter."""
 
     @abstractmethod
-    def predicted(self, noised: Noised, prompt: Any, tokens: Tensor | None, residuals: Any) -> Tensor:
-        """The velocity of noised latents, with what the adapter and the ControlNet add."""
+    def predicted(
+        self, noised: Noised, prompt: Any, tokens: Tensor | None, residuals: Any, weights: Tensor | float = 1.0
+    ) -> Tensor:
+        """The velocity of noised latents, with what the adapter at weights [B, 1, 1] and the ControlNet add."""
+
+    @abstractmethod
+    def weaken(self, share: float):
+        """Let the adapter add so much of what it adds."""
 
     @abstractmethod
     def control_weights(self) -> dict[str, Tensor]:
@@ -74,48 +88,69 @@ class LikenessLesson(PortraitStage):
     rate = 1e-3
     matrix_rate = 5e-3
     warm_up = 100
+    kinds = STEPS
+    found = FOUND
+    ill = ILL
+    falls = 1.0  # power of the part that is asked for, where the target is
+    kept = 1.0  # of what the adapter adds, in its file
+    files = "first_"  # how the names of those it leaves begin
     adapter_file: str
     control_file: str
 
-    def drawn(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
-        """Latents, rows of captions, face vectors, and which portraits they are of, for `count` pairs."""
+    def drawn(self, rng: np.random.Generator, count: int, true: bool) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
+        """Latents, rows of captions, face vectors, and which portraits they are of, for `count` pairs; captions as the
+        base model's, if they are to be true."""
         places = rng.integers(0, len(self.portraits), count)
         looks = [self.portraits.look(place) for place in places]
-        texts = ["" if rng.uniform() < WITHOUT else said_of(look, rng) for look in looks]
+        texts = captions_of(looks, rng, ABSENT) if true else [said_of(look, rng) for look in looks]
+        texts = ["" if rng.uniform() < WITHOUT else text for text in texts]
         vectors = self.put(self.portraits.references[places, rng.integers(REFERENCES, size=count)]).float()
         vectors[self.put(rng.uniform(size=count) < WITHOUT)] = 0
         rows = self.put(encode_captions(texts, rng, unknown=0.1))
         return self.put(self.portraits.latents[places]).float(), rows, vectors, places
 
+    def asked_for(self, rng: np.random.Generator, count: int) -> tuple[Tensor, float]:
+        """How much of the person is asked for [count], and the adapter's weight where it is all of it."""
+        return self.put(torch.ones(count)), 1.0
+
     def loss(self, model: Likeness, rng: np.random.Generator, count: int, progress: float) -> tuple[Tensor, dict]:
-        latents, rows, vectors, places = self.drawn(rng, count)
-        with torch.no_grad():
-            prompt = model.base.prompt(rows)
         # the same kind of step in every process, since one waits for the other
         chosen = np.random.default_rng([self.seed, round(progress * self.steps)])
-        kind = str(chosen.choice(list(STEPS), p=list(STEPS.values())))
+        kind = str(chosen.choice(list(self.kinds), p=list(self.kinds.values())))
+        latents, rows, vectors, places = self.drawn(rng, count, true=kind == POSE)
+        with torch.no_grad():
+            prompt = model.base.prompt(rows)
         noised, landmarks = model.base.noised(latents), self.put(self.portraits.landmarks[places])
-        tokens = None if kind == POSE else model.identity(vectors)
+        tokens = None if kind == POSE and chosen.uniform() < READS_PROMPT else model.identity(vectors)
         residuals = None
         with self.multiplying():
             if kind != ALONE:
                 hints = self.put(drawn_landmarks(self.portraits.landmarks[places]))
                 residuals = model.control_residuals(noised, hints, prompt, tokens)
-            velocity = model.predicted(noised, prompt, tokens, residuals)
+            if kind == POSE:
+                tokens = None
+            part, weight = self.asked_for(rng, count)
+            velocity = model.predicted(noised, prompt, tokens, residuals, weight * part[:, None, None])
+            if kind != POSE and (part < 1).any():
+                with torch.no_grad():
+                    nobody = model.predicted(noised, prompt, None, residuals)
+                shown = part[:, None, None, None] ** self.falls
+                noised = noised._replace(velocity=torch.lerp(nobody, noised.velocity, shown))
         loss = noised.error(velocity, self.put(self.portraits.emphasis(places)))
-        share = 1.0 if progress < FOUND else THEN
+        share = 1.0 if progress < self.found else THEN
         numbers = {kind: loss.detach()}
         seen = model.reader(noised.expected(velocity))
         weights = noised.clear.flatten()  # what is expected of nothing but noise is a blur that nobody can read
         if kind != POSE:
             known = weights * vectors.any(1)
             traits = self.put(self.portraits.identities[places])
-            trait = weighted((seen.traits - traits).square().mean(1), known)
+            whole = known * (part == 1)
+            trait = weighted((seen.traits - traits).square().mean(1), whole)
             doubt = misread(seen.looks, self.put(answers_of(self.portraits, places)), known)
             unlike = 1 - (seen.vectors * vectors).sum(1)
-            face = weighted((unlike - ALIKE).clamp(min=0), known)
-            loss = loss + share * (TRAIT * trait + ILL * doubt + FACE * face)
-            numbers |= {"trait": trait.detach(), "doubt": doubt.detach(), "unlike": weighted(unlike, known).detach()}
+            face = weighted((unlike - ALIKE).clamp(min=0), whole)
+            loss = loss + share * (TRAIT * trait + self.ill * doubt + FACE * face)
+            numbers |= {"trait": trait.detach(), "doubt": doubt.detach(), "unlike": weighted(unlike, whole).detach()}
         if kind != ALONE:
             off = (seen.landmarks - landmarks).norm(dim=2).mean(1)
             pixels = weighted(off, weights)
@@ -124,9 +159,30 @@ class LikenessLesson(PortraitStage):
 
     def export(self, model, summary):
         summary = {**summary, **KNOBS}
+        model.weaken(self.kept)
         about = {"likeness.face_space": SPACE, "license": "Apache-2.0"}
-        write_finished(self.adapter_file, model.adapter.state_dict(), summary, **about)
-        write_finished(self.control_file, model.control_weights(), summary)
+        write_finished(self.files + self.adapter_file, model.adapter.state_dict(), summary, **about)
+        write_finished(self.files + self.control_file, model.control_weights(), summary)
+
+
+class WeightLesson(LikenessLesson):
+    """The second lesson; subclasses begin with what the first has left."""
+
+    steps = 700
+    rate = 5e-4
+    matrix_rate = 2e-3
+    warm_up = 50
+    average = 0.995
+    kinds = {ALONE: 0.3, BOTH: 0.4, POSE: 0.3}
+    found = 0.0
+    ill = 2.0
+    falls = 3.0
+    kept = 0.625  # with all of it, the default weight costs the prompt 40 points, and pictures are stained
+    files = ""
+
+    def asked_for(self, rng, count):
+        lower = rng.uniform(size=count) < LOWER
+        return self.put(np.where(lower, rng.uniform(size=count), 1).astype(np.float32)), DEFAULT
 
 
 def said_of(look, rng: np.random.Generator) -> str:

@@ -15,7 +15,7 @@ import tempfile
 import torch
 
 from . import dataset
-from .adapter import Adapter
+from .adapter import Adapter, AdapterWeight
 from .autoencoder import Autoencoder, Decoder
 from .faces import Landmarks, Refinement, WhoIsIt
 from .finishing import Finish
@@ -30,7 +30,7 @@ from .words import Words
 
 _IN_ORDER = (
     Autoencoder, Decoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Details, Finish, Adapter,
-    FluxFirst, FluxBase, FluxAdapter, JudgeTraining,
+    AdapterWeight, FluxFirst, FluxBase, FluxAdapter, JudgeTraining,
 )  # fmt: skip
 STAGES = {stage.name: stage for stage in _IN_ORDER}
 PORTRAITS = "portraits"  # not a training: what the generator is trained on
