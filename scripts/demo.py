@@ -28,8 +28,8 @@ WORKFLOWS = ROOT / "workflows/api"
 PERSON = 8  # seeds of somebody whom no training saw, and of the poses to take
 REFERENCE = Look("black", "short", "curly", "none", "red", "none", "none", "none", "brown", "smiling", "teal", "flat")
 PICTURES = (  # seed of the pose, prompt
-    (11, "an ink portrait of a person, long straight red hair, earrings, a green hat, laughing, yellow background"),
-    (12, "a pastel portrait of a person, long curly blond hair, glasses, earrings, sad, purple background"),
+    (18, "a flat portrait of a person, long straight red hair, earrings, a green hat, laughing, yellow background"),
+    (15, "a flat portrait of a person, long straight blue hair, no hat, glasses, smiling, purple background"),
 )
 COLUMNS = ("reference", "pose", "landmarks", "prompt alone", "the person")
 CELL, GAP, LINE = 256, 8, 26  # pixels of the sheet
