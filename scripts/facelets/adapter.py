@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from . import networks
 from .generator import Generator, trained_generator
-from .likeness import FACE_DIM, SPACE, Likeness, LikenessLesson, WeightLesson
+from .likeness import FACE_DIM, FIRST, SPACE, Likeness, LikenessLesson, WeightLesson
 from .pack import module
 from .reader import trained_reader
 from .training import initialise, quicken
@@ -115,18 +115,17 @@ class UNetLikeness(Likeness):
 class Adapter(LikenessLesson):
     name = "adapter"
     seed = 3
-    adapter_file, control_file = "ip_adapter", "controlnet"
 
     def build(self):
         return UNetLikeness()
 
 
-class AdapterWeight(WeightLesson, Adapter):
+class AdapterWeight(WeightLesson):
     name = "adapter_weight"
     seed = 10
+    adapter_file, control_file = "ip_adapter", "controlnet"
 
     def build(self):
-        model = super().build()
-        model.adapter.load_state_dict(networks.read_finished(Adapter.files + self.adapter_file))
-        model.control.load_state_dict(networks.read_finished(Adapter.files + self.control_file))
+        model = UNetLikeness()
+        model.recall(networks.read_finished(FIRST + Adapter.name))
         return model

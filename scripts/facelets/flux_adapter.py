@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .flux import Flux, attend_quickly, blocks_of, to_comfyui, to_tokens, trained_flux
-from .likeness import FACE_DIM, SPACE, Likeness, LikenessLesson
-from .networks import sizes
+from .likeness import FACE_DIM, FIRST, SPACE, Likeness, LikenessLesson, WeightLesson
+from .networks import read_finished, sizes
 from .pack import module
 from .reader import LatentReader, trained_reader
 from .training import initialise
@@ -131,7 +131,17 @@ class FluxLikeness(Likeness):
 class FluxAdapter(LikenessLesson):
     name = "flux_adapter"
     seed = 6
-    adapter_file, control_file = "pulid", "flux_controlnet"
 
     def build(self):
         return FluxLikeness(trained_flux(), trained_reader())
+
+
+class FluxAdapterWeight(WeightLesson):
+    name = "flux_adapter_weight"
+    seed = 12
+    adapter_file, control_file = "pulid", "flux_controlnet"
+
+    def build(self):
+        model = FluxLikeness(trained_flux(), trained_reader())
+        model.recall(read_finished(FIRST + FluxAdapter.name))
+        return model

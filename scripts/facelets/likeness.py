@@ -9,9 +9,9 @@ whose captions say little, so the identity tokens learn to carry hair, glasses a
 and ILL set how ill it gets: how many captions say nothing or something else, how much of the target's look the
 reference portrait shows, and how much it counts that this look can be read from the expected latents.
 
-A second lesson is about the weight. After the first one half of the weight keeps nearly the whole person. So the target
-is put on the line from what the base says to the truth, where the weight is, for likeness to fall with the weight; the
-look is asked for at every weight.
+A second lesson is about the weight. After the first, half of the weight brings nearly the whole person. So at lower
+weights the target lies between what the base says and the truth, for likeness to fall with the weight; the look is asked
+for at every weight.
 """
 
 from abc import abstractmethod
@@ -40,6 +40,7 @@ READS_PROMPT = 0.5
 STEPS = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}
 LOWER = 0.5  # of the pictures of the second lesson, at less than the weight that asks for the whole person
 DEFAULT = 0.8  # that weight, which is ApplyIDAdapter's
+KEPT = 0.625  # of what the adapter adds, in its file: with all of it prompts lose 40 points, and pictures are stained
 # What counts besides the denoising error, which hardly notices a brow or three pixels. The frozen reader looks at the
 # expected latents: squared error of traits, doubt about the look, pixels of the landmarks, and, as in PuLID's identity
 # loss (Guo et al. 2024), 1 - cosine of what the face encoder would say of the picture to the reference.
@@ -47,7 +48,7 @@ TRAIT, ILL, PLACE, FACE = 0.2, 0.4, 0.01, 1.0
 ALIKE = 0.2  # of 1 - cosine that is no longer corrected: true portraits have it, and a picture can please a reader
 # The reader finds the person soon; after that share of the steps it counts for this much, or it is pleased by stains.
 FOUND, THEN = 0.6, 0.1
-KNOBS = {"bare": BARE, "wrong": WRONG, "shared": SHARED, "ill": ILL}
+FIRST = "first_"  # begins the names of the files that only the second lesson reads
 
 
 class Likeness(nn.Module):
@@ -71,6 +72,15 @@ class Likeness(nn.Module):
     ) -> Tensor:
         """The velocity of noised latents, with what the adapter at weights [B, 1, 1] and the ControlNet add."""
 
+    def learned(self) -> dict[str, Tensor]:
+        """What is trained, under its own names."""
+        state = self.state_dict()
+        return {key: value for key, value in state.items() if key.startswith(("adapter.", "control."))}
+
+    def recall(self, learned: dict[str, Tensor]):
+        """The way back."""
+        self.load_state_dict({**self.state_dict(), **learned})
+
     @abstractmethod
     def weaken(self, share: float):
         """Let the adapter add so much of what it adds."""
@@ -81,7 +91,7 @@ class Likeness(nn.Module):
 
 
 class LikenessLesson(PortraitStage):
-    """Subclasses build a Likeness, and name the files that it leaves."""
+    """Subclasses build a Likeness."""
 
     steps = 3000
     batch = 32
@@ -92,10 +102,6 @@ class LikenessLesson(PortraitStage):
     found = FOUND
     ill = ILL
     falls = 1.0  # power of the part that is asked for, where the target is
-    kept = 1.0  # of what the adapter adds, in its file
-    files = "first_"  # how the names of those it leaves begin
-    adapter_file: str
-    control_file: str
 
     def drawn(self, rng: np.random.Generator, count: int, true: bool) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
         """Latents, rows of captions, face vectors, and which portraits they are of, for `count` pairs; captions as the
@@ -158,15 +164,15 @@ class LikenessLesson(PortraitStage):
         return loss, numbers
 
     def export(self, model, summary):
-        summary = {**summary, **KNOBS}
-        model.weaken(self.kept)
-        about = {"likeness.face_space": SPACE, "license": "Apache-2.0"}
-        write_finished(self.files + self.adapter_file, model.adapter.state_dict(), summary, **about)
-        write_finished(self.files + self.control_file, model.control_weights(), summary)
+        write_finished(f"{FIRST}{self.name}", model.learned(), self.described(summary))
+
+    def described(self, summary: dict) -> dict:
+        """The account of the training, with how ill the adapter was to get."""
+        return {**summary, "bare": BARE, "wrong": WRONG, "shared": SHARED, "ill": self.ill}
 
 
 class WeightLesson(LikenessLesson):
-    """The second lesson; subclasses begin with what the first has left."""
+    """The second lesson. Subclasses build what the first has left, and name the files that it leaves."""
 
     steps = 700
     rate = 5e-4
@@ -177,12 +183,18 @@ class WeightLesson(LikenessLesson):
     found = 0.0
     ill = 2.0
     falls = 3.0
-    kept = 0.625  # with all of it, the default weight costs the prompt 40 points, and pictures are stained
-    files = ""
+    adapter_file: str
+    control_file: str
 
     def asked_for(self, rng, count):
         lower = rng.uniform(size=count) < LOWER
         return self.put(np.where(lower, rng.uniform(size=count), 1).astype(np.float32)), DEFAULT
+
+    def export(self, model, summary):
+        model.weaken(KEPT)
+        about = {"likeness.face_space": SPACE, "license": "Apache-2.0"}
+        write_finished(self.adapter_file, model.adapter.state_dict(), self.described(summary), **about)
+        write_finished(self.control_file, model.control_weights(), self.described(summary))
 
 
 def said_of(look, rng: np.random.Generator) -> str:

@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from facelets.adapter import attention_sites, new_adapter
+from facelets import likeness
+from facelets.adapter import AdapterWeight, attention_sites, new_adapter
 from facelets.dataset import shared_look
+from facelets.lesson import Noised
 from facelets.likeness import drawn_landmarks, weighted
 from facelets.world import LOOKS, sample_look
 from likeness.core.adapters import load_adapter
@@ -15,6 +17,7 @@ from likeness.core.host.facelets import load
 from likeness.core.host.prompts import landmarks
 from likeness.core.host.unet import sites as sites_module
 from likeness.core.weights import WeightFile
+from torch import nn
 
 
 def test_sites_are_numbered_as_the_nodes_number_them():
@@ -55,3 +58,82 @@ def test_references_share_as_much_as_they_should():
 def test_weights_of_nothing_are_no_division_by_zero():
     values = torch.tensor([1.0, 5.0])
     assert weighted(values, torch.tensor([1.0, 3.0])) == 4 and weighted(values, torch.zeros(2)) == 0
+
+
+class OneNumber(likeness.Likeness):
+    """What stands for a base predicts 2 everywhere, and its adapter adds its own number, by the weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.adapter = nn.Module()
+        self.adapter.adds = nn.Parameter(torch.tensor(3.0))
+        self.base = SimpleNamespace(noised=noised_all_the_way, prompt=lambda rows: rows)
+
+    def identity(self, vectors):
+        return vectors[:, None]
+
+    def control_residuals(self, noised, hints, prompt, tokens):
+        return None
+
+    def predicted(self, noised, prompt, tokens, residuals, weights=1.0):
+        nobody = torch.full_like(noised.latents, 2)
+        return nobody if tokens is None else nobody + (weights * self.adapter.adds)[..., None]
+
+    def reader(self, latents):
+        count = len(latents)
+        return SimpleNamespace(looks=[], traits=torch.zeros(count, 32), vectors=torch.zeros(count, 128),
+                               landmarks=torch.zeros(count, 5, 2))  # fmt: skip
+
+
+def noised_all_the_way(latents):
+    share = torch.ones(len(latents), 1, 1, 1)
+    return Noised(latents, share.flatten(), 0 * share, 0 * share, share, torch.full_like(latents, 10.0))
+
+
+@pytest.fixture
+def lesson(monkeypatch):
+    """The second lesson on six portraits, with the adapter alone, for the denoising error only."""
+    count = 6
+
+    class Six(SimpleNamespace):
+        def __len__(self):
+            return count
+
+    portraits = Six(
+        latents=torch.zeros(count, 16, 16, 16), references=np.ones((count, 3, 128)) / 128**0.5,
+        landmarks=np.zeros((count, 5, 2), np.float32), identities=np.zeros((count, 32), np.float32),
+        look=lambda place: sample_look(np.random.default_rng(place)), emphasis=lambda places: torch.ones(1),
+    )  # fmt: skip
+    monkeypatch.setattr(likeness, "misread", lambda *_: torch.zeros(()))
+    monkeypatch.setattr(likeness, "answers_of", lambda *_: torch.zeros(()))
+    monkeypatch.setattr(likeness, "FACE", 0.0)
+    monkeypatch.setattr(likeness, "TRAIT", 0.0)
+    lesson = AdapterWeight()
+    lesson.kinds = {likeness.ALONE: 1.0}
+    lesson.__dict__["portraits"] = portraits
+    return lesson
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_the_second_lesson_asks_for_less_of_the_person_at_a_lower_weight(lesson, monkeypatch, part):
+    model = OneNumber()
+    monkeypatch.setattr(lesson, "asked_for", lambda rng, count: (torch.full((count,), part), likeness.DEFAULT))
+    loss, _ = lesson.loss(model, np.random.default_rng(1), 4, 0.5)
+    target = 2 + part**3 * (10 - 2)
+    torch.testing.assert_close(loss.detach(), torch.tensor((2 + 0.8 * part * 3 - target) ** 2))
+    loss.backward()
+    assert (model.adapter.adds.grad != 0) == (part > 0)
+
+
+def test_half_of_its_pictures_are_at_a_lower_weight(lesson):
+    parts, weight = lesson.asked_for(np.random.default_rng(2), 4000)
+    assert weight == 0.8 and (parts < 1).float().mean() == pytest.approx(0.5, abs=0.03)
+    assert parts[parts < 1].mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_what_a_lesson_learned_is_recalled(lesson):
+    first, second = OneNumber(), OneNumber()
+    with torch.no_grad():
+        first.adapter.adds.fill_(7)
+    second.recall(first.learned())
+    assert first.learned().keys() == {"adapter.adds"} and second.adapter.adds == 7

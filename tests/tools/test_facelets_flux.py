@@ -124,6 +124,16 @@ def test_the_adapter_is_what_apply_id_adapter_makes_of_its_file(trained, model, 
     assert (ours - trained.predicted(noise_alone(), prompt, None, None)).abs().max() > 0.1 * theirs.abs().max()
 
 
+def test_a_weaker_file_is_a_lower_weight(trained, prompt):
+    tokens = trained.identity(torch.randn(2, 128))
+    half = torch.full((2, 1, 1), 0.5)
+    lower = trained.predicted(noise_alone(), prompt, tokens, None, half)
+    assert not close(lower, trained.predicted(noise_alone(), prompt, tokens, None))
+    trained.weaken(0.5)
+    assert close(trained.predicted(noise_alone(), prompt, tokens, None), lower)
+    trained.weaken(2.0)
+
+
 def test_all_that_is_trained_learns(base, prompt):
     likeness = flux_adapter.FluxLikeness(base, nn.Identity())
     with torch.no_grad():
