@@ -29,6 +29,6 @@ MODES = {mode.name: mode for mode in _ALL}
 TRAJECTORIES = ("shared", "separate")
 
 # Chosen on drawn portraits (benchmarks/README.md). Shares of a run's own steps count from 0, the first, to 1.
-GAIN = 0.8  # how much of the response is added, at full strength and in units of the guidance
+GAIN = 0.9  # how much of the response is added, at full strength and in units of the guidance
 COMPARED_UNTIL, COMPARED_EVERY = 0.4, 2  # when predictions with and without the attributes are compared
 PARSED_AT = 0.3  # from when on a face parser can read the expected picture

@@ -10,8 +10,8 @@ and ILL set how ill it gets: how many captions say nothing or something else, ho
 reference portrait shows, and how much it counts that this look can be read from the expected latents.
 
 A second lesson is about the weight. After the first, half of the weight brings nearly the whole person. So at lower
-weights the target lies between what the base says and the truth, for likeness to fall with the weight; the look is asked
-for at every weight.
+weights the target lies between what the base says and the truth, for likeness to fall with the weight; the look is
+asked for at every weight.
 """
 
 from abc import abstractmethod

@@ -8,7 +8,7 @@ from cure_cases import MODES, TRAJECTORIES
 from flux_cure_cases import BARE, PROMPT, Case, clip, counting, prompt, reference_latent
 from tiny import flux as tiny
 
-GAIN = 0.8
+GAIN = 0.9
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 from cure_cases import PROMPT, clip, prompt
 from host_cases import sample
 
-GAIN, CFG = 0.8, 4.0
+GAIN, CFG = 0.9, 4.0
 
 
 @pytest.fixture(params=["sd15", "sdxl"])
