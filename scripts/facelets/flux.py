@@ -184,7 +184,7 @@ class FluxBase(FluxFirst):
 
     name = "flux"
     seed = 7
-    steps = 7000
+    steps = 6000
     rate = 7e-4
     matrix_rate = 1.4e-3
     floor = 0.02
