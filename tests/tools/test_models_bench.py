@@ -115,7 +115,7 @@ def test_conditions_change_one_thing_each():
     graph, parts = ready("facelets_portrait", "workflow")
     weights = {name: changed(name, graph, parts)[parts.adapter]["inputs"]["weight"]
                for name in ("foundation", "adapter", "weight-0.5", "start-0.4")}  # fmt: skip
-    assert weights == {"foundation": 0.0, "adapter": 0.6, "weight-0.5": 0.3, "start-0.4": 0.6}
+    assert weights == {"foundation": 0.0, "adapter": 0.8, "weight-0.5": 0.4, "start-0.4": 0.8}
     assert changed("start-0.4", graph, parts)[parts.adapter]["inputs"]["start_at"] == 0.4
     assert changed("adapter", graph, parts) == graph
 
