@@ -154,6 +154,7 @@ class FluxFirst(Lesson):
     """The first part of the lesson, at high rates: a stage of its own, so that it can be kept."""
 
     name = "flux_first"
+    file = "first_flux"
     seed = 5
     steps = 2600
     batch = 64
@@ -176,13 +177,14 @@ class FluxFirst(Lesson):
         return "transformer_blocks." in name
 
     def export(self, model, summary):
-        write_finished(self.name, to_comfyui(model.base.flux.state_dict()), summary)
+        write_finished(self.file, to_comfyui(model.base.flux.state_dict()), summary)
 
 
 class FluxBase(FluxFirst):
     """The rest of it."""
 
     name = "flux"
+    file = "flux"
     seed = 7
     steps = 6000
     rate = 7e-4
@@ -190,7 +192,7 @@ class FluxBase(FluxFirst):
     floor = 0.02
 
     def build(self):
-        return self.taught(trained_flux(FluxFirst.name))
+        return self.taught(trained_flux(FluxFirst.file))
 
 
 def to_comfyui(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -212,7 +214,7 @@ def to_diffusers(weights: dict[str, Tensor], like: dict[str, Tensor]) -> dict[st
     return {key: part.view_as(like[key]) for key, part in zip(like, flat.split(counts), strict=True)}
 
 
-def trained_flux(name: str = "flux") -> Flux:
+def trained_flux(name: str = FluxBase.file) -> Flux:
     """The base model as its stages left it, frozen, in fp32; its text encoder knows the world's words only."""
     base = Flux(trained_text())
     base.flux.load_state_dict(to_diffusers(read_finished(name), base.flux.state_dict()))
