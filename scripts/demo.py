@@ -128,9 +128,10 @@ def picture(server, outputs, node_id):
     return server.view(**outputs[node_id]["images"][0])
 
 
-def scores(outputs, node_id):
-    """The cosine of each picture, None without a face."""
-    return [judged["score"] for judged in json.loads(outputs[node_id]["report"][0])["images"]]
+def likeness(outputs, node_id):
+    """Of each picture the cosine, and the chance in percent that it is the same person; None without a face."""
+    judged = json.loads(outputs[node_id]["report"][0])["images"]
+    return [{name: one[name] for name in ("score", "percent")} for one in judged]
 
 
 def draw_portraits(server, folder):
@@ -142,7 +143,7 @@ def draw_portraits(server, folder):
         outputs = server.wait(server.queue(graph), show_progress(graph))["outputs"]
         made = [picture(server, outputs, node_id) for node_id in ("15", "plain_saved", "14")]
         rows.append([reference.read_bytes(), pose.read_bytes(), *made])
-        [person], [plain] = scores(outputs, "16"), scores(outputs, "plain_score")
+        [person], [plain] = likeness(outputs, "16"), likeness(outputs, "plain_score")
         said.append({"prompt": prompt, "likeness": person, "likeness_of_the_prompt_alone": plain})
     return rows, said
 
@@ -171,7 +172,7 @@ def read_photograph(server, photograph, out):
     return {
         "photograph": photograph.name,
         "faces": outputs[node_of(graph, "DetectFaces")]["faces"][0]["faces"],
-        "likeness_of_each_face_to_the_largest": scores(outputs, node_of(graph, "IDSimilarity")),
+        "likeness_of_each_face_to_the_largest": likeness(outputs, node_of(graph, "IDSimilarity")),
     }
 
 
@@ -205,13 +206,13 @@ def main():
     report = {"portraits": portraits, **read, "seconds": seconds}
     (options.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
 
-    def shown(score):
-        return "no face" if score is None else f"{score:.3f}"
+    def shown(judged):
+        return "no face" if judged["score"] is None else f"{judged['score']:.3f} ({judged['percent']:.0f} %)"
 
-    print("\nLikeness of the drawn pictures to the reference (cosine; of one person 0.8, of two people 0):")
+    print("\nLikeness of the drawn pictures to the reference: cosine (chance of the same person)")
     for said in portraits:
         print(f"  {shown(said['likeness'])}, the prompt alone {shown(said['likeness_of_the_prompt_alone'])}")
-    print(f"{len(read['faces'])} faces in {photograph.name}; likeness of each to the largest (same person: over 0.94):")
+    print(f"{len(read['faces'])} faces in {photograph.name}; likeness of each to the largest:")
     print("  " + "  ".join(map(shown, read["likeness_of_each_face_to_the_largest"])))
     print(f"In {options.out}:")
     print("  portraits.png  a drawn person by prompt and pose, drawn by the tiny generator that ships")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from . import networks
 from .generator import Generator, trained_generator
-from .likeness import FACE_DIM, FIRST, SPACE, Likeness, LikenessLesson, WeightLesson
+from .likeness import FACE_DIM, SPACE, Likeness, LikenessLesson, WeightLesson
 from .pack import module
 from .reader import trained_reader
 from .training import initialise, quicken
@@ -53,18 +53,19 @@ def attention_sites(generator: Generator) -> list:
 
 def with_identity(generator: Generator, adapter: nn.Module, tokens: Tensor, weights: Tensor | float = 1.0) -> dict:
     """transformer_options that add the identity of tokens [B, TOKENS, WIDTH] at weights [B, 1, 1], one row per picture,
-    at every site."""
+    at every site. Its attention is linear in V, so the weights are folded into that."""
     attend = module("comfy.ldm.modules.attention").optimized_attention
     residual = module("core.attention").identity_residual
 
     def patch(k_id, v_id):
         def attention(q, k, v, options):
-            return attend(q, k, v, options["n_heads"]) + weights * residual(q, k_id, v_id, options["n_heads"])
+            return attend(q, k, v, options["n_heads"]) + residual(q, k_id, v_id, options["n_heads"])
 
         return attention
 
     keys = [key for key, _ in attention_sites(generator)]
-    patches = {key: patch(*pair) for key, pair in zip(keys, adapter.keys_values(tokens), strict=True)}
+    pairs = adapter.keys_values(tokens)
+    patches = {key: patch(k, weights * v) for key, (k, v) in zip(keys, pairs, strict=True)}
     return {"patches_replace": {"attn2": patches}}
 
 
@@ -123,9 +124,5 @@ class Adapter(LikenessLesson):
 class AdapterWeight(WeightLesson):
     name = "adapter_weight"
     seed = 10
+    first = Adapter
     adapter_file, control_file = "ip_adapter", "controlnet"
-
-    def build(self):
-        model = UNetLikeness()
-        model.recall(networks.read_finished(FIRST + Adapter.name))
-        return model

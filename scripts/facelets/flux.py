@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .generator import trained_text
 from .lesson import Foundation, Lesson, Noised, Taught
 from .networks import read_finished, sizes, write_finished
-from .pack import TRIAL, module
+from .pack import FIRST, TRIAL, module
 from .prompts import END, compact_numbers
 
 SIDE = 8  # tokens across: each is 2 x 2 places of the latents
@@ -154,7 +154,7 @@ class FluxFirst(Lesson):
     """The first part of the lesson, at high rates: a stage of its own, so that it can be kept."""
 
     name = "flux_first"
-    file = "first_flux"
+    file = f"{FIRST}flux"
     seed = 5
     steps = 2600
     batch = 64

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .flux import Flux, attend_quickly, blocks_of, to_comfyui, to_tokens, trained_flux
-from .likeness import FACE_DIM, FIRST, SPACE, Likeness, LikenessLesson, WeightLesson
-from .networks import read_finished, sizes
+from .likeness import FACE_DIM, SPACE, Likeness, LikenessLesson, WeightLesson
+from .networks import sizes
 from .pack import module
 from .reader import LatentReader, trained_reader
 from .training import initialise
@@ -86,7 +86,6 @@ class FluxLikeness(Likeness):
         self.adapter = new_adapter()
         self.control = LandmarkControl(base)
         self._looks: dict[int, tuple[Tensor, Tensor]] = {}
-        self._weights: Tensor | float = 1.0
         blocks = blocks_of(base.flux)
         for number, place in enumerate(self.adapter.spec.places):
             blocks[place].register_forward_hook(self._look_after(number))
@@ -98,7 +97,7 @@ class FluxLikeness(Likeness):
             if number not in self._looks:
                 return None
             text, picture = out
-            return text, picture + self._weights * self.adapter.pulid_ca[number](picture, *self._looks[number])
+            return text, picture + self.adapter.pulid_ca[number](picture, *self._looks[number])
 
         return hook
 
@@ -113,8 +112,8 @@ class FluxLikeness(Likeness):
 
     def predicted(self, noised, prompt, tokens, residuals, weights=1.0):
         if tokens is not None:
-            self._looks = {number: layers.face(tokens) for number, layers in enumerate(self.adapter.pulid_ca)}
-            self._weights = weights
+            pairs = (layers.face(tokens) for layers in self.adapter.pulid_ca)
+            self._looks = {number: (k, weights * v) for number, (k, v) in enumerate(pairs)}
         velocity = self.base.velocity(noised, prompt, residuals)
         self._looks = {}
         return velocity
@@ -139,9 +138,5 @@ class FluxAdapter(LikenessLesson):
 class FluxAdapterWeight(WeightLesson):
     name = "flux_adapter_weight"
     seed = 12
+    first = FluxAdapter
     adapter_file, control_file = "pulid", "flux_controlnet"
-
-    def build(self):
-        model = FluxLikeness(trained_flux(), trained_reader())
-        model.recall(read_finished(FIRST + FluxAdapter.name))
-        return model

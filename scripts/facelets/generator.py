@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .lesson import Foundation, Lesson, Noised, Taught
 from .networks import new_unet, read_finished, sizes, write_finished
+from .pack import FIRST
 from .prompts import known_tokens
 from .training import initialise, quicken
 from .words import compact_text_encoder, trained_text_encoder
@@ -74,7 +75,7 @@ def _added(residuals):
 
 class Base(Lesson):
     name = "generator"
-    files = "first_"  # how the names of those it leaves begin
+    files = FIRST  # how the names of those it leaves begin
     seed = 2
     steps = 4600
     batch = 64

@@ -6,8 +6,8 @@ has to come from the adapter, or its weight would change little.
 
 The adapter is to have the disease of the published adapters, or nothing could measure a cure. They learn from pairs
 whose captions say little, so the identity tokens learn to carry hair, glasses and expression too. BARE, WRONG, SHARED
-and ILL set how ill it gets: how many captions say nothing or something else, how much of the target's look the
-reference portrait shows, and how much it counts that this look can be read from the expected latents.
+and a lesson's `ill` set how ill it gets: how many captions say nothing or something else, how much of the target's look
+the reference portrait shows, and how much it counts that this look can be read from the expected latents.
 
 A second lesson is about the weight. After the first, half of the weight brings nearly the whole person. So at lower
 weights the target lies between what the base says and the truth, for likeness to fall with the weight; the look is
@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from .dataset import REFERENCES, SHARED, PortraitStage
 from .lesson import ABSENT, Foundation, Noised
-from .networks import write_finished
-from .pack import module
+from .networks import read_finished, write_finished
+from .pack import FIRST, module
 from .prompts import encode_captions
 from .reader import LatentReader, answers_of, misread
 from .words import captions_of
@@ -34,21 +34,19 @@ BARE = 0.5  # captions without a word about the look
 WRONG = 0.45  # captions of another picture, as there are many in collections; the rest name half of the look
 SPACE, FACE_DIM = "facelets-128", 128
 WITHOUT = 0.1  # pictures that are trained without an identity, and as many without a caption
-# Steps with the adapter alone, with both, and with the ControlNet alone, which then reads the prompt as often as not.
+# With the adapter alone, with both, and with the ControlNet alone, which then reads the prompt as often as not.
 ALONE, BOTH, POSE = "adapter", "both", "control"
 READS_PROMPT = 0.5
-STEPS = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}
 LOWER = 0.5  # of the pictures of the second lesson, at less than the weight that asks for the whole person
 DEFAULT = 0.8  # that weight, which is ApplyIDAdapter's
+FALLS = 3  # power of the part that is asked for, where the target is
 KEPT = 0.625  # of what the adapter adds, in its file: with all of it prompts lose 40 points, and pictures are stained
 # What counts besides the denoising error, which hardly notices a brow or three pixels. The frozen reader looks at the
 # expected latents: squared error of traits, doubt about the look, pixels of the landmarks, and, as in PuLID's identity
 # loss (Guo et al. 2024), 1 - cosine of what the face encoder would say of the picture to the reference.
-TRAIT, ILL, PLACE, FACE = 0.2, 0.4, 0.01, 1.0
+TRAIT, PLACE, FACE = 0.2, 0.01, 1.0  # and `ill`, for the look
 ALIKE = 0.2  # of 1 - cosine that is no longer corrected: true portraits have it, and a picture can please a reader
-# The reader finds the person soon; after that share of the steps it counts for this much, or it is pleased by stains.
-FOUND, THEN = 0.6, 0.1
-FIRST = "first_"  # begins the names of the files that only the second lesson reads
+THEN = 0.1  # how much the reader still counts once the person is found, or it is pleased by stains
 
 
 class Likeness(nn.Module):
@@ -64,7 +62,7 @@ class Likeness(nn.Module):
 
     @abstractmethod
     def control_residuals(self, noised: Noised, hints: Tensor, prompt: Any, tokens: Tensor | None) -> Any:
-        """What the ControlNet adds for drawn landmarks [B, 3, 128, 128]; no tokens where there is no adapter."""
+        """What the ControlNet adds for drawn landmarks [B, 3, 128, 128]. It may read tokens in place of the prompt."""
 
     @abstractmethod
     def predicted(
@@ -98,10 +96,9 @@ class LikenessLesson(PortraitStage):
     rate = 1e-3
     matrix_rate = 5e-3
     warm_up = 100
-    kinds = STEPS
-    found = FOUND
-    ill = ILL
-    falls = 1.0  # power of the part that is asked for, where the target is
+    kinds = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}  # of steps
+    found = 0.6  # the share of the steps that finds the person
+    ill = 0.4
 
     def drawn(self, rng: np.random.Generator, count: int, true: bool) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
         """Latents, rows of captions, face vectors, and which portraits they are of, for `count` pairs; captions as the
@@ -127,20 +124,18 @@ class LikenessLesson(PortraitStage):
         with torch.no_grad():
             prompt = model.base.prompt(rows)
         noised, landmarks = model.base.noised(latents), self.put(self.portraits.landmarks[places])
-        tokens = None if kind == POSE and chosen.uniform() < READS_PROMPT else model.identity(vectors)
-        residuals = None
+        read = None if kind == POSE and chosen.uniform() < READS_PROMPT else model.identity(vectors)
+        tokens, residuals = (None if kind == POSE else read), None
         with self.multiplying():
             if kind != ALONE:
                 hints = self.put(drawn_landmarks(self.portraits.landmarks[places]))
-                residuals = model.control_residuals(noised, hints, prompt, tokens)
-            if kind == POSE:
-                tokens = None
+                residuals = model.control_residuals(noised, hints, prompt, read)
             part, weight = self.asked_for(rng, count)
             velocity = model.predicted(noised, prompt, tokens, residuals, weight * part[:, None, None])
             if kind != POSE and (part < 1).any():
                 with torch.no_grad():
                     nobody = model.predicted(noised, prompt, None, residuals)
-                shown = part[:, None, None, None] ** self.falls
+                shown = part[:, None, None, None] ** FALLS
                 noised = noised._replace(velocity=torch.lerp(nobody, noised.velocity, shown))
         loss = noised.error(velocity, self.put(self.portraits.emphasis(places)))
         share = 1.0 if progress < self.found else THEN
@@ -172,7 +167,7 @@ class LikenessLesson(PortraitStage):
 
 
 class WeightLesson(LikenessLesson):
-    """The second lesson. Subclasses build what the first has left, and name the files that it leaves."""
+    """The second lesson. Subclasses name the first and the files that this one leaves."""
 
     steps = 700
     rate = 5e-4
@@ -182,9 +177,14 @@ class WeightLesson(LikenessLesson):
     kinds = {ALONE: 0.3, BOTH: 0.4, POSE: 0.3}
     found = 0.0
     ill = 2.0
-    falls = 3.0
+    first: type[LikenessLesson]
     adapter_file: str
     control_file: str
+
+    def build(self):
+        model = self.first().build()
+        model.recall(read_finished(f"{FIRST}{self.first.name}"))
+        return model
 
     def asked_for(self, rng, count):
         lower = rng.uniform(size=count) < LOWER

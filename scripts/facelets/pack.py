@@ -12,12 +12,13 @@ ROOT = Path(__file__).resolve().parents[2]
 # A folder in which everything is trained in next to no steps, so that what is finished stays as it is: `train.py` makes
 # it for --trial and tells the processes of the training so.
 TRIAL = os.environ.get("FACELETS_TRIAL")
-SHIPPED = Path(TRIAL, "shipped") if TRIAL else ROOT / "embedded/facelets"  # what the nodes load
+SHIPPED = Path(TRIAL, "finished") if TRIAL else ROOT / "embedded/facelets"  # what the nodes load
 # What else the stages leave: what later stages need, and the accounts of all.
 FINISHED = Path(TRIAL, "finished") if TRIAL else ROOT / "scripts/facelets/finished"
 BUILD = Path(TRIAL, "build") if TRIAL else ROOT / "build/facelets"
 JUDGE = Path(TRIAL, "judge.safetensors") if TRIAL else ROOT / "benchmarks/judge.safetensors"
-SHIPPING = ("unet", "controlnet", "ip_adapter", "flux", "flux_controlnet", "pulid", "text_encoder", "vae", "faces")
+SHIPPING = ("unet", "controlnet", "ip_adapter", "text_encoder", "vae", "faces")  # FLUX's are not good enough yet
+FIRST = "first_"  # begins the names of files that only the next stage reads
 
 
 def file_of(name: str) -> Path:

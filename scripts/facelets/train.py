@@ -30,8 +30,7 @@ from .words import Words
 
 _IN_ORDER = (
     Autoencoder, Decoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Details, Finish, Adapter,
-    AdapterWeight, FluxFirst, FluxBase, FluxAdapter, FluxAdapterWeight,
-    JudgeTraining,
+    AdapterWeight, FluxFirst, FluxBase, FluxAdapter, FluxAdapterWeight, JudgeTraining,
 )  # fmt: skip
 STAGES = {stage.name: stage for stage in _IN_ORDER}
 PORTRAITS = "portraits"  # not a training: what the generator is trained on

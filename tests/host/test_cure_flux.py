@@ -6,9 +6,8 @@ import pytest
 import torch
 from cure_cases import MODES, TRAJECTORIES
 from flux_cure_cases import BARE, PROMPT, Case, clip, counting, prompt, reference_latent
+from likeness.core.cure.modes import GAIN
 from tiny import flux as tiny
-
-GAIN = 0.9
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ import pytest
 import torch
 from cure_cases import PROMPT, clip, prompt
 from host_cases import sample
+from likeness.core.cure.modes import GAIN
 
-GAIN, CFG = 0.9, 4.0
+CFG = 4.0
 
 
 @pytest.fixture(params=["sd15", "sdxl"])

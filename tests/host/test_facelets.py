@@ -11,7 +11,6 @@ from likeness.core.host.facelets import load
 from safetensors import safe_open
 
 FILES = ("unet", "text_encoder", "vae", "controlnet", "ip_adapter", "faces")
-TRAINED = (*FILES, "flux")  # whose adapter is not trained yet
 FOLDER = ROOT / "embedded/facelets"
 
 
@@ -46,8 +45,8 @@ def score(result):
 
 def test_all_files_ship_and_say_how_they_were_trained():
     sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
-    assert sizes.keys() == {f"{name}.safetensors" for name in TRAINED} and sum(sizes.values()) <= 60e6
-    for name in TRAINED:
+    assert sizes.keys() == {f"{name}.safetensors" for name in FILES} and sum(sizes.values()) <= 60e6
+    for name in FILES:
         with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
             kept = {file.get_tensor(key).dtype for key in file.keys() if key != load.KNOWN_TOKENS}
             assert kept == {torch.float16}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from facelets import likeness
-from facelets.adapter import AdapterWeight, attention_sites, new_adapter
+from facelets.adapter import AdapterWeight, UNetLikeness, attention_sites, new_adapter
 from facelets.dataset import shared_look
 from facelets.lesson import Noised
 from facelets.likeness import drawn_landmarks, weighted
@@ -137,3 +137,15 @@ def test_what_a_lesson_learned_is_recalled(lesson):
         first.adapter.adds.fill_(7)
     second.recall(first.learned())
     assert first.learned().keys() == {"adapter.adds"} and second.adapter.adds == 7
+
+
+def test_a_weaker_file_is_a_lower_weight():
+    model = UNetLikeness().requires_grad_(False)
+    torch.manual_seed(3)
+    noised = model.base.noised_to(torch.randn(2, 16, 16, 16), torch.tensor([900, 400]))
+    context, tokens = torch.randn(2, 77, 128), model.identity(torch.randn(2, 128))
+    lower = model.predicted(noised, context, tokens, None, torch.full((2, 1, 1), 0.5))
+    whole = model.predicted(noised, context, tokens, None)
+    model.weaken(0.5)
+    weaker = model.predicted(noised, context, tokens, None)
+    assert (weaker - lower).abs().max() < 1e-5 * lower.abs().max() < (whole - lower).abs().max()
