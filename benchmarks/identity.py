@@ -31,6 +31,7 @@ from ruler.gather import gathered  # noqa: E402
 from ruler.report import trade_off, traits, verdict  # noqa: E402
 from ruler.report.plot import plot  # noqa: E402
 from ruler.report.sheets import contact_sheet  # noqa: E402
+from ruler.stack import Stopped  # noqa: E402
 from ruler.task import TUNING, people, person  # noqa: E402
 from ruler.work import SHOWN, Options, measure_person  # noqa: E402
 
@@ -102,7 +103,10 @@ def write_sheets(options: Options, scores: list[Score], shown: dict, folder: Pat
 def main():
     given = arguments(about=__doc__)
     options = options_of(given)
-    scores, shown = measure(options, given.processes, given.out)
+    try:
+        scores, shown = measure(options, given.processes, given.out)
+    except Stopped as why:
+        sys.exit(str(why))
     text = tables(options, scores)
     (given.out / "table.md").write_text(text)
     print(text, flush=True)

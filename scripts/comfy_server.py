@@ -110,11 +110,13 @@ class ComfyServer:
         return answer.json()["name"]
 
     def queue(self, prompt: dict) -> str:
-        """Queue a graph in API format; returns its prompt id. ComfyError with all complaints if it is refused."""
+        """Queue a graph in API format; returns its prompt id. ComfyError with all complaints if it is refused, or a
+        part of it: ComfyUI then runs the rest."""
         answer = self._post("/prompt", {"prompt": prompt, "client_id": self.client_id})
-        if not answer.ok:
-            raise ComfyError(describe_refusal(prompt, answer.json()))
-        return answer.json()["prompt_id"]
+        said = answer.json()
+        if not answer.ok or said["node_errors"]:
+            raise ComfyError(describe_refusal(prompt, said))
+        return said["prompt_id"]
 
     def wait(self, prompt_id: str, on_progress=None, timeout: float = 300) -> dict:
         """Wait for a queued prompt; returns its history entry. ComfyError if it failed or was interrupted.
@@ -207,10 +209,11 @@ class ComfyServer:
 
 def describe_refusal(prompt: dict, answer: dict) -> str:
     """ComfyUI's answer to a prompt that it did not accept, one line per complaint."""
-    lines = [" ".join(part for part in (answer["error"]["message"], answer["error"]["details"]) if part)]
+    error = answer.get("error", {"message": "ComfyUI refused a part of the prompt", "details": ""})
+    lines = [" ".join(part for part in (error["message"], error["details"]) if part)]
     for node_id, node in (answer["node_errors"] or {}).items():
-        for error in node["errors"]:
-            lines.append(f"{prompt[node_id]['class_type']} ({node_id}): {error['message']}: {error['details']}")
+        for one in node["errors"]:
+            lines.append(f"{prompt[node_id]['class_type']} ({node_id}): {one['message']}: {one['details']}")
     return "\n".join(lines)
 
 

@@ -173,6 +173,7 @@ def need(program, without):
         return
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         sys.exit(f"Set-up stopped: {without}; install it (Debian: apt-get install {program}).")
+    run("what an interrupted installation left", "dpkg", "--configure", "-a")  # without it apt-get refuses
     run("package lists", "apt-get", "update")
     run(program, "apt-get", "install", "-y", "--no-install-recommends", program)
 

@@ -11,6 +11,7 @@ from facelets import pack
 from ruler.conditions import Task, cure
 from ruler.figures import shown
 from ruler.measure import as_image
+from ruler.stack import plainly
 from ruler.task import Case, case, person
 
 from .figures import average_precision, intersection_over_union, region_grid, table
@@ -49,6 +50,7 @@ class Found:
     truth: np.ndarray
 
 
+@plainly
 def measure_person(options: Options, number: int) -> list[Found]:
     """All masks of one person's prompts, but for attributes that the drawing hides."""
     found = []

@@ -2,7 +2,8 @@
 
 import importlib
 import json
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,24 @@ from facelets.pack import module
 
 SIZE = 128  # pixels
 ARCHITECTURES = ("unet", "flux")  # as LoadFacelets has them
+
+
+class Stopped(Exception):
+    """What stopped a worker, in the pack's own sentence. The pack's errors are of classes that the process which waits
+    for the workers has not loaded: it could not read them, and would wait for ever."""
+
+
+def plainly(work: Callable) -> Callable:
+    """A worker's function, with the pack's errors as Stopped."""
+
+    @wraps(work)
+    def worked(*given):
+        try:
+            return work(*given)
+        except module("core.weights").WeightsError as error:
+            raise Stopped(str(error)) from None
+
+    return worked
 
 
 class Graph(NamedTuple):

@@ -15,7 +15,7 @@ from facelets.world import TRAITS
 from .conditions import DRAWING, KNOWN, Task
 from .figures import Score, pairwise_difference
 from .measure import Instruments, as_image, distance, trait_correlation
-from .stack import ARCHITECTURES, Stack
+from .stack import ARCHITECTURES, Stack, plainly
 from .task import Person, case, person
 
 SHOWN = 3  # prompts whose pictures are kept for contact sheets
@@ -45,6 +45,7 @@ def _setup(options: Options):
     return stack, people, Instruments(stack.parts.face_encoder, people, options.judge)
 
 
+@plainly
 def measure_person(options: Options, number: int) -> tuple[list[Score], dict[tuple[str, int], np.ndarray]]:
     """Scores of all pictures of one person, and first pictures uint8 by (condition, prompt) for contact sheets."""
     scores: list[Score] = []

@@ -114,16 +114,16 @@ def test_the_gate_sorts_six_pictures(run, pictures):
 def test_an_identity_of_five_is_saved_and_used_again(run):
     with pytest.raises(ComfyError, match="facelets_person_00001_.safetensors.* was not found"):
         run(*example("facelets_saved_identity"))
-    outputs = run(*example("facelets_five_photographs"))
+    outputs = run(*example("facelets_five_photographs", steps=None))
     assert len(outputs["The five photographs"]["images"]) == 5
     assert min(outputs["How alike each of the five"]["scores"]) > 0.7
     assert outputs["Save the identity"]["identities"][0]["filename"] == "facelets_person_00001_.safetensors"
-    assert outputs["How alike"]["scores"][0] > 0.3
+    assert outputs["How alike"]["scores"][0] > 0.55
     assert run(*example("facelets_saved_identity"))["How alike"]["scores"][0] > 0.3
 
 
 def test_small_faces_are_redrawn_in_place(run, pictures):
-    outputs = run(*example("facelets_detailer"))
+    outputs = run(*example("facelets_detailer", steps=None))
     [both], [drawn] = pictures(outputs["Before and after"]), pictures(outputs["Save the picture"])
     before, after = both[:128], both[-128:]
     changed = np.abs(after - before).max(axis=-1)

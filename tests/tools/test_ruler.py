@@ -3,6 +3,7 @@ reference."""
 
 import csv
 import itertools
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from facelets.world import LOOKS, TRAITS, caption
 from likeness.core.cure import find_attributes
+from likeness.core.weights import WeightsError
 from pairs import area_under_curve, logistic
 from ruler import conditions
 from ruler.figures import (
@@ -22,7 +24,7 @@ from ruler.figures import (
     write_csv,
 )
 from ruler.measure import Found, Instruments
-from ruler.stack import Stack
+from ruler.stack import Stack, Stopped, plainly
 from ruler.task import PHRASES, TUNING, UNSEEN, case, contradiction, people, person, words
 from ruler.work import identity_of
 from ruler_scores import SCORE
@@ -252,3 +254,13 @@ def test_a_shorter_range_is_between_all_and_nothing(task):
     assert torch.equal(latents(conditions.control()), nobody)
     half = latents(*conditions.KNOWN["adapter-from-0.5+control"])
     assert not torch.equal(half, ill) and not torch.equal(half, nobody)
+
+
+def test_what_stops_a_worker_can_be_read_without_the_pack():
+    def work(name):
+        raise WeightsError(f"{name} is damaged.")
+
+    with pytest.raises(Stopped, match="vae is damaged.") as caught:
+        plainly(work)("vae")
+    again = pickle.dumps(caught.value)
+    assert b"likeness" not in again and str(pickle.loads(again)) == "vae is damaged."

@@ -53,6 +53,16 @@ def test_refused_prompt_names_node_and_reason(server):
         server.queue({"1": {"class_type": "NoSuchNode", "inputs": {}}})
 
 
+def test_a_prompt_that_is_refused_in_part_is_refused(server):
+    """ComfyUI answers 200, and runs the rest."""
+    graph = text_to_image("tiny_sd15.safetensors")
+    graph["more"] = {"class_type": "EmptyLatentImage", "inputs": {"width": -5, "height": 64, "batch_size": 1}}
+    graph["seen"] = {"class_type": "VAEDecode", "inputs": {"samples": ["more", 0], "vae": ["model", 2]}}
+    graph["shown"] = {"class_type": "PreviewImage", "inputs": {"images": ["seen", 0]}}
+    with pytest.raises(ComfyError, match=r"a part of the prompt\nEmptyLatentImage \(more\): .*width"):
+        server.queue(graph)
+
+
 def test_failed_prompt_names_node_and_reason(server, tmp_path):
     (server.base / "models/checkpoints/bad.safetensors").write_bytes(b"\0" * 100)
     prompt_id = server.queue(text_to_image("bad.safetensors"))
