@@ -46,7 +46,7 @@ FACELESS = (
 def options_of(given: argparse.Namespace) -> Options:
     measured, compared = people(given.first, given.identities, given.tune)
     return Options(tuple(given.conditions), measured, compared, given.prompts, given.seeds, given.steps, given.cfg,
-                   tuple(given.phrases), given.folder, given.architecture, given.judge)  # fmt: skip
+                   tuple(given.phrases), given.folder, given.architecture, given.judge, given.sampler)  # fmt: skip
 
 
 def measure(options: Options, processes: int, out: Path) -> tuple[list[Score], dict]:
@@ -63,7 +63,7 @@ def tables(options: Options, scores: list[Score]) -> str:
     prompts = options.prompts * len(options.phrases)
     side = "settings may be chosen on them" if options.people[0] in TUNING else "no choice has seen them"
     size = f"{len(options.people)} people ({side}), {prompts} prompts each, {options.seeds} seeds"
-    parts = [f"{size}; {options.steps} steps of Euler, CFG {options.cfg:g}\n", markdown(scores), FACELESS]
+    parts = [f"{size}; {options.steps} steps of {options.sampler}, CFG {options.cfg:g}\n", markdown(scores), FACELESS]
     parts.append(traits.markdown(scores, traits.read_well(options.judge)))
     if {ILL, BASE} <= set(options.conditions):
         parts.append(trade_off.disease_markdown(scores, ILL, BASE, conditions.FAINTER, conditions.FAINTER_WEIGHT))

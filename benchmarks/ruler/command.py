@@ -10,7 +10,7 @@ from facelets.pack import SHIPPED
 from . import conditions
 from .conditions import DRAWING
 from .report import traits
-from .stack import ARCHITECTURES
+from .stack import ARCHITECTURES, SAMPLING
 from .task import MOST_PHRASES, TUNING, UNSEEN
 from .work import WEIGHTS
 
@@ -43,6 +43,8 @@ def arguments(words: list[str] | None = None, about: str | None = None) -> argpa
         if chosen:
             parser.set_defaults(**preset)
     given = parser.parse_args(words)
+    sampler, cfg = SAMPLING[given.architecture]
+    given.sampler, given.cfg = given.sampler or sampler, cfg if given.cfg is None else given.cfg
     if given.first + given.identities > len(TUNING if given.tune else UNSEEN):
         parser.error(f"--first and --identities go beyond the {len(TUNING if given.tune else UNSEEN)} people there are")
     model = (given.folder or SHIPPED) / f"{given.architecture}.safetensors"
@@ -87,8 +89,10 @@ def _parser(about: str | None) -> argparse.ArgumentParser:
     add("--phrases", type=_whole(1, MOST_PHRASES), nargs="+", default=[None], metavar="N",
         help=f"how many a prompt names, 1 to {MOST_PHRASES}; default: everything, absent things too")  # fmt: skip
     add("--seeds", type=_whole(1), default=2, metavar="N", help="pictures per prompt; default: %(default)s")
-    add("--steps", type=_whole(1), default=20, metavar="N", help="of the sampler, Euler; default: %(default)s")
-    add("--cfg", type=float, default=3.0, metavar="X", help="guidance; default: %(default)s")
+    add("--steps", type=_whole(1), default=20, metavar="N", help="of the sampler; default: %(default)s")
+    names, guided = zip(*SAMPLING.values(), strict=True)
+    add("--sampler", choices=names, help=f"default: {_of_each(names)}")
+    add("--cfg", type=float, metavar="X", help=f"guidance; default: {_of_each(guided)}")
     add("--record", action="store_true",
         help=f"as many pictures as benchmarks/README.md has; default: {_said(RECORD)}")  # fmt: skip
     add("--cured", action="store_true",
@@ -109,3 +113,8 @@ def _said(preset: dict) -> str:
     words = [f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
              for name, value in given.items()]  # fmt: skip
     return f"off; stands for {' '.join(words)}"
+
+
+def _of_each(settings: tuple) -> str:
+    """What each architecture has."""
+    return ", ".join(f"{one} for {architecture}" for architecture, one in zip(ARCHITECTURES, settings, strict=True))

@@ -11,7 +11,10 @@ import torch
 from facelets.pack import module
 
 SIZE = 128  # pixels
-ARCHITECTURES = ("unet", "flux")  # as LoadFacelets has them
+# LoadFacelets' architectures, with the sampler and the guidance of each. FLUX was taught what the U-Net says with
+# guidance. Many a step of it is off a little; where noise is added again, later ones correct it.
+SAMPLING = {"unet": ("euler", 3.0), "flux": ("euler_ancestral", 1.0)}
+ARCHITECTURES = tuple(SAMPLING)
 
 
 class Stopped(Exception):
@@ -91,9 +94,11 @@ class Parts:
 class Stack:
     """The parts of a generator, and pictures made with them."""
 
-    def __init__(self, folder: Path | None = None, architecture: str = ARCHITECTURES[0]):
+    def __init__(
+        self, folder: Path | None = None, architecture: str = ARCHITECTURES[0], sampler: str = SAMPLING["unet"][0]
+    ):
         module("comfy.utils").set_progress_bar_enabled(False)  # ComfyUI first
-        self.parts = Parts(folder, architecture)
+        self.parts, self.sampler = Parts(folder, architecture), sampler
         self._nodes = importlib.import_module("nodes")
 
     def prompt(self, text: str) -> list:
@@ -108,7 +113,7 @@ class Stack:
         """IMAGE [count, 128, 128, 3], as KSampler and VAEDecode make it of one seed."""
         latent = {"samples": torch.zeros(count, 4, SIZE // 8, SIZE // 8)}
         sampled = self._nodes.common_ksampler(
-            graph.model, seed, steps, cfg, "euler", "normal", graph.positive, graph.negative, latent
+            graph.model, seed, steps, cfg, self.sampler, "normal", graph.positive, graph.negative, latent
         )[0]
         return self.parts.vae.decode(sampled["samples"])
 

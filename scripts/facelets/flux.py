@@ -6,15 +6,17 @@ trained, and ComfyUI's own table of names takes its weights over.
 
 import shutil
 
+import numpy as np
 import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from .generator import trained_text
+from .generator import trained_generator, trained_text
 from .lesson import Foundation, Lesson, Noised, Taught
 from .networks import read_finished, sizes, write_finished
 from .pack import FIRST, TRIAL, module
-from .prompts import END, compact_numbers
+from .prompts import END, compact_numbers, encode_captions
+from .training import quicken
 
 SIDE = 8  # tokens across: each is 2 x 2 places of the latents
 
@@ -100,6 +102,8 @@ def new_flux() -> FluxTransformer2DModel:
 class Flux(Foundation):
     """The small FLUX, as diffusers has it, and the frozen text encoder."""
 
+    logits = 0.3, 1.0  # mean and deviation of the logits of the times that it is trained at
+
     def __init__(self, text: nn.Module):
         super().__init__()
         self.flux, self.text = new_flux(), text
@@ -125,7 +129,8 @@ class Flux(Foundation):
 
     def noised(self, latents: Tensor) -> Noised:
         """Most of the times are in the middle (Esser et al. 2024)."""
-        level = torch.sigmoid(torch.randn(len(latents), device=latents.device) + 0.3)
+        middle, wide = self.logits
+        level = torch.sigmoid(middle + wide * torch.randn(len(latents), device=latents.device))
         noise, spread = torch.randn_like(latents), level.view(-1, 1, 1, 1)
         noisy, velocity = (1 - spread) * latents + spread * noise, noise - latents
         return Noised(noisy, level, 1 - spread, torch.ones_like(spread), spread, velocity)
@@ -168,10 +173,10 @@ class FluxFirst(Lesson):
         return self.taught(Flux(trained_text()))
 
     @staticmethod
-    def taught(base: Flux) -> Taught:
+    def taught(base: Flux, kind: type[Taught] = Taught) -> Taught:
         base.flux.requires_grad_(True)
         compile_blocks(base.flux)
-        return Taught(base)
+        return kind(base)
 
     def is_matrix(self, name):
         return "transformer_blocks." in name
@@ -184,7 +189,7 @@ class FluxBase(FluxFirst):
     """The rest of it."""
 
     name = "flux"
-    file = "flux"
+    file = f"{FIRST}flux_base"
     seed = 7
     steps = 6000
     rate = 7e-4
@@ -193,6 +198,69 @@ class FluxBase(FluxFirst):
 
     def build(self):
         return self.taught(trained_flux(FluxFirst.file))
+
+
+class Pupil(Taught):
+    """With the U-Net, which knows the same latents better."""
+
+    def __init__(self, base: Flux):
+        super().__init__(base)
+        self.teacher = trained_generator()
+        quicken(self.teacher.unet)
+
+
+class FluxDetails(FluxBase):
+    """To say what the U-Net says of the same noise, which no noise disturbs: shapes come from the lessons before, sharp
+    edges from this one (the distillation of Salimans and Ho 2022, from one architecture to another)."""
+
+    name = "flux_details"
+    file = f"{FIRST}flux_details"
+    before = f"{FIRST}flux_base"
+    seed = 9
+    steps = 3200
+    rate = 8e-4
+    matrix_rate = 1.6e-3
+    logits = -0.3, 1.4  # more of the times at low noise
+    guidance = 1.0
+
+    def build(self):
+        base = trained_flux(self.before)
+        base.logits = self.logits
+        return self.taught(base, Pupil)
+
+    @torch.no_grad()
+    def aimed(self, model: Pupil, noised: Noised, rows: Tensor) -> Noised:
+        teacher = model.teacher
+        ratio = (noised.clear.flatten() / noised.spread.flatten()).square()
+        nearest = torch.searchsorted(-teacher.levels, -ratio / (1 + ratio)).clamp(max=len(teacher.levels) - 1)
+        level = teacher.levels[nearest].view(-1, 1, 1, 1)
+        # on the U-Net's schedule picture and noise have a variance of 1 together
+        seen = noised.latents / (noised.clear.square() + noised.spread.square()).sqrt()
+        asked = Noised(seen, nearest.float(), level.sqrt(), level.sqrt(), (1 - level).sqrt(), noised.velocity)
+        said = teacher.velocity(asked, teacher.prompt(rows))
+        if self.guidance != 1:
+            nothing = self.put(encode_captions([""], np.random.default_rng(0)))
+            unasked = teacher.velocity(asked, teacher.prompt(nothing).expand(len(rows), -1, -1))
+            said = torch.lerp(unasked, said, self.guidance)
+        clean = asked.expected(said)
+        velocity = (noised.latents - clean) / noised.spread
+        # its schedule begins at a noise of 0.03
+        return noised._replace(velocity=torch.where(noised.spread < 0.05, noised.velocity, velocity))
+
+
+class FluxGuided(FluxDetails):
+    """To say at once what the U-Net says with guidance, as the published FLUX was taught (Meng et al. 2023): guidance
+    would multiply what a small model is off by."""
+
+    name = "flux_guided"
+    file = "flux"
+    before = FluxDetails.file
+    seed = 13
+    steps = 3300
+    rate = 1e-3
+    matrix_rate = 2e-3
+    logits = 0.0, 1.4
+    guidance = 3.0
 
 
 def to_comfyui(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -214,7 +282,7 @@ def to_diffusers(weights: dict[str, Tensor], like: dict[str, Tensor]) -> dict[st
     return {key: part.view_as(like[key]) for key, part in zip(like, flat.split(counts), strict=True)}
 
 
-def trained_flux(name: str = FluxBase.file) -> Flux:
+def trained_flux(name: str = FluxGuided.file) -> Flux:
     """The base model as its stages left it, frozen, in fp32; its text encoder knows the world's words only."""
     base = Flux(trained_text())
     base.flux.load_state_dict(to_diffusers(read_finished(name), base.flux.state_dict()))

@@ -140,3 +140,4 @@ class FluxAdapterWeight(WeightLesson):
     seed = 12
     first = FluxAdapter
     adapter_file, control_file = "pulid", "flux_controlnet"
+    kept = 1.0  # it is sampled without guidance, which would multiply what is added

@@ -40,7 +40,6 @@ READS_PROMPT = 0.5
 LOWER = 0.5  # of the pictures of the second lesson, at less than the weight that asks for the whole person
 DEFAULT = 0.8  # that weight, which is ApplyIDAdapter's
 FALLS = 3  # power of the part that is asked for, where the target is
-KEPT = 0.625  # of what the adapter adds, in its file: with all of it prompts lose 40 points, and pictures are stained
 # What counts besides the denoising error, which hardly notices a brow or three pixels. The frozen reader looks at the
 # expected latents: squared error of traits, doubt about the look, pixels of the landmarks, and, as in PuLID's identity
 # loss (Guo et al. 2024), 1 - cosine of what the face encoder would say of the picture to the reference.
@@ -177,6 +176,7 @@ class WeightLesson(LikenessLesson):
     kinds = {ALONE: 0.3, BOTH: 0.4, POSE: 0.3}
     found = 0.0
     ill = 2.0
+    kept = 0.625  # of what the adapter adds, in its file; with all of it prompts lose 40 points, pictures are stained
     first: type[LikenessLesson]
     adapter_file: str
     control_file: str
@@ -191,7 +191,7 @@ class WeightLesson(LikenessLesson):
         return self.put(np.where(lower, rng.uniform(size=count), 1).astype(np.float32)), DEFAULT
 
     def export(self, model, summary):
-        model.weaken(KEPT)
+        model.weaken(self.kept)
         about = {"likeness.face_space": SPACE, "license": "Apache-2.0"}
         write_finished(self.adapter_file, model.adapter.state_dict(), self.described(summary), **about)
         write_finished(self.control_file, model.control_weights(), self.described(summary))

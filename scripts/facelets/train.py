@@ -19,7 +19,7 @@ from .adapter import Adapter, AdapterWeight
 from .autoencoder import Autoencoder, Decoder
 from .faces import Landmarks, Refinement, WhoIsIt
 from .finishing import Finish
-from .flux import FluxBase, FluxFirst
+from .flux import FluxBase, FluxDetails, FluxFirst, FluxGuided
 from .flux_adapter import FluxAdapter, FluxAdapterWeight
 from .generator import Base, Details
 from .judge import JudgeTraining
@@ -30,7 +30,7 @@ from .words import Words
 
 _IN_ORDER = (
     Autoencoder, Decoder, Landmarks, Refinement, WhoIsIt, Words, Reading, Base, Details, Finish, Adapter,
-    AdapterWeight, FluxFirst, FluxBase, FluxAdapter, FluxAdapterWeight, JudgeTraining,
+    AdapterWeight, FluxFirst, FluxBase, FluxDetails, FluxGuided, FluxAdapter, FluxAdapterWeight, JudgeTraining,
 )  # fmt: skip
 STAGES = {stage.name: stage for stage in _IN_ORDER}
 PORTRAITS = "portraits"  # not a training: what the generator is trained on

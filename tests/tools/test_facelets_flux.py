@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from facelets import flux, flux_adapter, prompts, words
+from facelets.generator import trained_text
 from facelets.lesson import Noised
 from facelets.likeness import SPACE, drawn_landmarks
 from facelets.pack import module
@@ -144,6 +145,33 @@ def test_all_that_is_trained_learns(base, prompt):
     likeness.predicted(noise_alone(), prompt, tokens, residuals).square().mean().backward()
     without = [key for key, one in likeness.named_parameters() if one.requires_grad and one.grad is None]
     assert not without
+
+
+@pytest.mark.parametrize("lesson", [flux.FluxDetails, flux.FluxGuided])
+def test_the_last_lessons_ask_for_what_the_u_net_expects(lesson):
+    """Of the same picture under the same noise, which its own schedule has at another scale."""
+    pupil = flux.Pupil(flux.Flux(trained_text()))
+    rows = torch.as_tensor(prompts.encode_captions(["a man with a grey beard"] * 3, np.random.default_rng(0)))
+    torch.manual_seed(4)
+    latents, noise, level = torch.randn(3, 16, 16, 16), torch.randn(3, 16, 16, 16), torch.tensor([0.6, 0.2, 0.01])
+    spread = level.view(-1, 1, 1, 1)
+    noisy = (1 - spread) * latents + spread * noise
+    noised = Noised(noisy, level, 1 - spread, torch.ones_like(spread), spread, noise - latents)
+    aimed = lesson().aimed(pupil, noised, rows)
+    nothing = torch.as_tensor(prompts.encode_captions([""], np.random.default_rng(0)))
+    times_asked, times_unasked = {flux.FluxDetails: (1, 0), flux.FluxGuided: (3, -2)}[lesson]  # CFG 1 and 3
+    for place in (0, 1):
+        ratio = ((1 - level[place]) / level[place]).square()
+        time = int((pupil.teacher.levels / (1 - pupil.teacher.levels) - ratio).abs().argmin())
+        kept = pupil.teacher.levels[time]
+        seen = kept.sqrt() * latents[place] + (1 - kept).sqrt() * noise[place]
+        contexts = torch.cat([pupil.teacher.prompt(rows[:1]), pupil.teacher.prompt(nothing)])
+        with torch.no_grad():
+            said = pupil.teacher.unet(seen.expand(2, -1, -1, -1), torch.full((2,), float(time)), context=contexts)
+        velocity = times_asked * said[0] + times_unasked * said[1]
+        expected = kept.sqrt() * seen - (1 - kept).sqrt() * velocity
+        assert (aimed.expected(aimed.velocity)[place] - expected).abs().max() < 0.02 * expected.abs().max()
+    assert torch.equal(aimed.velocity[2], noised.velocity[2])  # the U-Net's schedule begins at more noise
 
 
 def test_latents_become_tokens_and_latents_again():

@@ -56,6 +56,19 @@ def test_the_architectures_are_those_of_the_node():
     assert tuple(module("core.host.facelets.load").ARCHITECTURES) == ARCHITECTURES
 
 
+def test_each_architecture_is_sampled_its_own_way_unless_told(tmp_path):
+    (tmp_path / "flux.safetensors").touch()
+    flux = ["--folder", str(tmp_path), "--architecture", "flux", "--out", str(tmp_path / "out")]
+    for words, expected in (
+        (["--out", str(tmp_path)], ("euler", 3.0)),
+        (flux, ("euler_ancestral", 1.0)),
+        ([*flux, "--sampler", "euler", "--cfg", "0"], ("euler", 0.0)),
+    ):
+        given = arguments(words)
+        assert (given.sampler, given.cfg) == expected
+        assert identity.options_of(given).sampler == expected[0]
+
+
 def test_a_model_that_is_not_there_is_named(capsys, tmp_path):
     said = refused(capsys, "--folder", str(tmp_path), "--architecture", "flux")
     assert said.endswith(
@@ -78,7 +91,7 @@ def test_the_help_names_each_condition_once_and_every_default(capsys):
     names = ["drawing", *conditions.KNOWN]
     assert {name: words.count(name) for name in names} == dict.fromkeys(names, 1)
     options = text[text.index("--help") :].split("\n  --")[1:]
-    assert len(options) == 16 and all("default:" in option for option in options)
+    assert len(options) == 17 and all("default:" in option for option in options)
 
 
 def test_scores_are_written_after_every_person(tmp_path):
