@@ -40,13 +40,17 @@ def arguments() -> argparse.Namespace:
 
 def masks(given) -> str:
     from cure_bench import masks
+    from ruler.stack import Stopped
 
     options = masks.Options(given.people, given.prompts, given.steps, given.cfg)
     found = []
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
-        for number, own in enumerate(pool.imap(partial(masks.measure_person, options), range(given.people))):
-            found += own
-            print(f"person {number + 1} of {given.people}", file=sys.stderr, flush=True)
+        try:
+            for number, own in enumerate(pool.imap(partial(masks.measure_person, options), range(given.people))):
+                found += own
+                print(f"person {number + 1} of {given.people}", file=sys.stderr, flush=True)
+        except Stopped as why:
+            sys.exit(str(why))
         pool.close()
         pool.join()  # so that workers end on their own
     return masks.markdown(options, found)

@@ -45,8 +45,8 @@ FACELESS = (
 
 def options_of(given: argparse.Namespace) -> Options:
     measured, compared = people(given.first, given.identities, given.tune)
-    return Options(tuple(given.conditions), measured, compared, given.prompts, given.seeds, given.steps, given.cfg,
-                   tuple(given.phrases), given.folder, given.architecture, given.judge, given.sampler)  # fmt: skip
+    return Options(tuple(given.conditions), measured, compared, given.prompts, given.seeds, given.steps, given.sampler,
+                   given.cfg, tuple(given.phrases), given.folder, given.architecture, given.judge)  # fmt: skip
 
 
 def measure(options: Options, processes: int, out: Path) -> tuple[list[Score], dict]:

@@ -208,8 +208,9 @@ class ComfyServer:
 
 
 def describe_refusal(prompt: dict, answer: dict) -> str:
-    """ComfyUI's answer to a prompt that it did not accept, one line per complaint."""
-    error = answer.get("error", {"message": "ComfyUI refused a part of the prompt", "details": ""})
+    """ComfyUI's answer to a prompt that it did not accept, or not all of, one line per complaint."""
+    # ComfyUI has none where it accepted the rest
+    error = answer.get("error") or {"message": "ComfyUI refused a part of the prompt", "details": ""}
     lines = [" ".join(part for part in (error["message"], error["details"]) if part)]
     for node_id, node in (answer["node_errors"] or {}).items():
         for one in node["errors"]:

@@ -114,7 +114,6 @@ class HostPack:
         prompt_id, executor = uuid.uuid4().hex, executor or self.executor()
         valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt(prompt_id, prompt, None))
         if not valid or node_errors:
-            error = error or {"message": "Some outputs failed validation", "details": ""}
             raise ComfyError(comfy_server.describe_refusal(prompt, {"error": error, "node_errors": node_errors}))
         executor.execute(prompt, prompt_id, {}, outputs)
         if not executor.success:

@@ -45,8 +45,9 @@ def arguments(words: list[str] | None = None, about: str | None = None) -> argpa
     given = parser.parse_args(words)
     sampler, cfg = SAMPLING[given.architecture]
     given.sampler, given.cfg = given.sampler or sampler, cfg if given.cfg is None else given.cfg
-    if given.first + given.identities > len(TUNING if given.tune else UNSEEN):
-        parser.error(f"--first and --identities go beyond the {len(TUNING if given.tune else UNSEEN)} people there are")
+    there = len(TUNING if given.tune else UNSEEN)
+    if given.first + given.identities > there:
+        parser.error(f"--first and --identities go beyond the {there} people there are")
     model = (given.folder or SHIPPED) / f"{given.architecture}.safetensors"
     if not model.is_file():
         parser.error(f"there is no {model}: `make facelets` trains it, and --folder says where else it is")
@@ -77,13 +78,8 @@ def _parser(about: str | None) -> argparse.ArgumentParser:
         help="what is compared, of those below; default: the usual ones")  # fmt: skip
     add("--tune", action="store_true", help="people to choose settings on; default: people whom no choice has seen")
     add("--identities", type=_whole(1), default=12, metavar="N", help="people; default: %(default)s")
-    add(
-        "--first",
-        type=_whole(0),
-        default=0,
-        metavar="N",
-        help="how many are left out before them; default: %(default)s",
-    )
+    add("--first", type=_whole(0), default=0, metavar="N",
+        help="how many are left out before them; default: %(default)s")  # fmt: skip
     add("--prompts", type=_whole(1), default=6, metavar="N",
         help="per person, and number of phrases if given; default: %(default)s")  # fmt: skip
     add("--phrases", type=_whole(1, MOST_PHRASES), nargs="+", default=[None], metavar="N",

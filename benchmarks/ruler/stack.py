@@ -94,11 +94,9 @@ class Parts:
 class Stack:
     """The parts of a generator, and pictures made with them."""
 
-    def __init__(
-        self, folder: Path | None = None, architecture: str = ARCHITECTURES[0], sampler: str = SAMPLING["unet"][0]
-    ):
+    def __init__(self, folder: Path | None = None, architecture: str = ARCHITECTURES[0]):
         module("comfy.utils").set_progress_bar_enabled(False)  # ComfyUI first
-        self.parts, self.sampler = Parts(folder, architecture), sampler
+        self.parts = Parts(folder, architecture)
         self._nodes = importlib.import_module("nodes")
 
     def prompt(self, text: str) -> list:
@@ -109,11 +107,11 @@ class Stack:
         """The prompt and an empty negative one on the model as it is."""
         return Graph(self.parts.model, self.prompt(text), self.prompt(""))
 
-    def sample(self, graph: Graph, seed: int, count: int, steps: int, cfg: float) -> torch.Tensor:
+    def sample(self, graph: Graph, seed: int, count: int, steps: int, sampler: str, cfg: float) -> torch.Tensor:
         """IMAGE [count, 128, 128, 3], as KSampler and VAEDecode make it of one seed."""
         latent = {"samples": torch.zeros(count, 4, SIZE // 8, SIZE // 8)}
         sampled = self._nodes.common_ksampler(
-            graph.model, seed, steps, cfg, self.sampler, "normal", graph.positive, graph.negative, latent
+            graph.model, seed, steps, cfg, sampler, "normal", graph.positive, graph.negative, latent
         )[0]
         return self.parts.vae.decode(sampled["samples"])
 

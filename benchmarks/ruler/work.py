@@ -15,7 +15,7 @@ from facelets.world import TRAITS
 from .conditions import DRAWING, KNOWN, Task
 from .figures import Score, pairwise_difference
 from .measure import Instruments, as_image, distance, trait_correlation
-from .stack import ARCHITECTURES, SAMPLING, Stack, plainly
+from .stack import ARCHITECTURES, Stack, plainly
 from .task import Person, case, person
 
 SHOWN = 3  # prompts whose pictures are kept for contact sheets
@@ -31,19 +31,18 @@ class Options:
     prompts: int
     seeds: int
     steps: int
+    sampler: str
     cfg: float
     phrases: tuple[int | None, ...] = (None,)  # how many a prompt names; None: everything
     folder: Path | None = None
     architecture: str = ARCHITECTURES[0]
     judge: Path = WEIGHTS
-    sampler: str = SAMPLING[ARCHITECTURES[0]][0]
 
 
 @cache
 def _setup(options: Options):
     torch.set_num_threads(1)
-    stack = Stack(options.folder, options.architecture, options.sampler)
-    people = {number: person(number) for number in options.compared}
+    stack, people = Stack(options.folder, options.architecture), {number: person(number) for number in options.compared}
     return stack, people, Instruments(stack.parts.face_encoder, people, options.judge)
 
 
@@ -81,7 +80,7 @@ def _pictures(condition, task, options):
     graph = task.stack.plain(task.case.text)
     for step in KNOWN[condition]:
         graph = step(graph, task)
-    return task.stack.sample(graph, task.case.seed, options.seeds, options.steps, options.cfg)
+    return task.stack.sample(graph, task.case.seed, options.seeds, options.steps, options.sampler, options.cfg)
 
 
 def _scores(condition, asked, images, instruments, whom, seconds):

@@ -156,10 +156,12 @@ class Flux(Foundation):
 
 
 class FluxFirst(Lesson):
-    """The first part of the lesson, at high rates: a stage of its own, so that it can be kept."""
+    """The first part of the lesson, at high rates: a stage of its own, so that it can be kept. The parts after it each
+    go on from the file of the one `before`."""
 
     name = "flux_first"
     file = f"{FIRST}flux"
+    before: str | None = None
     seed = 5
     steps = 2600
     batch = 64
@@ -168,15 +170,15 @@ class FluxFirst(Lesson):
     warm_up = 200
     floor = 0.6
     average = 0.998
+    kind: type[Taught] = Taught
+    logits = Flux.logits
 
     def build(self):
-        return self.taught(Flux(trained_text()))
-
-    @staticmethod
-    def taught(base: Flux, kind: type[Taught] = Taught) -> Taught:
+        base = trained_flux(self.before) if self.before else Flux(trained_text())
+        base.logits = self.logits
         base.flux.requires_grad_(True)
         compile_blocks(base.flux)
-        return kind(base)
+        return self.kind(base)
 
     def is_matrix(self, name):
         return "transformer_blocks." in name
@@ -190,14 +192,12 @@ class FluxBase(FluxFirst):
 
     name = "flux"
     file = f"{FIRST}flux_base"
+    before = FluxFirst.file
     seed = 7
     steps = 6000
     rate = 7e-4
     matrix_rate = 1.4e-3
     floor = 0.02
-
-    def build(self):
-        return self.taught(trained_flux(FluxFirst.file))
 
 
 class Pupil(Taught):
@@ -207,6 +207,23 @@ class Pupil(Taught):
         super().__init__(base)
         self.teacher = trained_generator()
         quicken(self.teacher.unet)
+        empty = self.teacher.prompt(encode_captions([""], np.random.default_rng(0)))
+        self.register_buffer("nothing", empty, persistent=False)  # what the empty prompt says [1, 77, 128]
+
+    @torch.no_grad()
+    def expected(self, noised: Noised, rows: Tensor, guidance: float) -> Tensor:
+        """The clean latents that the U-Net expects behind the same noise, with this guidance."""
+        teacher = self.teacher
+        ratio = (noised.clear.flatten() / noised.spread.flatten()).square()
+        nearest = torch.searchsorted(-teacher.levels, -ratio / (1 + ratio)).clamp(max=len(teacher.levels) - 1)
+        level = teacher.levels[nearest].view(-1, 1, 1, 1)
+        # on the U-Net's schedule picture and noise have a variance of 1 together
+        seen = noised.latents / (noised.clear.square() + noised.spread.square()).sqrt()
+        asked = Noised(seen, nearest.float(), level.sqrt(), level.sqrt(), (1 - level).sqrt(), noised.velocity)
+        said = teacher.velocity(asked, teacher.prompt(rows))
+        if guidance != 1:
+            said = torch.lerp(teacher.velocity(asked, self.nothing.expand(len(rows), -1, -1)), said, guidance)
+        return asked.expected(said)
 
 
 class FluxDetails(FluxBase):
@@ -215,36 +232,18 @@ class FluxDetails(FluxBase):
 
     name = "flux_details"
     file = f"{FIRST}flux_details"
-    before = f"{FIRST}flux_base"
+    before = FluxBase.file
     seed = 9
     steps = 3200
     rate = 8e-4
     matrix_rate = 1.6e-3
+    kind = Pupil
     logits = -0.3, 1.4  # more of the times at low noise
     guidance = 1.0
 
-    def build(self):
-        base = trained_flux(self.before)
-        base.logits = self.logits
-        return self.taught(base, Pupil)
-
-    @torch.no_grad()
     def aimed(self, model: Pupil, noised: Noised, rows: Tensor) -> Noised:
-        teacher = model.teacher
-        ratio = (noised.clear.flatten() / noised.spread.flatten()).square()
-        nearest = torch.searchsorted(-teacher.levels, -ratio / (1 + ratio)).clamp(max=len(teacher.levels) - 1)
-        level = teacher.levels[nearest].view(-1, 1, 1, 1)
-        # on the U-Net's schedule picture and noise have a variance of 1 together
-        seen = noised.latents / (noised.clear.square() + noised.spread.square()).sqrt()
-        asked = Noised(seen, nearest.float(), level.sqrt(), level.sqrt(), (1 - level).sqrt(), noised.velocity)
-        said = teacher.velocity(asked, teacher.prompt(rows))
-        if self.guidance != 1:
-            nothing = self.put(encode_captions([""], np.random.default_rng(0)))
-            unasked = teacher.velocity(asked, teacher.prompt(nothing).expand(len(rows), -1, -1))
-            said = torch.lerp(unasked, said, self.guidance)
-        clean = asked.expected(said)
-        velocity = (noised.latents - clean) / noised.spread
-        # its schedule begins at a noise of 0.03
+        velocity = (noised.latents - model.expected(noised, rows, self.guidance)) / noised.spread
+        # the U-Net's schedule begins at a noise of 0.03
         return noised._replace(velocity=torch.where(noised.spread < 0.05, noised.velocity, velocity))
 
 

@@ -246,7 +246,7 @@ def test_a_shorter_range_is_between_all_and_nothing(task):
             graph = task.stack.plain(task.case.text)
             for step in steps:
                 graph = step(graph, task)
-            return task.stack.sample(graph, 1, 1, 2, 3.0)
+            return task.stack.sample(graph, 1, 1, 2, "euler", 3.0)
 
     adapter, ill = conditions.adapter, latents(*conditions.KNOWN[conditions.ILL])
     assert torch.equal(latents(adapter(conditions.WEIGHT, 0.0), conditions.control()), ill)

@@ -95,7 +95,7 @@ def test_the_help_names_each_condition_once_and_every_default(capsys):
 
 
 def test_scores_are_written_after_every_person(tmp_path):
-    options = Options(("base", "ill"), range(2), range(2), 1, 1, 2, 3.0, judge=WEIGHTS)
+    options = Options(("base", "ill"), range(2), range(2), 1, 1, 2, "euler", 3.0, judge=WEIGHTS)
     traits = dict.fromkeys(TRAITS, 0.5)
 
     def own(person):
