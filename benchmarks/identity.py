@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 # Read when a worker starts: one thread each, and glibc keeps the tensors' memory between steps.
 os.environ |= {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "2147483648", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 
+from facelets.pack import SHIPPED  # noqa: E402
 from ruler import conditions  # noqa: E402
 from ruler.command import SCORES, arguments  # noqa: E402
 from ruler.conditions import BASE, ILL  # noqa: E402
@@ -62,14 +63,15 @@ def tables(options: Options, scores: list[Score]) -> str:
     """All tables that the measured conditions allow."""
     prompts = options.prompts * len(options.phrases)
     side = "settings may be chosen on them" if options.people[0] in TUNING else "no choice has seen them"
-    size = f"{len(options.people)} people ({side}), {prompts} prompts each, {options.seeds} seeds"
+    size = f"{len(options.people)} people ({side}), prompts each: {prompts}, seeds: {options.seeds}"
     parts = [f"{size}; {options.steps} steps of {options.sampler}, CFG {options.cfg:g}\n", markdown(scores), FACELESS]
     parts.append(traits.markdown(scores, traits.read_well(options.judge)))
     if {ILL, BASE} <= set(options.conditions):
         parts.append(trade_off.disease_markdown(scores, ILL, BASE, conditions.FAINTER, conditions.FAINTER_WEIGHT))
-        parts.append(trade_off.markdown(scores, ILL, BASE))
     rivals = conditions.measured_curves(conditions.RIVALS, options.conditions)
     cures = [name for name in options.conditions if name in conditions.CURING]
+    if {ILL, BASE} <= set(options.conditions) and (rivals or cures):
+        parts.append(trade_off.markdown(scores, ILL, BASE))
     if rivals and cures:
         parts.append(verdict.markdown(scores, cures, rivals, ILL))
     return "\n".join(parts)
@@ -106,7 +108,7 @@ def main():
     try:
         scores, shown = measure(options, given.processes, given.out)
     except Stopped as why:
-        sys.exit(str(why))
+        sys.exit(f"{options.folder or SHIPPED}: {why}")
     text = tables(options, scores)
     (given.out / "table.md").write_text(text)
     print(text, flush=True)

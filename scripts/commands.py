@@ -63,7 +63,7 @@ TOGETHER = (
     'cure-1.0 cure-abstract_pass-0.5 --identities 1 --prompts 1 --phrases 1 --steps 2 --out {out}"',
     'make bench-identity ARGS="--cured --tune --conditions base adapter-0.8+control cure-1.0 --cfg 1 --identities 1 '
     '--prompts 1 --phrases 1 --steps 2 --out {out}"',
-    'make bench-identity ARGS="--record --seeds 1 --identities 2 --prompts 1 --steps 2 --out {out}"',
+    'make bench-identity ARGS="--record --identities 2 --prompts 1 --steps 2 --out {out}"',
     'make bench-models ARGS="--server {server} --workflow workflows/api/facelets_portrait.json --references {people} '
     "--encoder workflow --clip {clip} --first 1 --steps 2 --seeds 1 --prompts benchmarks/freecure_prompts.txt "
     "--picture 14 --conditions foundation adapter weight-0.5 start-0.4 cure-1 freecure shared_attention --retry-failed "

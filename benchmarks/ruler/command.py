@@ -1,6 +1,7 @@
 """The ruler's command line: what may be asked for, and one sentence at once for what may not."""
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import fill
@@ -16,7 +17,7 @@ from .work import WEIGHTS
 
 _OUT = Path(__file__).resolve().parents[2] / "out/bench-identity"
 SCORES = "scores.csv"
-RECORD = {"identities": 24, "prompts": 6, "seeds": 2}
+RECORD = {"identities": 24, "prompts": 6, "seeds": 1}
 # Errors are those over people: many of them, and few pictures of each.
 CURED_RECORD = {"identities": 48, "prompts": 1, "seeds": 1, "phrases": [1, 2, 3], "conditions": conditions.CURED}
 
@@ -35,6 +36,17 @@ def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return read
 
 
+def _number(text: str) -> float:
+    """For argparse: a finite number."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"has to be a number, not {text}")
+    return number
+
+
+_number.__name__ = "number"  # argparse names it where the text is none
+
+
 def arguments(words: list[str] | None = None, about: str | None = None) -> argparse.Namespace:
     """What is asked for, by these words or the command line's; the folder for what comes out is there."""
     parser = _parser(about)
@@ -47,10 +59,12 @@ def arguments(words: list[str] | None = None, about: str | None = None) -> argpa
     given.sampler, given.cfg = given.sampler or sampler, cfg if given.cfg is None else given.cfg
     there = len(TUNING if given.tune else UNSEEN)
     if given.first + given.identities > there:
-        parser.error(f"--first and --identities go beyond the {there} people there are")
+        parser.error(
+            f"--first {given.first} and --identities {given.identities} go beyond the {there} people there are"
+        )
     model = (given.folder or SHIPPED) / f"{given.architecture}.safetensors"
     if not model.is_file():
-        parser.error(f"there is no {model}: `make facelets` trains it, and --folder says where else it is")
+        parser.error(f"there is no {model}: `make facelets` trains what does not ship; give its folder with --folder")
     if not given.judge.is_file():
         parser.error(f"there is no judge {given.judge}")
     if not traits.list_of(given.judge).exists():
@@ -88,7 +102,7 @@ def _parser(about: str | None) -> argparse.ArgumentParser:
     add("--steps", type=_whole(1), default=20, metavar="N", help="of the sampler; default: %(default)s")
     names, guided = zip(*SAMPLING.values(), strict=True)
     add("--sampler", choices=names, help=f"default: {_of_each(names)}")
-    add("--cfg", type=float, metavar="X", help=f"guidance; default: {_of_each(guided)}")
+    add("--cfg", type=_number, metavar="X", help=f"guidance; default: {_of_each(guided)}")
     add("--record", action="store_true",
         help=f"as many pictures as benchmarks/README.md has; default: {_said(RECORD)}")  # fmt: skip
     add("--cured", action="store_true",

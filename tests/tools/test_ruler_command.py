@@ -52,6 +52,11 @@ def test_a_folder_that_cannot_be_is_refused_at_once(capsys, tmp_path):
     assert (tmp_path / "one/two").is_dir()
 
 
+@pytest.mark.parametrize(("wrong", "said"), [("nan", "has to be a number, not nan"), ("abc", "invalid number value")])
+def test_guidance_is_a_number(capsys, wrong, said):
+    assert said in refused(capsys, "--cfg", wrong)
+
+
 def test_the_architectures_are_those_of_the_node():
     assert tuple(module("core.host.facelets.load").ARCHITECTURES) == ARCHITECTURES
 
@@ -72,7 +77,8 @@ def test_each_architecture_is_sampled_its_own_way_unless_told(tmp_path):
 def test_a_model_that_is_not_there_is_named(capsys, tmp_path):
     said = refused(capsys, "--folder", str(tmp_path), "--architecture", "flux")
     assert said.endswith(
-        f"there is no {tmp_path / 'flux.safetensors'}: `make facelets` trains it, and --folder says where else it is"
+        f"there is no {tmp_path / 'flux.safetensors'}: `make facelets` trains what does not ship; give its folder with "
+        "--folder"
     )
 
 
