@@ -74,6 +74,8 @@ def _number(widget, value):
 
 def _no_plain_value(socket, value):
     kind = socket.io_type
+    if kind == "COMBO" and value is None:  # JSON's null, which `offered` takes for a wire
+        raise ValueError(f"{socket.id} is null, but must be one of: {', '.join(socket.options)}; choose one of these.")
     # No CLIP comes from a checkpoint without one, of which its readers tell.
     if kind in _WIDGETS or kind in _READ_BY_US or (kind == "CLIP" and value is None):
         return value
