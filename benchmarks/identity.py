@@ -64,7 +64,8 @@ def tables(options: Options, scores: list[Score]) -> str:
     prompts = options.prompts * len(options.phrases)
     side = "settings may be chosen on them" if options.people[0] in TUNING else "no choice has seen them"
     size = f"{len(options.people)} people ({side}), prompts each: {prompts}, seeds: {options.seeds}"
-    parts = [f"{size}; {options.steps} steps of {options.sampler}, CFG {options.cfg:g}\n", markdown(scores), FACELESS]
+    sampling = f"{options.architecture}, {options.steps} steps of {options.sampler}, CFG {options.cfg:g}"
+    parts = [f"{size}; {sampling}\n", markdown(scores), FACELESS]
     parts.append(traits.markdown(scores, traits.read_well(options.judge)))
     if {ILL, BASE} <= set(options.conditions):
         parts.append(trade_off.disease_markdown(scores, ILL, BASE, conditions.FAINTER, conditions.FAINTER_WEIGHT))

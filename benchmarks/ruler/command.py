@@ -55,8 +55,9 @@ def arguments(words: list[str] | None = None, about: str | None = None) -> argpa
         if chosen:
             parser.set_defaults(**preset)
     given = parser.parse_args(words)
-    sampler, cfg = SAMPLING[given.architecture]
-    given.sampler, given.cfg = given.sampler or sampler, cfg if given.cfg is None else given.cfg
+    for name, usual in SAMPLING[given.architecture]._asdict().items():
+        if getattr(given, name) is None:
+            setattr(given, name, usual)
     there = len(TUNING if given.tune else UNSEEN)
     if given.first + given.identities > there:
         parser.error(
@@ -99,8 +100,8 @@ def _parser(about: str | None) -> argparse.ArgumentParser:
     add("--phrases", type=_whole(1, MOST_PHRASES), nargs="+", default=[None], metavar="N",
         help=f"how many a prompt names, 1 to {MOST_PHRASES}; default: everything, absent things too")  # fmt: skip
     add("--seeds", type=_whole(1), default=2, metavar="N", help="pictures per prompt; default: %(default)s")
-    add("--steps", type=_whole(1), default=20, metavar="N", help="of the sampler; default: %(default)s")
-    names, guided = zip(*SAMPLING.values(), strict=True)
+    names, guided, steps = zip(*SAMPLING.values(), strict=True)
+    add("--steps", type=_whole(1), metavar="N", help=f"of the sampler; default: {_of_each(steps)}")
     add("--sampler", choices=names, help=f"default: {_of_each(names)}")
     add("--cfg", type=_number, metavar="X", help=f"guidance; default: {_of_each(guided)}")
     add("--record", action="store_true",

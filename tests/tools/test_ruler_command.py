@@ -65,12 +65,12 @@ def test_each_architecture_is_sampled_its_own_way_unless_told(tmp_path):
     (tmp_path / "flux.safetensors").touch()
     flux = ["--folder", str(tmp_path), "--architecture", "flux", "--out", str(tmp_path / "out")]
     for words, expected in (
-        (["--out", str(tmp_path)], ("euler", 3.0)),
-        (flux, ("euler_ancestral", 1.0)),
-        ([*flux, "--sampler", "euler", "--cfg", "0"], ("euler", 0.0)),
+        (["--out", str(tmp_path)], ("euler", 3.0, 20)),
+        (flux, ("euler_ancestral", 1.0, 40)),
+        ([*flux, "--sampler", "euler", "--cfg", "0", "--steps", "5"], ("euler", 0.0, 5)),
     ):
         given = arguments(words)
-        assert (given.sampler, given.cfg) == expected
+        assert (given.sampler, given.cfg, given.steps) == expected
         assert identity.options_of(given).sampler == expected[0]
 
 
