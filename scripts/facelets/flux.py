@@ -5,19 +5,21 @@ trained, and ComfyUI's own table of names takes its weights over.
 """
 
 import shutil
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from .generator import trained_generator, trained_text
+from .generator import Generator, trained_generator, trained_text
 from .lesson import Foundation, Lesson, Noised, Taught
 from .networks import read_finished, sizes, write_finished
 from .pack import FIRST, TRIAL, module
 from .prompts import END, compact_numbers, encode_captions
-from .training import quicken
 
+GUIDANCE = 3.0  # of the U-Net, where FLUX is to say what it says
+_LAST = ("norm_out.linear", "proj_out")  # layers of the model, behind all blocks
 SIDE = 8  # tokens across: each is 2 x 2 places of the latents
 
 
@@ -107,18 +109,21 @@ class Flux(Foundation):
     def __init__(self, text: nn.Module):
         super().__init__()
         self.flux, self.text = new_flux(), text
-        for name, part in self.flux.named_modules():
-            if isinstance(part, nn.Linear):
-                nn.init.xavier_uniform_(part.weight)
-                # blocks begin as identities
-                if name.endswith(
-                    ("norm1.linear", "norm1_context.linear", "norm.linear", "norm_out.linear", "proj_out")
-                ):
-                    nn.init.zeros_(part.weight)
-                nn.init.zeros_(part.bias)
+        self.start(self.flux.named_modules())
         places = torch.zeros(SIDE, SIDE, 3)
         places[..., 1], places[..., 2] = torch.arange(SIDE)[:, None], torch.arange(SIDE)[None]
         self.register_buffer("places", places.flatten(0, 1), persistent=False)
+
+    @staticmethod
+    def start(named: Iterable[tuple[str, nn.Module]]):
+        """First weights: blocks begin as identities, since their gates are zero. What a gate lets through is not, or
+        neither would ever get a gradient."""
+        for name, part in named:
+            if isinstance(part, nn.Linear):
+                nn.init.xavier_uniform_(part.weight)
+                if name.endswith(("norm1.linear", "norm1_context.linear", "norm.linear")) or name in _LAST:
+                    nn.init.zeros_(part.weight)
+                nn.init.zeros_(part.bias)
 
     @torch.no_grad()
     def prompt(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,24 +211,37 @@ class Pupil(Taught):
     def __init__(self, base: Flux):
         super().__init__(base)
         self.teacher = trained_generator()
-        quicken(self.teacher.unet)
-        empty = self.teacher.prompt(encode_captions([""], np.random.default_rng(0)))
-        self.register_buffer("nothing", empty, persistent=False)  # what the empty prompt says [1, 77, 128]
+        self.register_buffer("nothing", said_nothing(self.teacher), persistent=False)
 
-    @torch.no_grad()
-    def expected(self, noised: Noised, rows: Tensor, guidance: float) -> Tensor:
-        """The clean latents that the U-Net expects behind the same noise, with this guidance."""
-        teacher = self.teacher
-        ratio = (noised.clear.flatten() / noised.spread.flatten()).square()
-        nearest = torch.searchsorted(-teacher.levels, -ratio / (1 + ratio)).clamp(max=len(teacher.levels) - 1)
-        level = teacher.levels[nearest].view(-1, 1, 1, 1)
-        # on the U-Net's schedule picture and noise have a variance of 1 together
-        seen = noised.latents / (noised.clear.square() + noised.spread.square()).sqrt()
-        asked = Noised(seen, nearest.float(), level.sqrt(), level.sqrt(), (1 - level).sqrt(), noised.velocity)
-        said = teacher.velocity(asked, teacher.prompt(rows))
+    def said(self, noised: Noised, rows: Tensor, guidance: float) -> Tensor:
+        """What the U-Net predicts on its own schedule, with this guidance."""
+        said = self.teacher.velocity(noised, self.teacher.prompt(rows))
         if guidance != 1:
-            said = torch.lerp(teacher.velocity(asked, self.nothing.expand(len(rows), -1, -1)), said, guidance)
-        return asked.expected(said)
+            said = torch.lerp(self.teacher.velocity(noised, self.nothing.expand(len(rows), -1, -1)), said, guidance)
+        return said
+
+
+def said_nothing(teacher: Generator) -> Tensor:
+    """What the empty prompt says [1, 77, 128]."""
+    with torch.no_grad():
+        return teacher.prompt(torch.as_tensor(encode_captions([""], np.random.default_rng(0))))
+
+
+@torch.no_grad()
+def taught(noised: Noised, levels: Tensor, said: Callable[[Noised], Tensor]) -> Noised:
+    """The same with the velocity that leads to the clean latents which the U-Net expects behind the same noise.
+
+    levels [1000]: of its schedule. said: what it predicts of latents on that.
+    """
+    ratio = (noised.clear.flatten() / noised.spread.flatten()).square()
+    nearest = torch.searchsorted(-levels, -ratio / (1 + ratio)).clamp(max=len(levels) - 1)
+    level = levels[nearest].view(-1, 1, 1, 1)
+    # on the U-Net's schedule picture and noise have a variance of 1 together
+    seen = noised.latents / (noised.clear.square() + noised.spread.square()).sqrt()
+    asked = Noised(seen, nearest.float(), level.sqrt(), level.sqrt(), (1 - level).sqrt(), noised.velocity)
+    velocity = (noised.latents - asked.expected(said(asked))) / noised.spread
+    # that schedule begins at a noise of 0.03
+    return noised._replace(velocity=torch.where(noised.spread < 0.05, noised.velocity, velocity))
 
 
 class FluxDetails(FluxBase):
@@ -242,9 +260,7 @@ class FluxDetails(FluxBase):
     guidance = 1.0
 
     def aimed(self, model: Pupil, noised: Noised, rows: Tensor) -> Noised:
-        velocity = (noised.latents - model.expected(noised, rows, self.guidance)) / noised.spread
-        # the U-Net's schedule begins at a noise of 0.03
-        return noised._replace(velocity=torch.where(noised.spread < 0.05, noised.velocity, velocity))
+        return taught(noised, model.teacher.levels, lambda asked: model.said(asked, rows, self.guidance))
 
 
 class FluxGuided(FluxDetails):
@@ -252,14 +268,31 @@ class FluxGuided(FluxDetails):
     would multiply what a small model is off by."""
 
     name = "flux_guided"
-    file = "flux"
+    file = "flux_guided"
     before = FluxDetails.file
     seed = 13
     steps = 3300
     rate = 1e-3
     matrix_rate = 2e-3
     logits = 0.0, 1.4
-    guidance = 3.0
+    guidance = GUIDANCE
+
+
+class FluxWhole(FluxGuided):
+    """The same lesson once more. The file that it starts from was trained while the single blocks could not learn, so
+    these begin anew."""
+
+    name = "flux_whole"
+    file = "flux"
+    before = FluxGuided.file
+    seed = 15
+
+    def build(self):
+        model = super().build()
+        for block in model.base.flux.single_transformer_blocks:
+            if not block.proj_out.weight.any():
+                Flux.start(block.named_modules(prefix="block"))
+        return model
 
 
 def to_comfyui(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -281,7 +314,7 @@ def to_diffusers(weights: dict[str, Tensor], like: dict[str, Tensor]) -> dict[st
     return {key: part.view_as(like[key]) for key, part in zip(like, flat.split(counts), strict=True)}
 
 
-def trained_flux(name: str = FluxGuided.file) -> Flux:
+def trained_flux(name: str = FluxWhole.file) -> Flux:
     """The base model as its stages left it, frozen, in fp32; its text encoder knows the world's words only."""
     base = Flux(trained_text())
     base.flux.load_state_dict(to_diffusers(read_finished(name), base.flux.state_dict()))

@@ -2,6 +2,9 @@
 
 As with the base, diffusers' class is trained and ComfyUI's has the weights under other names. The ControlNet reads the
 prompt; it begins as a copy of the base's first double blocks, with a few convolutions for its picture of the landmarks.
+
+They learn as the base did: what is asked for is what the U-Net expects of the same noise with its adapter, at the same
+weight, with guidance. So likeness falls with the weight as it does there, and the prompt suffers alike.
 """
 
 import torch
@@ -9,16 +12,29 @@ from diffusers import FluxControlNetModel
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .flux import Flux, attend_quickly, blocks_of, to_comfyui, to_tokens, trained_flux
-from .likeness import FACE_DIM, SPACE, Likeness, LikenessLesson, WeightLesson
-from .networks import sizes
-from .pack import module
+from .adapter import trained_likeness
+from .flux import (
+    GUIDANCE,
+    Flux,
+    attend_quickly,
+    blocks_of,
+    said_nothing,
+    taught,
+    to_comfyui,
+    to_tokens,
+    trained_flux,
+)
+from .lesson import Noised
+from .likeness import DEFAULT, FACE_DIM, LOWER, SPACE, Likeness, LikenessLesson, Shown
+from .networks import read_finished, sizes, write_finished
+from .pack import FIRST, module
 from .reader import LatentReader, trained_reader
 from .training import initialise
 
 TOKENS, WIDTH, INNER = 16, 128, 128  # of an identity, of a token, and of a cross-attention
 DEPTH, HEAD = 5, 64  # of PuLID's encoder: a layer for each state that EVA-CLIP would show it
 SEEN = 4  # numbers of such a state, which is always zeros here
+FIRST_FILE = f"{FIRST}flux_adapter"
 CONTROL_DEPTH = 2  # double blocks of the ControlNet, as XLabs' have; the base's take what they say in turn
 
 
@@ -118,26 +134,75 @@ class FluxLikeness(Likeness):
         self._looks = {}
         return velocity
 
-    @torch.no_grad()
-    def weaken(self, share):
-        for attention in self.adapter.pulid_ca:
-            attention.to_out.weight.mul_(share)
-
     def control_weights(self):
         return self.control.to_comfyui()
+
+
+class Pupil(FluxLikeness):
+    """With the U-Net, its adapter and its ControlNet."""
+
+    def __init__(self, base: Flux, reader: LatentReader):
+        super().__init__(base, reader)
+        self.teacher = trained_likeness()
+        self.register_buffer("nothing", said_nothing(self.teacher.base), persistent=False)
+
+    def said(self, noised: Noised, shown: Shown, weights: Tensor) -> Tensor:
+        """What these predict on the U-Net's schedule with the person at weights [B, 1, 1], with guidance: away from
+        nobody and an empty prompt, at the same weight, as ApplyIDAdapter's negative has it."""
+        teacher, count = self.teacher, len(shown.rows)
+        both = Noised(*(torch.cat([part, part]) for part in noised))
+        both = both._replace(latents=both.latents.contiguous(memory_format=torch.channels_last))
+        prompt = torch.cat([teacher.base.prompt(shown.rows), self.nothing.expand(count, -1, -1)])
+        tokens = residuals = None
+        if shown.vectors is not None:
+            tokens = teacher.identity(torch.cat([shown.vectors, torch.zeros_like(shown.vectors)]))
+        if shown.hints is not None:
+            hints, read = torch.cat([shown.hints, shown.hints]), prompt if tokens is None else tokens
+            residuals = teacher.control(x=both.latents, hint=hints, timesteps=both.times, context=read)
+        said, unasked = teacher.predicted(both, prompt, tokens, residuals, torch.cat([weights, weights])).chunk(2)
+        return torch.lerp(unasked, said, GUIDANCE)
 
 
 class FluxAdapter(LikenessLesson):
     name = "flux_adapter"
     seed = 6
+    steps = 2000
+    batch = 16
+    matrix_rate = 2e-3
+    found = 0.0
+    ill = 0.0  # its teacher is
+    lower = LOWER
+    weight = DEFAULT
 
     def build(self):
-        return FluxLikeness(trained_flux(), trained_reader())
+        return Pupil(trained_flux(), trained_reader())
+
+    def aimed(self, model, noised, shown):
+        weights = self.weight * shown.part[:, None, None]
+        return taught(noised, model.teacher.base.levels, lambda asked: model.said(asked, shown, weights))
+
+    def export(self, model, summary):
+        write_finished(FIRST_FILE, model.learned(), self.described(summary))
 
 
-class FluxAdapterWeight(WeightLesson):
-    name = "flux_adapter_weight"
-    seed = 12
-    first = FluxAdapter
-    adapter_file, control_file = "pulid", "flux_controlnet"
-    kept = 1.0  # it is sampled without guidance, which would multiply what is added
+class FluxAdapterLook(FluxAdapter):
+    """The rest of it: the first part brings the person and hardly the look, which is a small part of what is predicted.
+    So the reader counts more, until the last steps."""
+
+    name = "flux_adapter_look"
+    seed = 14
+    steps = 700
+    rate = 5e-4
+    matrix_rate = 1.5e-3
+    warm_up = 50
+    average = 0.995
+    found = 0.6
+    ill = 0.4
+
+    def build(self):
+        model = super().build()
+        model.recall(read_finished(FIRST_FILE))
+        return model
+
+    def export(self, model, summary):
+        self.finish(model, summary, "pulid", "flux_controlnet")

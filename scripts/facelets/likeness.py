@@ -9,13 +9,12 @@ whose captions say little, so the identity tokens learn to carry hair, glasses a
 and a lesson's `ill` set how ill it gets: how many captions say nothing or something else, how much of the target's look
 the reference portrait shows, and how much it counts that this look can be read from the expected latents.
 
-A second lesson is about the weight. After the first, half of the weight brings nearly the whole person. So at lower
-weights the target lies between what the base says and the truth, for likeness to fall with the weight; the look is
-asked for at every weight.
+Lessons differ in what they ask for: the truth, at lower weights something between that and what the base says, or what
+another adapter makes of the same noise.
 """
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +22,8 @@ from torch import Tensor, nn
 
 from .dataset import REFERENCES, SHARED, PortraitStage
 from .lesson import ABSENT, Foundation, Noised
-from .networks import read_finished, write_finished
-from .pack import FIRST, module
+from .networks import write_finished
+from .pack import module
 from .prompts import encode_captions
 from .reader import LatentReader, answers_of, misread
 from .words import captions_of
@@ -37,9 +36,8 @@ WITHOUT = 0.1  # pictures that are trained without an identity, and as many with
 # With the adapter alone, with both, and with the ControlNet alone, which then reads the prompt as often as not.
 ALONE, BOTH, POSE = "adapter", "both", "control"
 READS_PROMPT = 0.5
-LOWER = 0.5  # of the pictures of the second lesson, at less than the weight that asks for the whole person
+LOWER = 0.5  # of the pictures of a lesson about the weight, at less than the one that asks for the whole person
 DEFAULT = 0.8  # that weight, which is ApplyIDAdapter's
-FALLS = 3  # power of the part that is asked for, where the target is
 # What counts besides the denoising error, which hardly notices a brow or three pixels. The frozen reader looks at the
 # expected latents: squared error of traits, doubt about the look, pixels of the landmarks, and, as in PuLID's identity
 # loss (Guo et al. 2024), 1 - cosine of what the face encoder would say of the picture to the reference.
@@ -79,12 +77,21 @@ class Likeness(nn.Module):
         self.load_state_dict({**self.state_dict(), **learned})
 
     @abstractmethod
-    def weaken(self, share: float):
-        """Let the adapter add so much of what it adds."""
-
-    @abstractmethod
     def control_weights(self) -> dict[str, Tensor]:
         """The ControlNet's, as ComfyUI's class names them."""
+
+
+class Shown(NamedTuple):
+    """What a step shows of a batch: rows of captions and the prompts that they make, face vectors (None without the
+    adapter), drawn landmarks (None without the ControlNet) and what is added for them, and how much of the person is
+    asked for [B]."""
+
+    rows: Tensor
+    prompt: Any
+    vectors: Tensor | None
+    hints: Tensor | None
+    residuals: Any
+    part: Tensor
 
 
 class LikenessLesson(PortraitStage):
@@ -98,6 +105,8 @@ class LikenessLesson(PortraitStage):
     kinds = {ALONE: 0.4, BOTH: 0.45, POSE: 0.15}  # of steps
     found = 0.6  # the share of the steps that finds the person
     ill = 0.4
+    lower = 0.0  # of the pictures, at less than the weight that asks for the whole person
+    weight = 1.0  # that weight
 
     def drawn(self, rng: np.random.Generator, count: int, true: bool) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
         """Latents, rows of captions, face vectors, and which portraits they are of, for `count` pairs; captions as the
@@ -113,7 +122,14 @@ class LikenessLesson(PortraitStage):
 
     def asked_for(self, rng: np.random.Generator, count: int) -> tuple[Tensor, float]:
         """How much of the person is asked for [count], and the adapter's weight where it is all of it."""
-        return self.put(torch.ones(count)), 1.0
+        if not self.lower:
+            return self.put(torch.ones(count)), self.weight
+        less = rng.uniform(size=count) < self.lower
+        return self.put(np.where(less, rng.uniform(size=count), 1).astype(np.float32)), self.weight
+
+    def aimed(self, model: Likeness, noised: Noised, shown: Shown) -> Noised:
+        """The same with the velocity that the lesson asks for: the noise's own."""
+        return noised
 
     def loss(self, model: Likeness, rng: np.random.Generator, count: int, progress: float) -> tuple[Tensor, dict]:
         # the same kind of step in every process, since one waits for the other
@@ -124,18 +140,16 @@ class LikenessLesson(PortraitStage):
             prompt = model.base.prompt(rows)
         noised, landmarks = model.base.noised(latents), self.put(self.portraits.landmarks[places])
         read = None if kind == POSE and chosen.uniform() < READS_PROMPT else model.identity(vectors)
-        tokens, residuals = (None if kind == POSE else read), None
+        tokens, hints, residuals = (None if kind == POSE else read), None, None
         with self.multiplying():
             if kind != ALONE:
                 hints = self.put(drawn_landmarks(self.portraits.landmarks[places]))
                 residuals = model.control_residuals(noised, hints, prompt, read)
             part, weight = self.asked_for(rng, count)
             velocity = model.predicted(noised, prompt, tokens, residuals, weight * part[:, None, None])
-            if kind != POSE and (part < 1).any():
-                with torch.no_grad():
-                    nobody = model.predicted(noised, prompt, None, residuals)
-                shown = part[:, None, None, None] ** FALLS
-                noised = noised._replace(velocity=torch.lerp(nobody, noised.velocity, shown))
+            shown = Shown(rows, prompt, None if kind == POSE else vectors, hints, residuals, part)
+            with torch.no_grad():
+                noised = self.aimed(model, noised, shown)
         loss = noised.error(velocity, self.put(self.portraits.emphasis(places)))
         share = 1.0 if progress < self.found else THEN
         numbers = {kind: loss.detach()}
@@ -157,44 +171,15 @@ class LikenessLesson(PortraitStage):
             loss, numbers["pixels"] = loss + share * PLACE * pixels, pixels.detach()
         return loss, numbers
 
-    def export(self, model, summary):
-        write_finished(f"{FIRST}{self.name}", model.learned(), self.described(summary))
+    def finish(self, model: Likeness, summary: dict, adapter_file: str, control_file: str):
+        """Leave what ships."""
+        about = {"likeness.face_space": SPACE, "license": "Apache-2.0"}
+        write_finished(adapter_file, model.adapter.state_dict(), self.described(summary), **about)
+        write_finished(control_file, model.control_weights(), self.described(summary))
 
     def described(self, summary: dict) -> dict:
         """The account of the training, with how ill the adapter was to get."""
         return {**summary, "bare": BARE, "wrong": WRONG, "shared": SHARED, "ill": self.ill}
-
-
-class WeightLesson(LikenessLesson):
-    """The second lesson. Subclasses name the first and the files that this one leaves."""
-
-    steps = 700
-    rate = 5e-4
-    matrix_rate = 2e-3
-    warm_up = 50
-    average = 0.995
-    kinds = {ALONE: 0.3, BOTH: 0.4, POSE: 0.3}
-    found = 0.0
-    ill = 2.0
-    kept = 0.625  # of what the adapter adds, in its file; with all of it prompts lose 40 points, pictures are stained
-    first: type[LikenessLesson]
-    adapter_file: str
-    control_file: str
-
-    def build(self):
-        model = self.first().build()
-        model.recall(read_finished(f"{FIRST}{self.first.name}"))
-        return model
-
-    def asked_for(self, rng, count):
-        lower = rng.uniform(size=count) < LOWER
-        return self.put(np.where(lower, rng.uniform(size=count), 1).astype(np.float32)), DEFAULT
-
-    def export(self, model, summary):
-        model.weaken(self.kept)
-        about = {"likeness.face_space": SPACE, "license": "Apache-2.0"}
-        write_finished(self.adapter_file, model.adapter.state_dict(), self.described(summary), **about)
-        write_finished(self.control_file, model.control_weights(), self.described(summary))
 
 
 def said_of(look, rng: np.random.Generator) -> str:
