@@ -33,10 +33,14 @@ def offered(node, **chosen):
     """
     options = {choice.id: choice.options for choice in node.define_schema().inputs if choice.id in chosen}
     wrong = [
-        f"{name} is {quoted(value)}, but must be one of: {', '.join(options[name])}; choose one of these."
+        _not_offered(name, value, options[name])
         for name, value in chosen.items() if value is not None and value not in options[name]
     ]  # fmt: skip
     return " ".join(wrong) or True
+
+
+def _not_offered(name, value, options):
+    return f"{name} is {quoted(value)}, but must be one of: {', '.join(options)}; choose one of these."
 
 
 def checked(execute):
@@ -75,7 +79,7 @@ def _number(widget, value):
 def _no_plain_value(socket, value):
     kind = socket.io_type
     if kind == "COMBO" and value is None:  # JSON's null, which `offered` takes for a wire
-        raise ValueError(f"{socket.id} is null, but must be one of: {', '.join(socket.options)}; choose one of these.")
+        raise ValueError(_not_offered(socket.id, value, socket.options))
     # No CLIP comes from a checkpoint without one, of which its readers tell.
     if kind in _WIDGETS or kind in _READ_BY_US or (kind == "CLIP" and value is None):
         return value

@@ -54,10 +54,8 @@ def arguments(words: list[str] | None = None, about: str | None = None) -> argpa
     for chosen, preset in ((options.record, RECORD), (options.cured, CURED_RECORD)):
         if chosen:
             parser.set_defaults(**preset)
+    parser.set_defaults(**SAMPLING[options.architecture]._asdict())
     given = parser.parse_args(words)
-    for name, usual in SAMPLING[given.architecture]._asdict().items():
-        if getattr(given, name) is None:
-            setattr(given, name, usual)
     there = len(TUNING if given.tune else UNSEEN)
     if given.first + given.identities > there:
         parser.error(

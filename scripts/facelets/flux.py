@@ -5,7 +5,7 @@ trained, and ComfyUI's own table of names takes its weights over.
 """
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from .pack import FIRST, TRIAL, module
 from .prompts import END, compact_numbers, encode_captions
 
 GUIDANCE = 3.0  # of the U-Net, where FLUX is to say what it says
-_LAST = ("norm_out.linear", "proj_out")  # layers of the model, behind all blocks
 SIDE = 8  # tokens across: each is 2 x 2 places of the latents
 
 
@@ -101,6 +100,17 @@ def new_flux() -> FluxTransformer2DModel:
     return flux
 
 
+def begin(module: nn.Module):
+    """First weights of diffusers' FLUX or of some blocks of it, which begin as identities: their gates are zero. What a
+    gate lets through is not, or neither would ever get a gradient."""
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            if name.endswith(("norm1.linear", "norm1_context.linear", "norm.linear")):
+                nn.init.zeros_(part.weight)
+            nn.init.zeros_(part.bias)
+
+
 class Flux(Foundation):
     """The small FLUX, as diffusers has it, and the frozen text encoder."""
 
@@ -109,21 +119,12 @@ class Flux(Foundation):
     def __init__(self, text: nn.Module):
         super().__init__()
         self.flux, self.text = new_flux(), text
-        self.start(self.flux.named_modules())
+        begin(self.flux)
+        for last in (self.flux.norm_out.linear, self.flux.proj_out):
+            nn.init.zeros_(last.weight)
         places = torch.zeros(SIDE, SIDE, 3)
         places[..., 1], places[..., 2] = torch.arange(SIDE)[:, None], torch.arange(SIDE)[None]
         self.register_buffer("places", places.flatten(0, 1), persistent=False)
-
-    @staticmethod
-    def start(named: Iterable[tuple[str, nn.Module]]):
-        """First weights: blocks begin as identities, since their gates are zero. What a gate lets through is not, or
-        neither would ever get a gradient."""
-        for name, part in named:
-            if isinstance(part, nn.Linear):
-                nn.init.xavier_uniform_(part.weight)
-                if name.endswith(("norm1.linear", "norm1_context.linear", "norm.linear")) or name in _LAST:
-                    nn.init.zeros_(part.weight)
-                nn.init.zeros_(part.bias)
 
     @torch.no_grad()
     def prompt(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,7 +136,10 @@ class Flux(Foundation):
     def noised(self, latents: Tensor) -> Noised:
         """Most of the times are in the middle (Esser et al. 2024)."""
         middle, wide = self.logits
-        level = torch.sigmoid(middle + wide * torch.randn(len(latents), device=latents.device))
+        return self.noised_to(latents, torch.sigmoid(middle + wide * torch.randn(len(latents), device=latents.device)))
+
+    def noised_to(self, latents: Tensor, level: Tensor) -> Noised:
+        """Latents with these shares [B] of noise."""
         noise, spread = torch.randn_like(latents), level.view(-1, 1, 1, 1)
         noisy, velocity = (1 - spread) * latents + spread * noise, noise - latents
         return Noised(noisy, level, 1 - spread, torch.ones_like(spread), spread, velocity)
@@ -291,7 +295,7 @@ class FluxWhole(FluxGuided):
         model = super().build()
         for block in model.base.flux.single_transformer_blocks:
             if not block.proj_out.weight.any():
-                Flux.start(block.named_modules(prefix="block"))
+                begin(block)
         return model
 
 

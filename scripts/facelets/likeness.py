@@ -122,8 +122,6 @@ class LikenessLesson(PortraitStage):
 
     def asked_for(self, rng: np.random.Generator, count: int) -> tuple[Tensor, float]:
         """How much of the person is asked for [count], and the adapter's weight where it is all of it."""
-        if not self.lower:
-            return self.put(torch.ones(count)), self.weight
         less = rng.uniform(size=count) < self.lower
         return self.put(np.where(less, rng.uniform(size=count), 1).astype(np.float32)), self.weight
 

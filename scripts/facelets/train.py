@@ -43,11 +43,6 @@ TRIED, TOGETHER = (8, 16), (Autoencoder.name, WhoIsIt.name)
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": "2147483648", "MALLOC_TRIM_THRESHOLD_": "8589934592", "OMP_NUM_THREADS": "1"}
 
 
-def _quick(device: torch.device) -> str:
-    """The type that is multiplied fast: without instructions for it bfloat16 takes four times as long as float32."""
-    return "bfloat16" if device.type != "cpu" or torch.cpu._is_avx512_bf16_supported() else "float32"
-
-
 def main():
     again = [sys.executable, "-m", "facelets.train", *sys.argv[1:]]
     if any(os.environ.get(name) != value for name, value in MEMORY.items()):
@@ -65,12 +60,16 @@ def main():
     if options.trial and TRIAL is None:
         with tempfile.TemporaryDirectory(prefix="facelets-trial-") as folder:
             sys.exit(subprocess.run(again, env={**os.environ, "FACELETS_TRIAL": folder}).returncode)
+    if options.dtype or options.device.type != "cpu":
+        dtype = getattr(torch, options.dtype or "bfloat16")
+    else:  # without instructions for it bfloat16 takes four times as long
+        dtype = module("core.host.comfyui.managed").half_precision()
     for name in ORDER if options.stage == "all" else [options.stage]:
         if name == PORTRAITS:
             dataset.build(processes=options.processes)
         else:
             stage = STAGES[name]()
-            stage.device, stage.dtype = options.device, getattr(torch, options.dtype or _quick(options.device))
+            stage.device, stage.dtype = options.device, dtype
             if options.trial:
                 stage.steps, stage.batch = TRIED
             alone = options.trial and name not in TOGETHER

@@ -85,7 +85,7 @@ def test_one_sentence(pack, wired, inputs, expected):
     [
         ({"mode": Wired("strong")}, "mode is 'strong', but must be one of: noise_blend, .*, both, freecure; choose"),
         ({"trajectory": Wired("both")}, "trajectory is 'both', but must be one of: shared, separate;"),
-        ({"trajectory": None}, "trajectory is null, but must be one of: shared, separate;"),
+        ({"trajectory": None}, "trajectory is None, but must be one of: shared, separate;"),
     ],
 )
 def test_words_over_a_wire(pack, wired, inputs, expected):

@@ -62,6 +62,20 @@ def conditioning(prompt):
     return [[prompt[0], {"pooled_output": prompt[1]}]]
 
 
+def with_person(model, positive, negative, adapter, vector, weight):
+    """As ApplyIDAdapter."""
+    host = module("core.host.adapters.adapter")
+    person = module("core.faces.identity.identity").Identity(SPACE, vector, vector[None], vector, "mean")
+    sources = module("core.host.who.person").Sources(person)
+    return host.apply_adapter(model, positive, negative, adapter, sources, host.Strength(weight))[:3]
+
+
+def with_landmarks(positive, negative, control_net, hints):
+    """As LandmarkControl, of pictures of landmarks [B, 3, H, W]."""
+    add, strength = module("core.host.prompts.landmarks").add_control_net, module("core.host.adapters.adapter").Strength
+    return add(positive, negative, control_net, hints.movedim(1, -1), strength(1.0))
+
+
 @pytest.fixture(scope="module")
 def model(base):
     return load.build_flux(flux.to_comfyui(base.flux.state_dict()))
@@ -99,10 +113,7 @@ def test_the_landmarks_net_is_comfyuis_xlabs_one(trained, model, prompt):
     hints = drawn_landmarks(LANDMARKS)
     residuals = trained.control_residuals(noise_alone(), hints, prompt, None)
     ours = trained.predicted(noise_alone(), prompt, None, residuals)
-    add = module("core.host.prompts.landmarks").add_control_net
-    strength = module("core.host.adapters.adapter").Strength(1.0)
-    prompts = add(conditioning(prompt), conditioning(prompt), control, hints.movedim(1, -1), strength)
-    theirs = first_velocity(model, *prompts)
+    theirs = first_velocity(model, *with_landmarks(*[conditioning(prompt)] * 2, control, hints))
     assert close(ours, theirs)
     assert (ours - trained.predicted(noise_alone(), prompt, None, None)).abs().max() > 0.1 * theirs.abs().max()
 
@@ -115,12 +126,10 @@ def test_the_adapter_is_what_apply_id_adapter_makes_of_its_file(trained, model, 
     assert identity.spec.family == "pulid_flux" and identity.spec.look is None and identity.spec.face_dim == 128
     adapter = host.LoadedAdapter(file.name, identity.spec, managed.managed(identity))
     vector = F.normalize(torch.randn(128, generator=torch.manual_seed(8)), dim=0)
-    person = module("core.faces.identity.identity").Identity(SPACE, vector, vector[None], vector, "mean")
-    sources = module("core.host.who.person").Sources(person)
-    applied = host.apply_adapter(model, *[conditioning(prompt)] * 2, adapter, sources, host.Strength(1.0))
+    applied = with_person(model, *[conditioning(prompt)] * 2, adapter, vector, 1.0)
     tokens = trained.identity(vector.expand(2, 128))
     ours = trained.predicted(noise_alone(), prompt, tokens, None)
-    theirs = first_velocity(*applied[:3])
+    theirs = first_velocity(*applied)
     assert close(ours, theirs)
     assert (ours - trained.predicted(noise_alone(), prompt, None, None)).abs().max() > 0.1 * theirs.abs().max()
 
@@ -143,10 +152,9 @@ def test_the_last_lessons_ask_for_what_the_u_net_expects(lesson):
     pupil = flux.Pupil(flux.Flux(trained_text()))
     rows = torch.as_tensor(prompts.encode_captions(["a man with a grey beard"] * 3, np.random.default_rng(0)))
     torch.manual_seed(4)
-    latents, noise, level = torch.randn(3, 16, 16, 16), torch.randn(3, 16, 16, 16), torch.tensor([0.6, 0.2, 0.01])
-    spread = level.view(-1, 1, 1, 1)
-    noisy = (1 - spread) * latents + spread * noise
-    noised = Noised(noisy, level, 1 - spread, torch.ones_like(spread), spread, noise - latents)
+    latents, level = torch.randn(3, 16, 16, 16), torch.tensor([0.6, 0.2, 0.01])
+    noised = pupil.base.noised_to(latents, level)
+    noise = noised.velocity + latents
     aimed = lesson().aimed(pupil, noised, rows)
     nothing = torch.as_tensor(prompts.encode_captions([""], np.random.default_rng(0)))
     times_asked, times_unasked = {flux.FluxDetails: (1, 0), flux.FluxGuided: (3, -2)}[lesson]  # CFG 1 and 3
@@ -170,10 +178,9 @@ def test_the_adapter_is_to_do_what_the_u_nets_does(base, kind):
     pupil = flux_adapter.Pupil(base, nn.Identity())
     says, weights = ["a man with a grey beard", "a sad face"], (0.8, 0.2)
     torch.manual_seed(6)
-    latents, noise, level = torch.randn(2, 16, 16, 16), torch.randn(2, 16, 16, 16), torch.tensor([0.7, 0.4])
-    spread = level.view(-1, 1, 1, 1)
-    noised = Noised((1 - spread) * latents + spread * noise, level, 1 - spread, torch.ones_like(spread), spread,
-                    noise - latents)  # fmt: skip
+    latents, level = torch.randn(2, 16, 16, 16), torch.tensor([0.7, 0.4])
+    noised = base.noised_to(latents, level)
+    noise = noised.velocity + latents
     rows, vectors = prompts.encode_captions(says, np.random.default_rng(0)), F.normalize(torch.randn(2, 128), dim=1)
     hints = drawn_landmarks(LANDMARKS)
     shown = Shown(
@@ -191,19 +198,13 @@ def test_the_adapter_is_to_do_what_the_u_nets_does(base, kind):
 
 def expected_by_comfyui(text, whom, landmarks, latents, noise, level):
     """The clean latents, of deviation 1, after one step to the end. whom: a vector and a weight."""
-    host, sample = module("core.host.adapters.adapter"), importlib.import_module("comfy.sample")
+    sample = importlib.import_module("comfy.sample")
     model, clip, _, control_net, adapter, _ = load.load_facelets()
     positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(said)) for said in (text, ""))
     if whom is not None:
-        vector, weight = whom
-        person = module("core.faces.identity.identity").Identity(SPACE, vector, vector[None], vector, "mean")
-        sources = module("core.host.who.person").Sources(person)
-        model, positive, negative = host.apply_adapter(
-            model, positive, negative, adapter, sources, host.Strength(weight)
-        )[:3]
+        model, positive, negative = with_person(model, positive, negative, adapter, *whom)
     if landmarks is not None:
-        add = module("core.host.prompts.landmarks").add_control_net
-        positive, negative = add(positive, negative, control_net, landmarks.movedim(0, -1)[None], host.Strength(1.0))
+        positive, negative = with_landmarks(positive, negative, control_net, landmarks[None])
     sigmas = model.get_model_object("model_sampling").sigmas
     sigma = sigmas[(sigmas - level / (1 - level)).abs().argmin()]
     given = model.model.process_latent_out(latents[None])
