@@ -63,7 +63,9 @@ def arguments(words: list[str] | None = None, about: str | None = None) -> argpa
         )
     model = (given.folder or SHIPPED) / f"{given.architecture}.safetensors"
     if not model.is_file():
-        parser.error(f"there is no {model}: `make facelets` trains what does not ship; give its folder with --folder")
+        parser.error(
+            f"there is no {model}: what does not ship has to be trained (`make facelets`); --folder says where it is"
+        )
     if not given.judge.is_file():
         parser.error(f"there is no judge {given.judge}")
     if not traits.list_of(given.judge).exists():

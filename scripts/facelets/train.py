@@ -52,7 +52,7 @@ def main():
     parser.add_argument("--processes", type=int, default=2, help="that share a processor's work, or draw portraits")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="that trains, such as cuda")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"],
-                        help="what is multiplied in; default: bfloat16, but on processors without it")  # fmt: skip
+                        help="of products; weights stay float32; default: bfloat16 where it is fast")  # fmt: skip
     parser.add_argument("--trial", action="store_true", help="with all: see that it runs")
     options = parser.parse_args()
     if options.trial and options.stage != "all":

@@ -77,8 +77,8 @@ def test_each_architecture_is_sampled_its_own_way_unless_told(tmp_path):
 def test_a_model_that_is_not_there_is_named(capsys, tmp_path):
     said = refused(capsys, "--folder", str(tmp_path), "--architecture", "flux")
     assert said.endswith(
-        f"there is no {tmp_path / 'flux.safetensors'}: `make facelets` trains what does not ship; give its folder with "
-        "--folder"
+        f"there is no {tmp_path / 'flux.safetensors'}: what does not ship has to be trained (`make facelets`); "
+        "--folder says where it is"
     )
 
 
