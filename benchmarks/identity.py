@@ -30,6 +30,7 @@ from ruler.conditions import BASE, ILL  # noqa: E402
 from ruler.figures import Score, markdown  # noqa: E402
 from ruler.gather import gathered  # noqa: E402
 from ruler.report import trade_off, traits, verdict  # noqa: E402
+from ruler.report.people import ENOUGH  # noqa: E402
 from ruler.report.plot import plot  # noqa: E402
 from ruler.report.sheets import contact_sheet  # noqa: E402
 from ruler.stack import Stopped  # noqa: E402
@@ -38,10 +39,12 @@ from ruler.work import SHOWN, Options, measure_person  # noqa: E402
 
 SHEET = 8  # people on a contact sheet
 CURED_SHEET = (BASE, ILL, conditions.FAINTER, "adapter-from-0.3+control", "freecure", conditions.CURE)
-FACELESS = (
-    "A picture without a face counts for nothing in the cosines, the AUC and the landmarks of the first table, as a "
-    "cosine of 0 in the disease, the trade, the leads and the plot, and like any other wherever the judge reads it.\n"
+FACELESS = "A picture without a face counts for nothing in the cosines, the AUC and the landmarks of the first table"
+LIKE_NOBODY = ", as a cosine of 0 in the disease, the trade, the leads and the plot"
+READ_ANYWAY = (
+    ", and like any other wherever the judge reads it. A dash: not measured, or not asked for in these prompts.\n"
 )
+FEW = f"Fewer than {ENOUGH} people: take no number here for a result.\n"
 
 
 def options_of(given: argparse.Namespace) -> Options:
@@ -63,15 +66,19 @@ def tables(options: Options, scores: list[Score]) -> str:
     """All tables that the measured conditions allow."""
     prompts = options.prompts * len(options.phrases)
     side = "settings may be chosen on them" if options.people[0] in TUNING else "no choice has seen them"
-    size = f"{len(options.people)} people ({side}), prompts each: {prompts}, seeds: {options.seeds}"
+    size = f"people: {len(options.people)} ({side}), prompts each: {prompts}, seeds: {options.seeds}"
+    compared = {ILL, BASE} <= set(options.conditions)
     sampling = f"{options.architecture}, {options.steps} steps of {options.sampler}, CFG {options.cfg:g}"
-    parts = [f"{size}; {sampling}\n", markdown(scores), FACELESS]
+    parts = [f"{size}; {sampling}\n"]
+    if len(options.people) < ENOUGH:
+        parts.append(FEW)
+    parts += [markdown(scores), FACELESS + LIKE_NOBODY * compared + READ_ANYWAY]
     parts.append(traits.markdown(scores, traits.read_well(options.judge)))
-    if {ILL, BASE} <= set(options.conditions):
+    if compared:
         parts.append(trade_off.disease_markdown(scores, ILL, BASE, conditions.FAINTER, conditions.FAINTER_WEIGHT))
     rivals = conditions.measured_curves(conditions.RIVALS, options.conditions)
     cures = [name for name in options.conditions if name in conditions.CURING]
-    if {ILL, BASE} <= set(options.conditions) and (rivals or cures):
+    if compared and (rivals or cures):
         parts.append(trade_off.markdown(scores, ILL, BASE))
     if rivals and cures:
         parts.append(verdict.markdown(scores, cures, rivals, ILL))

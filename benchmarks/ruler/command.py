@@ -83,7 +83,7 @@ def _parser(about: str | None) -> argparse.ArgumentParser:
     others = [name for name in conditions.KNOWN if name not in usual]
     lists = (f"the usual conditions: {' '.join(usual)}", f"others: {' '.join(others)}")
     parser = argparse.ArgumentParser(
-        usage="%(prog)s [options]; --help tells them",
+        usage="%(prog)s [options]; see --help",
         description=about,
         epilog="\n".join(fill(some, 100, break_on_hyphens=False) for some in lists),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -146,3 +146,4 @@ def test_the_tables_say_what_they_count_and_where_all_of_it_lies(monkeypatch, ca
     assert {path.name for path in (tmp_path / "new").iterdir()} == set(last.split(": ")[1].split(", "))
     assert "adapter-0.32+control (at 0.32, which is 0.4 of 0.8)" in text
     assert text.count("A picture without a face") == 1 and "| too few people |" in text
+    assert text.startswith("people: 2 (no choice has seen them)") and "Fewer than 8 people" in text
