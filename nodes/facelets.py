@@ -1,9 +1,9 @@
-"""Facelets: the small generator of drawn portraits that ships with the pack."""
+"""Facelets: the small generators of drawn portraits that ship with the pack."""
 
 from comfy_api.latest import io
 
 from ..core.host.facelets import load as facelets
-from .compat import checked, schema
+from .compat import checked, offered, schema
 from .sockets import Adapter, FaceEncoder
 
 
@@ -17,7 +17,16 @@ class LoadFacelets(io.ComfyNode):
             "(128 x 128 pixels), its identity adapter, its landmark ControlNet and its face encoder. For trying out "
             "graphs; swap it for your checkpoint's loaders when you mean it.",
             search_aliases=["tiny model", "demo model", "drawn portraits", "test checkpoint"],
-            inputs=[],
+            inputs=[
+                io.Combo.Input(
+                    "architecture",
+                    options=[*facelets.ARCHITECTURES],
+                    default=facelets.UNET,
+                    optional=True,  # graphs that were saved before there was a choice
+                    tooltip="unet: like SDXL with InstantID; it draws better. flux: like FLUX.1 dev with PuLID, for "
+                    "trying FLUX graphs; its faces are rough. euler_ancestral, normal, 40 steps, CFG 1.",
+                ),
+            ],
             outputs=[
                 io.Model.Output(
                     "MODEL", display_name="model", tooltip="For ApplyIDAdapter and the sampler. 128 x 128 pixels."
@@ -39,6 +48,10 @@ class LoadFacelets(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, architecture=facelets.UNET):
+        return offered(cls, architecture=architecture)
+
+    @classmethod
     @checked
-    def execute(cls):
-        return io.NodeOutput(*facelets.load_facelets())
+    def execute(cls, architecture=facelets.UNET):
+        return io.NodeOutput(*facelets.load_facelets(architecture=architecture))

@@ -290,6 +290,10 @@ class FluxWhole(FluxGuided):
     file = "flux"
     before = FluxGuided.file
     seed = 15
+    steps = 3000
+    batch = 32
+    rate = 8e-4
+    matrix_rate = 1.6e-3
 
     def build(self):
         model = super().build()

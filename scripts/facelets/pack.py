@@ -17,7 +17,7 @@ SHIPPED = Path(TRIAL, "finished") if TRIAL else ROOT / "embedded/facelets"  # wh
 FINISHED = Path(TRIAL, "finished") if TRIAL else ROOT / "scripts/facelets/finished"
 BUILD = Path(TRIAL, "build") if TRIAL else ROOT / "build/facelets"
 JUDGE = Path(TRIAL, "judge.safetensors") if TRIAL else ROOT / "benchmarks/judge.safetensors"
-SHIPPING = ("unet", "controlnet", "ip_adapter", "text_encoder", "vae", "faces")  # FLUX's are not good enough yet
+SHIPPING = ("unet", "controlnet", "ip_adapter", "flux", "flux_controlnet", "pulid", "text_encoder", "vae", "faces")
 FIRST = "first_"  # begins the names of files that only the next stage reads
 
 

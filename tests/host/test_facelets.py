@@ -10,7 +10,12 @@ from facelets_files import SITE_WIDTHS, write_files
 from likeness.core.host.facelets import load
 from safetensors import safe_open
 
-FILES = ("unet", "text_encoder", "vae", "controlnet", "ip_adapter", "faces")
+SHARED = ("text_encoder", "vae", "faces")
+FILES = {
+    load.UNET: ("unet", "controlnet", "ip_adapter", *SHARED),
+    load.FLUX: ("flux", "flux_controlnet", "pulid", *SHARED),
+}
+ALL = sorted({name for names in FILES.values() for name in names})
 FOLDER = ROOT / "embedded/facelets"
 
 
@@ -45,8 +50,8 @@ def score(result):
 
 def test_all_files_ship_and_say_how_they_were_trained():
     sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
-    assert sizes.keys() == {f"{name}.safetensors" for name in FILES} and sum(sizes.values()) <= 60e6
-    for name in FILES:
+    assert sizes.keys() == {f"{name}.safetensors" for name in ALL} and sum(sizes.values()) <= 60e6
+    for name in ALL:
         with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
             kept = {file.get_tensor(key).dtype for key in file.keys() if key != load.KNOWN_TOKENS}
             assert kept == {torch.float16}
@@ -89,6 +94,38 @@ def test_every_site_gets_the_identity(drawn):
     assert len(patches) == len(SITE_WIDTHS) == 7 and ("middle", 0, 0) in patches
 
 
+@pytest.fixture(scope="module")
+def flux_graph(graph):
+    """The example on FLUX, sampled as the help page says."""
+    sampling = {"sampler_name": "euler_ancestral", "scheduler": "normal", "steps": 40, "cfg": 1.0}
+    samplers = [node_id for node_id, node in graph.items() if node["class_type"] == "KSampler"]
+    for node_id in samplers:
+        graph = changed(graph, node_id, **sampling)
+    assert len(samplers) == 2
+    return changed(graph, "1", architecture=load.FLUX)
+
+
+def test_flux_draws_a_person_again(pack, flux_graph, executor):
+    drawn = pack.run_graph(flux_graph, executor)
+    for picture in (image(drawn, "6"), image(drawn)):
+        assert picture.shape == (1, 128, 128, 3) and picture.std() > 0.1
+    [faces] = drawn.outputs["7"]["faces"]
+    assert len(faces["faces"]) == 1
+    assert drawn.values("10")[0].model is drawn.values("1")[0].model
+    without = pack.run_graph(changed(flux_graph, "10", weight=0.0), executor)
+    assert score(without) < score(drawn) - 0.1
+
+
+def test_a_graph_from_before_the_choice_has_the_unet(pack, graph, drawn):
+    old = {**graph, "1": {**graph["1"], "inputs": {}}}
+    assert torch.equal(image(pack.run_graph(old)), image(drawn))
+
+
+def test_another_word_is_one_sentence(pack, graph):
+    with pytest.raises(ComfyError, match="architecture is 'sdxl', but must be one of: unet, flux; choose one of these"):
+        pack.run_graph(changed(graph, "1", architecture="sdxl"))
+
+
 def test_identities_of_photographs_are_refused(pack, graph, executor):
     inputs = {"encoder": "embedded", "detector": "auto", "min_confidence": 0.5, "search": "plain"}
     photograph = {"class_type": "LoadFaceEncoder", "inputs": inputs}
@@ -97,8 +134,8 @@ def test_identities_of_photographs_are_refused(pack, graph, executor):
         pack.run_graph(mixed, executor)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_missing_or_damaged_file_is_one_sentence(tmp_path, name):
+@pytest.mark.parametrize(("architecture", "name"), [(one, name) for one, names in FILES.items() for name in names])
+def test_a_missing_or_damaged_file_is_one_sentence(tmp_path, architecture, name):
     folder = write_files(tmp_path / "facelets")
     path = folder / f"{name}.safetensors"
     whole = path.read_bytes()
@@ -107,7 +144,7 @@ def test_a_missing_or_damaged_file_is_one_sentence(tmp_path, name):
         if wrong is not None:
             path.write_bytes(wrong)
         with pytest.raises(load.WeightsError) as caught:
-            load.load_facelets(folder)
+            load.load_facelets(folder, architecture)
         text = str(caught.value)
         assert text.startswith(f"Facelets can't be loaded from {folder}: ") and text.endswith("install the pack again.")
         assert f"{name}.safetensors" in text and "\n" not in text
