@@ -61,8 +61,8 @@ TOGETHER = (
     'make bench-identity ARGS="--cured --identities 2 --prompts 1 --phrases 1 --steps 2 --out {out}"',
     'make bench-identity ARGS="--cured --tune --first 16 --conditions base adapter-0.3+control adapter-0.8+control '
     'cure-1.0 cure-abstract_pass-0.5 --identities 1 --prompts 1 --phrases 1 --steps 2 --out {out}"',
-    'make bench-identity ARGS="--cured --tune --conditions base adapter-0.8+control cure-1.0 --cfg 1 --identities 1 '
-    '--prompts 1 --phrases 1 --steps 2 --out {out}"',
+    'make bench-identity ARGS="--cured --tune --architecture flux --conditions base adapter-0.8+control cure-1.0 '
+    '--cfg 1 --identities 1 --prompts 1 --phrases 1 --steps 2 --out {out}"',
     'make bench-identity ARGS="--record --identities 2 --prompts 1 --steps 2 --out {out}"',
     'make bench-models ARGS="--server {server} --workflow workflows/api/facelets_portrait.json --references {people} '
     "--encoder workflow --clip {clip} --first 1 --steps 2 --seeds 1 --prompts benchmarks/freecure_prompts.txt "
