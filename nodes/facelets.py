@@ -23,8 +23,8 @@ class LoadFacelets(io.ComfyNode):
                     options=[*facelets.ARCHITECTURES],
                     default=facelets.UNET,
                     optional=True,  # graphs that were saved before there was a choice
-                    tooltip="unet: like SDXL with InstantID; it draws better. flux: like FLUX.1 dev with PuLID, for "
-                    "trying FLUX graphs; its faces are rough. euler_ancestral, normal, 40 steps, CFG 1.",
+                    tooltip="unet: like SDXL with InstantID; it draws better. flux: like FLUX.1 dev with PuLID; its "
+                    "faces are rough. For flux set the sampler to euler_ancestral, normal, 40 steps, CFG 1.",
                 ),
             ],
             outputs=[
