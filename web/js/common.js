@@ -62,25 +62,33 @@ export function follow(node, names, redraw) {
 /** Call `show` with the pictures of every run of this node; an earlier run is brought back only before the first. */
 export function onShown(node, show) {
   let isShown = false;
-  const first = (pictures) => !isShown && now(pictures);
   const now = (pictures) => {
     isShown = true;
     show(pictures);
   };
   chain(node, "onExecuted", (output) => output?.[SHOWN] && now(output[SHOWN]));
-  chain(node, "likenessRestore", first);
+  chain(node, "likenessRestore", (pictures, isLatest) => (isLatest || !isShown) && now(pictures));
 }
 
-/** Hand outputs of an earlier run, by the nodes' places, to the nodes that listen. */
-export function restore(outputs) {
+/** Hand outputs of a run, by the nodes' places, to the nodes that listen. `isLatest`: whether it has just ended. */
+export function restore(outputs, isLatest = false) {
   const root = app.rootGraph ?? app.graph;
   for (const graph of [root, ...(root?.subgraphs?.values() ?? [])]) {
     for (const node of graph?.nodes ?? []) {
       const pictures = outputs?.[graph === root ? node.id : `${graph.id}:${node.id}`]?.[SHOWN];
-      if (pictures) node.likenessRestore?.(pictures);
+      if (pictures) node.likenessRestore?.(pictures, isLatest);
     }
   }
 }
+
+/** What the server remembers of its latest runs, by their ids; nothing if no node here listens. */
+async function remembered(count) {
+  if (!(app.rootGraph ?? app.graph).nodes.some((node) => node.likenessRestore)) return {};
+  const answer = await api.fetchApi(`/history?max_items=${count}`);
+  return answer.ok ? answer.json() : {};
+}
+
+const latestFirst = (runs) => runs.sort((one, other) => other.prompt[0] - one.prompt[0]); // by their number in the queue
 
 /**
  * Bring back what this workflow's latest runs have shown, after the page was loaded anew: the server sends nothing for
@@ -88,12 +96,46 @@ export function restore(outputs) {
  */
 export async function restoreFromHistory() {
   const graph = app.rootGraph ?? app.graph;
-  if (!graph.nodes.some((node) => node.likenessRestore)) return;
-  const answer = await api.fetchApi("/history?max_items=8");
-  const runs = answer.ok ? Object.values(await answer.json()) : [];
+  const runs = Object.values(await remembered(8));
   const own = runs.filter((run) => run.prompt[3]?.extra_pnginfo?.workflow?.id === graph.id);
-  const latest = own.sort((one, other) => other.prompt[0] - one.prompt[0]); // by their number in the queue
-  if (graph === (app.rootGraph ?? app.graph)) for (const run of latest) restore(run.outputs);
+  if (graph === (app.rootGraph ?? app.graph)) for (const run of latestFirst(own)) restore(run.outputs);
+}
+
+/** Whether a node, and all that it takes from, is the same in two prompts in API format; `seen` is what is compared. */
+function isSame(one, other, id, seen = new Set()) {
+  if (seen.has(id)) return true;
+  seen.add(id);
+  const [node, twin] = [one[id], other[id]];
+  if (!node || !twin || node.class_type !== twin.class_type) return false;
+  const names = new Set([...Object.keys(node.inputs), ...Object.keys(twin.inputs)]);
+  return [...names].every((name) => {
+    const value = node.inputs[name];
+    if (JSON.stringify(value) !== JSON.stringify(twin.inputs[name])) return false;
+    return !(Array.isArray(value) && value[0] in one) || isSame(one, other, value[0], seen);
+  });
+}
+
+/**
+ * Show what a run that has just ended has for every node. Of those that it had not to run the server tells nothing: what
+ * they show is in the latest run that had the same node with the same inputs.
+ */
+export async function showRun(id) {
+  const graph = app.rootGraph ?? app.graph;
+  for (let attempt = 0; attempt < 10; attempt++) {
+    const runs = await remembered(32);
+    const run = runs[id];
+    if (run) {
+      if (graph !== (app.rootGraph ?? app.graph) || run.prompt[3]?.extra_pnginfo?.workflow?.id !== graph.id) return;
+      const outputs = { ...run.outputs };
+      for (const earlier of latestFirst(Object.values(runs))) {
+        for (const [node, output] of Object.entries(earlier.outputs)) {
+          if (!(node in outputs) && isSame(run.prompt[2], earlier.prompt[2], node)) outputs[node] = output;
+        }
+      }
+      return restore(outputs, true);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200)); // a run is remembered a moment after its end
+  }
 }
 
 /** The address of a picture that the server keeps. */
@@ -114,7 +156,9 @@ export class Panel {
     this.widget = node.addDOMWidget(name, "likeness", root, {
       serialize: false,
       hideOnZoom: false,
-      getMinHeight: () => height,
+      // The classic canvas of older front ends gives hidden widgets their room too.
+      getMinHeight: () => (root.hidden ? 0 : height),
+      getMaxHeight: () => (root.hidden ? 0 : undefined),
       getValue: () => "",
       setValue() {},
       surfaces: { canvas: "shown", vueNode: "shown", panel: "never" },

@@ -1,4 +1,7 @@
-/** The photograph with a numbered box around each face; choosing one writes the node's index. */
+/**
+ * The photograph with a numbered box around each face. A click chooses a face, with shift or ctrl one more; a second
+ * click on the only one goes back to what the input has by itself.
+ */
 
 import { button, follow, isLinked, make, onShown, Panel, Stage, widgetOf, write } from "./common.js";
 import { chosen, LARGEST, numberOf, toggled } from "./faces.js";
@@ -12,9 +15,9 @@ function described(names, count) {
 }
 
 class FacePicker {
-  /** `input`: the widget to write. `several`: whether a click adds to what is chosen or takes its place. */
-  constructor(node, input, several) {
-    Object.assign(this, { node, input, several, pictures: [], at: 0 });
+  /** `input`: the widget to write. `usual`: its value before anybody has chosen. */
+  constructor(node, input, usual) {
+    Object.assign(this, { node, input, usual, pictures: [], at: 0 });
     this.stage = new Stage();
     this.status = make("span", { class: "likeness-status", role: "status" });
     this.earlier = button("Picture before", "‹", () => this.turn(-1));
@@ -32,7 +35,7 @@ class FacePicker {
     this.pictures = pictures.filter((picture) => picture.faces.length);
     this.at = Math.min(this.at, Math.max(this.pictures.length - 1, 0));
     const most = Math.max(0, ...pictures.map((picture) => picture.faces.length));
-    if (most < (this.several ? 1 : 2)) return this.panel.hide();
+    if (most < (this.usual === "all" ? 1 : 2)) return this.panel.hide();
     this.panel.show();
     this.draw();
   }
@@ -78,7 +81,7 @@ class FacePicker {
       box.firstChild.textContent = number;
       box.setAttribute("aria-pressed", picked.has(number));
       box.setAttribute("aria-label", `Face ${number}, ${Math.round(100 * confidence)} % sure`);
-      box.title = this.several ? `Face ${number}` : `Face ${number}; with shift: one more`;
+      box.title = `Face ${number}. With shift or ctrl: one more, or one less.`;
     });
   }
 
@@ -86,16 +89,16 @@ class FacePicker {
     const box = make("button", { type: "button", class: "likeness-face" }, make("span"));
     box.addEventListener("click", (event) => {
       const numbers = this.numbers(this.pictures[this.at]);
-      const add = this.several || event.shiftKey || event.ctrlKey || event.metaKey;
+      const add = event.shiftKey || event.ctrlKey || event.metaKey;
       const value = widgetOf(this.node, this.input).value;
       const isAll = this.pictures.length === 1; // another picture may have more faces
-      write(this.node, this.input, toggled(value, numbers, numbers[place], add, isAll));
+      write(this.node, this.input, toggled(value, numbers, numbers[place], { add, isAll, usual: this.usual }));
     });
     this.stage.stage.append(box);
     return box;
   }
 }
 
-export function addFacePicker(node, input, several) {
-  return new FacePicker(node, input, several);
+export function addFacePicker(node, input, usual) {
+  return new FacePicker(node, input, usual);
 }

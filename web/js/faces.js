@@ -16,11 +16,12 @@ export function chosen(index, numbers) {
 
 /**
  * The index after a click on a face. With `add` the face joins or leaves the chosen, of which one stays; without it
- * is alone. `isAll`: whether everybody who is chosen may be called "all".
+ * the face is chosen alone, and one that is alone already gives way to `usual`. `isAll`: whether everybody who is chosen
+ * may be called "all".
  */
-export function toggled(index, numbers, number, add, isAll) {
-  if (!add) return String(number);
+export function toggled(index, numbers, number, { add, isAll, usual }) {
   const picked = chosen(index, numbers);
+  if (!add) return picked.size === 1 && picked.has(number) ? usual : String(number);
   if (!picked.delete(number)) picked.add(number);
   if (picked.size === 0) return index;
   if (isAll && numbers.every((known) => picked.has(known))) return "all";
