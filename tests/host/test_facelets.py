@@ -116,6 +116,21 @@ def test_flux_draws_a_person_again(pack, flux_graph, executor):
     assert score(without) < score(drawn) - 0.1
 
 
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [
+        (load.UNET, "for FLUX, but the model is SD1.5 or SDXL; load one"),
+        (load.FLUX, "for SD1.5 or SDXL, but the model is FLUX; load one"),
+    ],
+)
+def test_a_control_net_of_the_other_architecture_is_one_sentence(pack, graph, executor, architecture, said):
+    [other] = {load.UNET, load.FLUX} - {architecture}
+    mixed = changed(graph, "1", architecture=architecture)
+    mixed["other"] = {"class_type": "LoadFacelets", "inputs": {"architecture": other}}
+    with pytest.raises(ComfyError, match=said):
+        pack.run_graph(changed(mixed, "11", control_net=["other", 3]), executor)
+
+
 def test_a_graph_from_before_the_choice_has_the_unet(pack, graph, drawn):
     old = {**graph, "1": {**graph["1"], "inputs": {}}}
     assert torch.equal(image(pack.run_graph(old)), image(drawn))

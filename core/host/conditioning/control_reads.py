@@ -6,16 +6,27 @@ the identity to IdentityNet alone. So once a LandmarkControl is there, it travel
 `Reading`s in the chain say who reads it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from comfy.cldm.cldm import ControlNet as UNetControl
 from comfy.conds import CONDCrossAttn
 from comfy.controlnet import ControlBase
+from comfy.ldm.flux.controlnet import ControlNetFlux
+from comfy.ldm.flux.model import Flux
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.model_base import BaseModel
 
 from .. import keys
 
 IDENTITY, PROMPT, _AS_BEFORE = "identity", "prompt", "as before"
 
+# A ControlNet's network, the model that it can't control, and this in words.
+_MISMATCHED = (
+    (UNetControl, Flux, "SD1.5 or SDXL, but the model is FLUX"),
+    (ControlNetFlux, UNetModel, "FLUX, but the model is SD1.5 or SDXL"),
+)
 SHARED = "crossattn_controlnet"  # what lies under CONTROL_TOKENS, in a forward
 
 
@@ -51,6 +62,16 @@ class Reading(Link):
 
     `what`: IDENTITY (what ComfyUI would give, where there is none), PROMPT, or what was read before the last Reading.
     """
+
+    def pre_run(self, model: BaseModel, percent_to_timestep_function: Callable) -> None:
+        """ValueError where the ControlNet is for another kind of model: ComfyUI would leave it out, or stop with sizes
+        of tensors."""
+        network = getattr(self.previous_controlnet, "control_model", None)
+        drawing = getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)  # of a compiled one
+        for nets, models, words in _MISMATCHED:
+            if isinstance(network, nets) and isinstance(drawing, models):
+                raise ValueError(f"The ControlNet is for {words}; load one for this model.")
+        super().pre_run(model, percent_to_timestep_function)
 
     def get_control(
         self, x_noisy: torch.Tensor, t: torch.Tensor, cond: dict, batched_number: int, transformer_options: dict
