@@ -146,7 +146,7 @@ def build_flux(weights: Tensors, latent_rgb: dict | None = None, disable_dynamic
 def _build(config, weights, file_name, disable_dynamic):
     config.set_inference_dtype(*_precision(weights, config))
     model = config.get_model({}, device=mm.unet_offload_device())
-    _fill(model.diffusion_model, weights, file_name)
+    _fill(model.diffusion_model, config.process_unet_state_dict(weights), file_name)
     return managed(model.eval().requires_grad_(False), disable_dynamic=disable_dynamic)
 
 
@@ -208,21 +208,21 @@ def build_vae(weights: Tensors, disable_dynamic: bool = False) -> VAE:
 def build_control_net(weights: Tensors) -> ControlNet:
     """The landmark ControlNet as ControlNetLoader would give it, from bare LDM keys (`input_hint_block.*`, ...)."""
     make = partial(cldm.ControlNet, **CONTROL_NET)
-    return _build_control(make, weights, FaceletsModel, ARCHITECTURES[UNET].control_net_file)
+    return _build_control(make, weights, FaceletsModel(), ARCHITECTURES[UNET].control_net_file)
 
 
 def build_flux_control_net(weights: Tensors) -> ControlNet:
     """FLUX's landmark ControlNet as ControlNetLoader would give it, from XLabs' keys."""
     make = partial(ControlNetFlux, **flux_config(FLUX_CONTROL_NET))
     return _build_control(
-        make, weights, FaceletsFlux, ARCHITECTURES[FLUX].control_net_file, extra_conds=["y", "guidance"]
+        make, weights, FaceletsFlux(), ARCHITECTURES[FLUX].control_net_file, extra_conds=["y", "guidance"]
     )
 
 
 def _build_control(make, weights, base, file_name, **more):
     dtype, compute = _precision(weights, base)
     module = make(dtype=dtype, device=mm.unet_offload_device(), operations=comfy.ops.pick_operations(dtype, compute))
-    module = _fill(module, weights, file_name).eval().requires_grad_(False)
+    module = _fill(module, base.process_unet_state_dict(weights), file_name).eval().requires_grad_(False)
     return ControlNet(module, load_device=mm.get_torch_device(), manual_cast_dtype=compute, **more)
 
 
