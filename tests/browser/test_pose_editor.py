@@ -17,6 +17,8 @@ def found(page):
     page.load(portrait())
     page.look_at(KIND)
     assert page.pose.get_by_role("status").text_content() == "No run yet: a neutral face"
+    page.server.free()  # what it has from another page's run is not in this one's history
+    page.page.wait_for_timeout(2000)
     [shown] = page.queue()["outputs"][node_id(page)]["likeness_faces"]
     return np.array(shown["faces"][0]["landmarks"]), shown["size"]
 

@@ -90,17 +90,6 @@ async function remembered(count) {
 
 const latestFirst = (runs) => runs.sort((one, other) => other.prompt[0] - one.prompt[0]); // by their number in the queue
 
-/**
- * Bring back what this workflow's latest runs have shown, after the page was loaded anew: the server sends nothing for
- * nodes whose results it still has.
- */
-export async function restoreFromHistory() {
-  const graph = app.rootGraph ?? app.graph;
-  const runs = Object.values(await remembered(8));
-  const own = runs.filter((run) => run.prompt[3]?.extra_pnginfo?.workflow?.id === graph.id);
-  if (graph === (app.rootGraph ?? app.graph)) for (const run of latestFirst(own)) restore(run.outputs);
-}
-
 /** Whether a node, and all that it takes from, is the same in two prompts in API format; `seen` is what is compared. */
 function isSame(one, other, id, seen = new Set()) {
   if (seen.has(id)) return true;
@@ -116,24 +105,36 @@ function isSame(one, other, id, seen = new Set()) {
 }
 
 /**
- * Show what a run that has just ended has for every node. Of those that it had not to run the server tells nothing: what
- * they show is in the latest run that had the same node with the same inputs.
+ * What a run has for every node. Of those that it had not to run the server tells nothing: what they show is in the latest
+ * of `runs` that had the same node with the same inputs.
  */
+function outputsOf(run, runs) {
+  const outputs = { ...run.outputs };
+  for (const earlier of latestFirst(Object.values(runs))) {
+    for (const [node, output] of Object.entries(earlier.outputs)) {
+      if (!(node in outputs) && isSame(run.prompt[2], earlier.prompt[2], node)) outputs[node] = output;
+    }
+  }
+  return outputs;
+}
+
+const isOf = (run, graph) => run.prompt[3]?.extra_pnginfo?.workflow?.id === graph.id;
+
+/** Bring back what this workflow's latest runs have shown, after the page was loaded anew. */
+export async function restoreFromHistory() {
+  const graph = app.rootGraph ?? app.graph;
+  const runs = await remembered(32);
+  const own = latestFirst(Object.values(runs).filter((run) => isOf(run, graph)));
+  if (graph === (app.rootGraph ?? app.graph)) for (const run of own) restore(outputsOf(run, runs));
+}
+
+/** Show what a run that has just ended has for every node. */
 export async function showRun(id) {
   const graph = app.rootGraph ?? app.graph;
   for (let attempt = 0; attempt < 10; attempt++) {
     const runs = await remembered(32);
-    const run = runs[id];
-    if (run) {
-      if (graph !== (app.rootGraph ?? app.graph) || run.prompt[3]?.extra_pnginfo?.workflow?.id !== graph.id) return;
-      const outputs = { ...run.outputs };
-      for (const earlier of latestFirst(Object.values(runs))) {
-        for (const [node, output] of Object.entries(earlier.outputs)) {
-          if (!(node in outputs) && isSame(run.prompt[2], earlier.prompt[2], node)) outputs[node] = output;
-        }
-      }
-      return restore(outputs, true);
-    }
+    if (graph !== (app.rootGraph ?? app.graph)) return; // another workflow was opened meanwhile
+    if (runs[id]) return isOf(runs[id], graph) ? restore(outputsOf(runs[id], runs), true) : undefined;
     await new Promise((resolve) => setTimeout(resolve, 200)); // a run is remembered a moment after its end
   }
 }
