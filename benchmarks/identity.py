@@ -39,12 +39,17 @@ from ruler.work import SHOWN, Options, measure_person  # noqa: E402
 
 SHEET = 8  # people on a contact sheet
 CURED_SHEET = (BASE, ILL, conditions.FAINTER, "adapter-from-0.3+control", "freecure", conditions.CURE)
-FACELESS = "A picture without a face counts for nothing in the cosines, the AUC and the landmarks of the first table"
-LIKE_NOBODY = ", as a cosine of 0 in the disease, the trade, the leads and the plot"
-READ_ANYWAY = (
-    ", and like any other wherever the judge reads it. A dash: not measured, or not asked for in these prompts.\n"
-)
 FEW = f"Fewer than {ENOUGH} people: take no number here for a result.\n"
+
+
+def faceless(compared: bool) -> str:
+    """What a picture without a face counts in the tables that are there, and what a dash means."""
+    like_nobody = "as a cosine of 0 in the disease, the trade, the leads and the plot, " if compared else ""
+    return (
+        "A picture without a face counts for nothing in the cosines, the AUC and the landmarks of the first table, "
+        f"{like_nobody}and like any other wherever the judge reads it. A dash: not measured, or not asked for in these "
+        "prompts.\n"
+    )
 
 
 def options_of(given: argparse.Namespace) -> Options:
@@ -72,7 +77,7 @@ def tables(options: Options, scores: list[Score]) -> str:
     parts = [f"{size}; {sampling}\n"]
     if len(options.people) < ENOUGH:
         parts.append(FEW)
-    parts += [markdown(scores), FACELESS + LIKE_NOBODY * compared + READ_ANYWAY]
+    parts += [markdown(scores), faceless(compared)]
     parts.append(traits.markdown(scores, traits.read_well(options.judge)))
     if compared:
         parts.append(trade_off.disease_markdown(scores, ILL, BASE, conditions.FAINTER, conditions.FAINTER_WEIGHT))

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from batches import command, records
-from cli_cases import run_main
+from cli_cases import run_main, the_other_threads_end
 from fake_comfyui import GRAPH, SUCCESS, FakeServer
 from full_disk import full_disk
 from likeness.cli.batch import MANIFEST, QUEUED, Options, batch
@@ -347,13 +347,6 @@ def test_a_folder_that_cannot_be_written_ends_the_batch(files, fake):
     (files[2] / "r0").write_text("in the way")
     with pytest.raises(Disk, match="r0 is in the way"):
         batch(*files, options(fake))
-
-
-def the_other_threads_end():
-    """Those of other prompts outlive the batch, and one may be in the middle of its picture."""
-    for thread in threading.enumerate():
-        if thread.name.endswith("(work)"):
-            thread.join(20)
 
 
 @pytest.mark.parametrize("room", [100, 50_000], ids=["for no line", "for no picture"])

@@ -81,10 +81,10 @@ export function restore(outputs, isLatest = false) {
   }
 }
 
-/** What the server remembers of its latest runs, by their ids; nothing if no node here listens. */
-async function remembered(count) {
+/** What the server remembers of runs, by their ids: of its latest ones, or of one; nothing if no node here listens. */
+async function remembered(which = "?max_items=32") {
   if (!(app.rootGraph ?? app.graph).nodes.some((node) => node.likenessRestore)) return {};
-  const answer = await api.fetchApi(`/history?max_items=${count}`);
+  const answer = await api.fetchApi(`/history${which}`);
   return answer.ok ? answer.json() : {};
 }
 
@@ -123,7 +123,7 @@ const isOf = (run, graph) => run.prompt[3]?.extra_pnginfo?.workflow?.id === grap
 /** Bring back what this workflow's latest runs have shown, after the page was loaded anew. */
 export async function restoreFromHistory() {
   const graph = app.rootGraph ?? app.graph;
-  const runs = await remembered(32);
+  const runs = await remembered();
   const own = latestFirst(Object.values(runs).filter((run) => isOf(run, graph)));
   if (graph === (app.rootGraph ?? app.graph)) for (const run of own) restore(outputsOf(run, runs));
 }
@@ -131,12 +131,15 @@ export async function restoreFromHistory() {
 /** Show what a run that has just ended has for every node. */
 export async function showRun(id) {
   const graph = app.rootGraph ?? app.graph;
-  for (let attempt = 0; attempt < 10; attempt++) {
-    const runs = await remembered(32);
-    if (graph !== (app.rootGraph ?? app.graph)) return; // another workflow was opened meanwhile
-    if (runs[id]) return isOf(runs[id], graph) ? restore(outputsOf(runs[id], runs), true) : undefined;
-    await new Promise((resolve) => setTimeout(resolve, 200)); // a run is remembered a moment after its end
+  let run;
+  for (let attempt = 0; !run && attempt < 10; attempt++) {
+    if (attempt) await new Promise((resolve) => setTimeout(resolve, 200)); // it is remembered a moment after its end
+    run = (await remembered(`/${id}`))[id];
   }
+  if (!run || !isOf(run, graph)) return;
+  const isWhole = graph.nodes.every((node) => !node.likenessRestore || node.id in run.outputs);
+  const outputs = isWhole ? run.outputs : outputsOf(run, await remembered());
+  if (graph === (app.rootGraph ?? app.graph)) restore(outputs, true); // no other workflow was opened meanwhile
 }
 
 /** The address of a picture that the server keeps. */

@@ -219,10 +219,10 @@ def build_flux_control_net(weights: Tensors) -> ControlNet:
     )
 
 
-def _build_control(make, weights, base, file_name, **more):
-    dtype, compute = _precision(weights, base)
+def _build_control(make, weights, config, file_name, **more):
+    dtype, compute = _precision(weights, config)
     module = make(dtype=dtype, device=mm.unet_offload_device(), operations=comfy.ops.pick_operations(dtype, compute))
-    module = _fill(module, base.process_unet_state_dict(weights), file_name).eval().requires_grad_(False)
+    module = _fill(module, config.process_unet_state_dict(weights), file_name).eval().requires_grad_(False)
     return ControlNet(module, load_device=mm.get_torch_device(), manual_cast_dtype=compute, **more)
 
 
